@@ -1,0 +1,86 @@
+// The high precision event timer. Window: 1 KiB at 0xfed00000, offsets 0-0x3ff. Source: IA-PC HPET Specification,
+// revision 1.0a, sections 2.3 and 2.4.
+//
+// One 64-bit main counter of 10 MHz (100,000,000 fs) that ticks at virtual times divisible by 100 ns, and three 64-bit
+// timers, each able to work in 32 bits: timer 0 periodic, 1 and 2 one-shot. Each may be routed to I/O APIC pins 20-23;
+// another route is not stored, and the 0 of reset drives no pin. Legacy replacement instead gives timer 0 to IRQ0 and
+// timer 1 to IRQ8. No FSB (MSI) delivery.
+// - A timer fires at the tick at which the counter becomes equal to its comparator, not by a write that makes them
+//   equal. One-shot timers fire again when the counter comes by again, after 2^32 or 2^64 ticks.
+// - A level-triggered interrupt is its status bit. An edge-triggered one is a pulse from its tick to the next.
+//   Status bits are set whether or not the interrupt is enabled; no timer drives a line while the counter is halted.
+// - Periodic timers: any comparator write is the new period; with VAL_SET it sets the comparator too. Each write of any
+//   width clears VAL_SET, so 32-bit software sets it before each half (2.3.9.2.2). A period of 0 stands still.
+// - A write reaches exactly its own bytes of the 64-bit registers, whatever its width; a comparator in 32-bit mode
+//   keeps 32 bits. Writes to the running counter take effect. Reserved registers read as 0, beyond the window all ones.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string_view>
+
+#include "devices/core/model.h"
+
+namespace dejavm {
+
+struct Vhpet {
+  static constexpr std::string_view kName = "vhpet";
+  static constexpr uint16_t kVersion = 1;
+  static constexpr uint64_t kWindowBytes = 0x400;
+  static constexpr uint64_t kTickNs = 100;
+  static constexpr unsigned kTimers = 3;
+  static constexpr uint32_t kPinsAllowed = 0x00f00000;
+  static constexpr uint16_t kTimerConfigMask = 0x3f4e;  // what is stored of a timer's configuration; see Config
+
+  // A timer's configuration and capability register (2.3.8).
+  enum Config : uint64_t { kLevel = 1 << 1, kEnabled = 1 << 2, kPeriodic = 1 << 3, kPeriodicCapable = 1 << 4,
+                           k64BitCapable = 1 << 5, kValueSet = 1 << 6, k32Bit = 1 << 8 };
+  static constexpr unsigned kRouteShift = 9;
+
+  struct Timer {
+    uint64_t comparator = ~uint64_t{0};
+    uint64_t period = 0;        // the value last written to the comparator
+    uint16_t config = 0;        // as stored: without capabilities
+    std::array<uint8_t, 6> reserved{};
+    static constexpr auto fields() {
+      return std::tuple{field("comparator", &Timer::comparator).unit("ticks"),
+                        field("period", &Timer::period).unit("ticks"),
+                        field("config", &Timer::config).range(0, kTimerConfigMask),
+                        field("reserved", &Timer::reserved).range(0, 0)};
+    }
+  };
+
+  struct State {
+    uint64_t now_ns = 0;        // the latest time seen
+    uint64_t counter = 0;       // the main counter at that time
+    std::array<Timer, kTimers> timers{};
+    uint8_t config = 0;         // general configuration: bit 0 runs, bit 1 legacy replacement
+    uint8_t status = 0;         // one bit per level-triggered timer
+    uint8_t pulses = 0;         // one bit per edge-triggered timer that fired at the present tick
+    std::array<uint8_t, 5> reserved{};
+    static constexpr auto fields() {
+      return std::tuple{field("now_ns", &State::now_ns).unit("ns"),
+                        field("counter", &State::counter).unit("ticks"),
+                        field("timers", &State::timers),
+                        field("config", &State::config).range(0, 3),
+                        field("status", &State::status).range(0, 7),
+                        field("pulses", &State::pulses).range(0, 7),
+                        field("reserved", &State::reserved).range(0, 0)};
+    }
+  };
+
+  // Bit p, 0-23: I/O APIC pin p. The legacy bits say who owns IRQ0 and IRQ8, and their levels if it is us.
+  enum Line : uint64_t { kLegacyActive = uint64_t{1} << 32, kLegacyIrq0 = uint64_t{1} << 33,
+                         kLegacyIrq8 = uint64_t{1} << 34 };
+
+  static const char* invalid(const State&);
+  static void reset(State&);
+  static uint64_t read(State&, Nanos now, uint64_t offset, unsigned size);
+  static void write(State&, Nanos now, uint64_t offset, unsigned size, uint64_t value);
+  static void advance(State&, Nanos now);
+  static Nanos next_event(const State&);
+  static uint64_t lines(const State&);
+  static void set_line(State&, Nanos, unsigned, bool) {}
+};
+
+}  // namespace dejavm

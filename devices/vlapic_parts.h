@@ -1,0 +1,73 @@
+// What the parts of Vlapic share: register bits, and the functions each part offers to the others.
+// vlapic.cc: registers and MSRs. vlapic_timer.cc: the timer. vlapic_interrupt.cc: requests, messages, acknowledge.
+#pragma once
+
+#include "devices/vlapic.h"
+
+namespace dejavm::vlapic {
+
+using State = Vlapic::State;
+
+// Bits of LVT entries (11.5.1).
+enum Lvt : uint32_t {
+  kLvtVector = 0xff,
+  kLvtDeliveryShift = 8,
+  kLvtRemoteIrr = 1 << 14,
+  kLvtLevel = 1 << 15,
+  kLvtMasked = 1 << 16,
+  kLvtTimerModeShift = 17,
+};
+enum class TimerMode : uint8_t { kOneShot = 0, kPeriodic = 1, kDeadline = 2, kReserved = 3 };
+
+// Software-writable bits, per entry in the order of Vlapic::Entry. Delivery status (bit 12) is always 0: a local
+// interrupt is accepted at once.
+inline constexpr std::array<uint32_t, Vlapic::kEntries> kLvtWritable = {0x107ff, 0x700ff, 0x107ff, 0x107ff,
+                                                                       0x1a7ff, 0x1a7ff, 0x100ff};
+inline constexpr uint32_t kLvtReadOnly = 1 << 12 | kLvtRemoteIrr;  // delivery status, remote IRR
+
+enum Svr : uint32_t { kSvrVector = 0xff, kSoftwareEnabled = 1 << 8, kNoEoiBroadcast = 1 << 12, kSvrWritable = 0x13ff };
+
+// ICR's low half (11.6.1).
+enum Icr : uint32_t {
+  kIcrDeliveryShift = 8,
+  kIcrLogical = 1 << 11,
+  kIcrBusy = 1 << 12,  // delivery status: always 0
+  kIcrAssert = 1 << 14,
+  kIcrLevel = 1 << 15,
+  kIcrShorthandShift = 18,
+  kIcrWritable = 0xccfff & ~uint32_t{kIcrBusy},
+};
+
+// Error status register (11.5.3).
+enum Esr : uint8_t { kSendIllegalVector = 1 << 5, kReceiveIllegalVector = 1 << 6, kIllegalRegister = 1 << 7 };
+
+inline bool enabled(const State& s) { return s.base & Vlapic::kEnabled; }
+inline bool x2apic(const State& s) { return s.base & Vlapic::kExtended; }
+inline bool software_enabled(const State& s) { return enabled(s) && (s.svr & kSoftwareEnabled); }
+inline TimerMode timer_mode(uint32_t lvt) { return static_cast<TimerMode>(lvt >> kLvtTimerModeShift & 3); }
+inline bool counts(TimerMode mode) { return mode == TimerMode::kOneShot || mode == TimerMode::kPeriodic; }
+inline Delivery lvt_delivery(uint32_t lvt) { return static_cast<Delivery>(lvt >> kLvtDeliveryShift & 7); }
+
+// vlapic_timer.cc
+uint64_t tsc(const State& s);                       // at now_ns
+uint32_t current_count(const State& s);
+void write_initial_count(State& s, uint32_t value);
+void write_divide(State& s, uint8_t value);
+void timer_mode_changed(State& s, TimerMode before);
+void write_deadline(State& s, uint64_t value);
+void deadline_reached(State& s);                    // after the TSC was changed: fires if due
+const char* invalid_timer(const State& s);
+
+// vlapic_interrupt.cc
+uint8_t processor_priority(const State& s);
+uint32_t x2apic_ldr(const State& s);
+void log_error(State& s, uint8_t esr_bit);
+void raise_fixed(State& s, uint8_t vector, bool level);  // into IRR and TMR
+void evaluate_lint(State& s, unsigned lint);             // requests a level-triggered LINT that waits for service
+bool lint_wants_service(const State& s, unsigned lint);
+bool is_level_lint(uint32_t lvt);
+void end_of_interrupt(State& s);
+void send_ipi(State& s);                                 // what ICR says
+void send_self_ipi(State& s, uint8_t vector);
+
+}  // namespace dejavm::vlapic

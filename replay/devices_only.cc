@@ -1,0 +1,107 @@
+#include <fmt/format.h>
+
+#include "replay/replayer.h"
+#include "vmm/cpu_model.h"
+
+namespace dejavm {
+namespace {
+
+// A board and the controls that a machine would keep for it, without a machine.
+class LoneBoard {
+ public:
+  LoneBoard(const MachineConfig& config, Console* console)
+      : controls_(config.vcpus), board_(config, controls_, console) {
+    for (RunControl& c : controls_) c.until = kForever;
+  }
+
+  // The chunks of the board from a machine's snapshot; the rest (vCPUs, the engine's) is not needed.
+  Result<void> load(const Snapshot& s) {
+    auto refs = board_.chunks();
+    MachineClock::State clock;
+    refs.push_back({&schema_of<MachineClock>(), 0, true, &clock});
+    std::vector<StoredChunk> wanted;
+    for (const StoredChunk& c : s.chunks)
+      for (const ChunkRef& r : refs)
+        if (r.schema->name == c.name && r.instance == c.instance) wanted.push_back(c);
+    if (auto done = load_chunks(wanted, refs); !done) return done;
+    for (RunControl& c : controls_) c.time_base_ns = clock.time_base_ns;
+    board_.restored();
+    return {};
+  }
+
+  // What the board answers to an event of the log, as an event.
+  Event feed(const Event& e) {
+    Event a = e;
+    switch (e.kind) {
+      case EventKind::kIoRead: a.value = board_.io_read(e.at, {static_cast<uint16_t>(e.address)}, e.size); break;
+      case EventKind::kIoWrite: board_.io_write(e.at, {static_cast<uint16_t>(e.address)}, e.size, e.value); break;
+      case EventKind::kMmioRead: a.value = board_.mmio_read(e.at, {e.address}, e.size); break;
+      case EventKind::kMmioWrite: board_.mmio_write(e.at, {e.address}, e.size, e.value); break;
+      case EventKind::kMsrRead:
+        a.value = 0;
+        a.ok = board_.msr_read(e.at, static_cast<uint32_t>(e.address), a.value);
+        if (!a.ok) a.value = 0;
+        break;
+      case EventKind::kMsrWrite: a.ok = board_.msr_write(e.at, static_cast<uint32_t>(e.address), e.value); break;
+      case EventKind::kCr8Read: a.value = board_.cr8_read(e.at); break;
+      case EventKind::kCr8Write: board_.cr8_write(e.at, e.value); break;
+      case EventKind::kCpuid:
+        a.cpuid = board_.cpuid(e.at, static_cast<uint32_t>(e.address), e.subleaf, e.cr4, e.xcr0);
+        break;
+      case EventKind::kInterrupt: {
+        const int vector = board_.acknowledge_interrupt(e.at);
+        a.value = vector < 0 ? kNoVector : static_cast<uint64_t>(vector);
+        break;
+      }
+      case EventKind::kConsole: board_.console_input(board_.now(e.at), e.data); break;
+      case EventKind::kStop: break;
+      case EventKind::kIdle:
+        a.now = board_.now(e.at);
+        for (RunControl& c : controls_) c.time_base_ns += e.value - e.now.value;
+        board_.advance(board_.now(e.at));
+        break;
+    }
+    // A reset that the guest asked for takes place when the instruction that asked is complete.
+    if (board_.request() == Board::Request::kReset) board_.reset(board_.now({e.at.vcpu, e.at.retired + 1}));
+    return a;
+  }
+
+ private:
+  std::vector<RunControl> controls_;
+  Board board_;
+};
+
+}  // namespace
+
+Result<DevicesSummary> replay_devices_only(const TraceReader& trace, Console* console) {
+  const Keyframe& start = trace.keyframes().front();
+  auto snapshot = trace.snapshot(start);
+  if (!snapshot) return snapshot.error();
+  const MachineConfig config = trace.header().config;
+  if (!find_cpu_model(config.cpu_model))
+    return Error{ErrorKind::kBadInput, fmt::format("{}: unknown CPU model '{}'", trace.name(), config.cpu_model)};
+  LoneBoard board(config, console);
+  if (auto done = board.load(*snapshot); !done) return trace.damaged(start.frame, done.error().message);
+  DevicesSummary s;
+  EventCursor cursor(trace, start);
+  for (; const Event* e = cursor.peek(); cursor.pop()) {
+    if (e->at.vcpu >= config.vcpus)
+      return Error{ErrorKind::kBadInput, fmt::format("{}: event {} is of vCPU {}; the machine has {}",
+                                                     trace.name(), cursor.index(), e->at.vcpu, config.vcpus)};
+    const Event answer = board.feed(*e);
+    if (!(answer == *e))
+      return Error{ErrorKind::kDivergence,
+                   fmt::format("{}: the devices differ from the log at event {}\nexpected {}\nhappened {}",
+                               trace.name(), cursor.index(), describe(*e), describe(answer))};
+    ++s.events;
+    s.exits += is_exit(e->kind) ? 1 : 0;
+    const EventKind k = e->kind;
+    s.answers += k == EventKind::kIoRead || k == EventKind::kMmioRead || k == EventKind::kMsrRead ||
+                 k == EventKind::kMsrWrite || k == EventKind::kCr8Read || k == EventKind::kCpuid ||
+                 k == EventKind::kInterrupt;
+  }
+  if (cursor.error()) return *cursor.error();
+  return s;
+}
+
+}  // namespace dejavm

@@ -1,0 +1,58 @@
+#include "replay/digest.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace dejavm {
+namespace {
+
+bool all_zero(const uint8_t* p) {
+  // Comparing the page with itself shifted by a word is the fastest portable test.
+  uint64_t first;
+  std::memcpy(&first, p, 8);
+  return first == 0 && std::memcmp(p, p + 8, kPageSize - 8) == 0;
+}
+
+}  // namespace
+
+Hash128 hash_page(uint64_t index, const uint8_t* content) {
+  return all_zero(content) ? Hash128{} : hash128({content, kPageSize}, index);
+}
+
+Hash128& MemorySummer::hash_of(uint64_t index) {
+  const uint64_t block = index / kBlock;
+  if (block >= blocks_.size()) blocks_.resize(block + 1);
+  if (!blocks_[block]) blocks_[block] = std::make_unique<std::array<Hash128, kBlock>>();
+  return (*blocks_[block])[index % kBlock];
+}
+
+void MemorySummer::update(Machine& machine, const Changed& changed) {
+  for (const MemoryRegion& region : machine.memory().regions()) {
+    const uint64_t first = region.start.value / kPageSize;
+    for (uint64_t i = 0; i < region.len_bytes / kPageSize; ++i) {
+      if (!(region.flags[i] & kPageDirty)) continue;
+      const uint8_t* content = region.host + i * kPageSize;
+      const Hash128 now = hash_page(first + i, content);
+      Hash128& before = hash_of(first + i);
+      if (now == before) continue;
+      sum_ -= before;
+      sum_ += now;
+      before = now;
+      if (changed) changed(first + i, now.zero() ? nullptr : content);
+    }
+  }
+  machine.memory().clear_dirty();
+  machine.engine().dirty_flags_cleared();
+}
+
+Snapshot take_snapshot(Machine& machine, MemorySummer& summer, const MemorySummer::Changed& changed) {
+  machine.sync_out();
+  summer.update(machine, changed);
+  Snapshot s;
+  s.chunks = store_chunks(machine.chunks());
+  s.memory = summer.sum();
+  s.digest = digest_of(s.chunks, s.memory);
+  return s;
+}
+
+}  // namespace dejavm

@@ -1,0 +1,43 @@
+// Digests of a running machine: what two machines must have in common to be the same machine.
+//
+//   memory sum   the sum modulo 2^128 of XXH3-128(content, seed = Gpa / 4096) over all pages of RAM and ROM
+//                that are not all zero; kept up to date from the dirty flags, so that a digest costs what changed
+//   digest       digest_of (snapshot.h): all state chunks, and the memory sum
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "replay/hash.h"
+#include "replay/snapshot.h"
+#include "vmm/machine.h"
+
+namespace dejavm {
+
+Hash128 hash_page(uint64_t index, const uint8_t* content);  // zero for a page of zeros
+
+// The only place that clears dirty flags; it tells the engine. When the summer first looks, memory must have been all
+// zero and clean when it was made, and every change since then flagged (GuestMemory does so).
+class MemorySummer {
+ public:
+  // `changed` is called for each page whose content differs from the last update's, ascending; content is nullptr if it
+  // is zero now.
+  using Changed = std::function<void(uint64_t index, const uint8_t* content)>;
+  void update(Machine&, const Changed& changed = {});
+  const Hash128& sum() const { return sum_; }
+
+ private:
+  Hash128& hash_of(uint64_t index);
+  // Hashes by page, in blocks that exist once a page in them was written.
+  static constexpr uint64_t kBlock = 512;
+  std::vector<std::unique_ptr<std::array<Hash128, kBlock>>> blocks_;
+  Hash128 sum_;
+};
+
+// The machine's state now: pulls it from the engine, updates the summer. `pages` and `exits` are the caller's to fill.
+Snapshot take_snapshot(Machine&, MemorySummer&, const MemorySummer::Changed& changed = {});
+
+}  // namespace dejavm

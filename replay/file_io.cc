@@ -1,0 +1,113 @@
+#include "replay/file_io.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include <fmt/format.h>
+
+namespace dejavm {
+namespace {
+
+Error host(const std::string& path, std::string_view doing, int error) {
+  std::string hint;
+  if (error == ENOSPC || error == EDQUOT) hint = "; free some space and try again";
+  return {ErrorKind::kHost, fmt::format("{}: cannot {}: {}{}", path, doing, std::strerror(error), hint)};
+}
+
+class FileSink final : public ByteSink {
+ public:
+  FileSink(int fd, std::string path) : fd_(fd), path_(std::move(path)) {}
+  ~FileSink() override { ::close(fd_); }
+  Result<void> append(std::span<const uint8_t> bytes) override {
+    while (!bytes.empty()) {
+      const ssize_t n = ::write(fd_, bytes.data(), bytes.size());
+      if (n < 0 && errno == EINTR) continue;
+      if (n <= 0) return host(path_, "write the trace", n < 0 ? errno : EIO);
+      bytes = bytes.subspan(static_cast<size_t>(n));
+    }
+    return {};
+  }
+  void truncate(uint64_t len) override {
+    // Best effort: a reader stops at the last whole frame anyway.
+    if (::ftruncate(fd_, static_cast<off_t>(len)) == 0) ::lseek(fd_, static_cast<off_t>(len), SEEK_SET);
+  }
+  void discard() override { ::unlink(path_.c_str()); }
+
+ private:
+  int fd_;
+  std::string path_;
+};
+
+class FileSource final : public ByteSource {
+ public:
+  FileSource(int fd, std::string path, uint64_t size) : fd_(fd), path_(std::move(path)), size_(size) {}
+  ~FileSource() override { ::close(fd_); }
+  uint64_t size() const override { return size_; }
+  Result<void> read_at(uint64_t offset, std::span<uint8_t> to) const override {
+    while (!to.empty()) {
+      const ssize_t n = ::pread(fd_, to.data(), to.size(), static_cast<off_t>(offset));
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0) return host(path_, "read the trace", errno);
+      if (n == 0) return Error{ErrorKind::kBadInput, fmt::format("{}: became shorter while it was read", path_)};
+      to = to.subspan(static_cast<size_t>(n));
+      offset += static_cast<uint64_t>(n);
+    }
+    return {};
+  }
+  const std::string& name() const override { return path_; }
+
+ private:
+  int fd_;
+  std::string path_;
+  uint64_t size_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<ByteSink>> create_file(const std::string& path, bool force) {
+  struct stat st;
+  if (::lstat(path.c_str(), &st) == 0) {
+    if (!force)
+      return Error{ErrorKind::kHost,
+                   fmt::format("{}: exists; choose another name, or give --force to replace it", path)};
+    if (!S_ISREG(st.st_mode) && !S_ISLNK(st.st_mode))
+      return Error{ErrorKind::kHost, fmt::format("{}: is not a regular file", path)};
+    // Removed rather than emptied: who has the old file open keeps a whole one.
+    if (::unlink(path.c_str()) != 0) return host(path, "replace the file", errno);
+  }
+  const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  if (fd < 0) return host(path, "create the file", errno);
+  return std::unique_ptr<ByteSink>(std::make_unique<FileSink>(fd, path));
+}
+
+Result<std::unique_ptr<ByteSource>> open_file(const std::string& path) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0) return host(path, "open the file", errno);
+  struct stat st;
+  if (::fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+    ::close(fd);
+    return Error{ErrorKind::kHost, fmt::format("{}: is not a regular file", path)};
+  }
+  return std::unique_ptr<ByteSource>(std::make_unique<FileSource>(fd, path, static_cast<uint64_t>(st.st_size)));
+}
+
+Result<void> MemorySink::append(std::span<const uint8_t> bytes) {
+  const uint64_t room = limit_ - to_.size();
+  const auto part = bytes.first(std::min<uint64_t>(room, bytes.size()));
+  to_.insert(to_.end(), part.begin(), part.end());
+  if (part.size() < bytes.size()) return host("memory", "write the trace", ENOSPC);
+  return {};
+}
+
+Result<void> MemorySource::read_at(uint64_t offset, std::span<uint8_t> to) const {
+  CHECK(offset <= bytes_.size() && to.size() <= bytes_.size() - offset);
+  std::copy_n(bytes_.begin() + static_cast<ptrdiff_t>(offset), to.size(), to.begin());
+  return {};
+}
+
+}  // namespace dejavm

@@ -1,0 +1,63 @@
+// The two things that a trace needs of a file: to append, and to read at an offset. Also in memory, for tests.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "devices/core/result.h"
+
+namespace dejavm {
+
+class ByteSink {
+ public:
+  virtual ~ByteSink() = default;
+  // All of it, or an error and possibly a part.
+  virtual Result<void> append(std::span<const uint8_t> bytes) = 0;
+  // Takes back what lies beyond `len` (a part of a failed append).
+  virtual void truncate(uint64_t len) = 0;
+  // The file is of no use to anybody: no snapshot got into it.
+  virtual void discard() = 0;
+};
+
+class ByteSource {
+ public:
+  virtual ~ByteSource() = default;
+  virtual uint64_t size() const = 0;
+  // All of `to`, or an error; never beyond size().
+  virtual Result<void> read_at(uint64_t offset, std::span<uint8_t> to) const = 0;
+  virtual const std::string& name() const = 0;
+};
+
+// Creates the file itself, not a temporary one. An existing one is refused unless `force`, which replaces it.
+Result<std::unique_ptr<ByteSink>> create_file(const std::string& path, bool force);
+Result<std::unique_ptr<ByteSource>> open_file(const std::string& path);
+
+class MemorySink final : public ByteSink {
+ public:
+  explicit MemorySink(std::vector<uint8_t>& to, uint64_t limit = ~uint64_t{0}) : to_(to), limit_(limit) {}
+  Result<void> append(std::span<const uint8_t> bytes) override;
+  void truncate(uint64_t len) override { to_.resize(len); }
+  void discard() override { to_.clear(); }
+
+ private:
+  std::vector<uint8_t>& to_;
+  uint64_t limit_;  // a disk of this size
+};
+
+class MemorySource final : public ByteSource {
+ public:
+  explicit MemorySource(std::vector<uint8_t> bytes, std::string name = "memory")
+      : bytes_(std::move(bytes)), name_(std::move(name)) {}
+  uint64_t size() const override { return bytes_.size(); }
+  Result<void> read_at(uint64_t offset, std::span<uint8_t> to) const override;
+  const std::string& name() const override { return name_; }
+
+ private:
+  std::vector<uint8_t> bytes_;
+  std::string name_;
+};
+
+}  // namespace dejavm

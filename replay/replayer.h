@@ -1,0 +1,54 @@
+// Replaying: runs a recorded machine again from its trace alone, and compares it with the log at every exit and input,
+// at every keyframe, and at the end.
+//
+//   auto trace = TraceReader::open(path, TraceReader::Check::kAll);   // damage anywhere: an error with its place
+//   auto summary = replay(**trace, console, {});                      // ErrorKind::kDivergence at the first difference
+//   if (summary->truncated) puts((*trace)->truncation());         // an interrupted recording, replayed to its end
+//   replay_devices_only(**trace, ...)                                 // the logged exits into a fresh board; no CPU
+//
+// replay() prints nothing. Console gets what the guest prints, or may be nullptr.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "replay/recorder.h"
+#include "replay/restore.h"
+#include "replay/trace.h"
+
+namespace dejavm {
+
+struct ReplayOptions {
+  size_t from_keyframe = 0;   // 0: the initial state
+  Retired until = kForever;   // stop there, with the machine's digest
+  std::string engine{};       // empty: the one that recorded
+  std::function<void(const Progress&)> progress{};
+  // Called at a divergence with a machine that stands before the instruction that diverged; its text is appended to the
+  // report (instruction, registers). Default: describe_instruction.
+  std::function<std::string(Machine&)> explain{};
+};
+
+struct ReplaySummary : RunSummary {
+  uint64_t events = 0;        // compared in this run
+  uint64_t keyframes = 0;     // whose digests were compared in this run, the one started from included
+  bool truncated = false;     // the log was cut off: the run ended where it does
+};
+
+Result<ReplaySummary> replay(const TraceReader&, Console*, const ReplayOptions&);
+
+// The machine at exactly instruction `at`, by the nearest keyframe before it; verified on the way like replay().
+Result<std::unique_ptr<Machine>> seek(const TraceReader&, Retired at, Console*);
+
+struct DevicesSummary {
+  uint64_t events = 0, exits = 0;
+  uint64_t answers = 0;       // reads, MSRs, CPUIDs and interrupt vectors compared
+};
+// Feeds the logged exits, inputs and skips of time to a fresh board and compares each answer. No guest code runs.
+Result<DevicesSummary> replay_devices_only(const TraceReader&, Console*);
+
+// "rip 0xffffffff81001234: 0f 31  rdtsc": the instruction that a machine is about to execute, by its page tables.
+std::string describe_instruction(Machine&, uint32_t vcpu = 0);
+
+}  // namespace dejavm

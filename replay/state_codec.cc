@@ -1,0 +1,249 @@
+#include "replay/state_codec.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include <fmt/format.h>
+
+namespace dejavm {
+namespace {
+
+bool is_byte_string(const FieldInfo& f) {
+  return f.is_array && f.kind == FieldKind::kUnsigned && f.element_size == 1;
+}
+
+const std::byte* element(const FieldInfo& f, const void* data, uint32_t index) {
+  return static_cast<const std::byte*>(data) + f.offset + size_t{index} * f.element_size;
+}
+std::byte* element(const FieldInfo& f, void* data, uint32_t index) {
+  return static_cast<std::byte*>(data) + f.offset + size_t{index} * f.element_size;
+}
+
+bool all_default(const FieldInfo& f, const void* data, uint64_t value) {
+  for (uint32_t i = 0; i < f.count; ++i) {
+    if (f.kind != FieldKind::kStruct) {
+      if (load_element(f, data, i) != value) return false;
+    } else {
+      for (const FieldInfo& m : f.members)
+        if (!all_default(m, element(f, data, i), value)) return false;
+    }
+  }
+  return true;
+}
+
+void store_default(const FieldInfo& f, void* data, uint64_t value) {
+  for (uint32_t i = 0; i < f.count; ++i) {
+    if (f.kind != FieldKind::kStruct) store_element(f, data, i, value);
+    else
+      for (const FieldInfo& m : f.members) store_default(m, element(f, data, i), value);
+  }
+}
+
+std::vector<uint32_t> key_order(std::span<const FieldInfo> fields) {
+  std::vector<uint32_t> order(fields.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::sort(order.begin(), order.end(),
+            [&](uint32_t a, uint32_t b) { return cbor_key_less(fields[a].name, fields[b].name); });
+  return order;
+}
+
+void encode_number(CborWriter& w, const FieldInfo& f, uint64_t value) {
+  if (f.kind == FieldKind::kBool) w.boolean(value != 0);
+  else if (f.kind == FieldKind::kSigned) w.signed_int(static_cast<int64_t>(value));
+  else w.unsigned_int(value);
+}
+
+void encode_struct(CborWriter& w, std::span<const FieldInfo> fields, std::span<const uint32_t> order, const void* data);
+
+void encode_field(CborWriter& w, const FieldInfo& f, const void* data) {
+  if (is_byte_string(f)) return w.bytes({reinterpret_cast<const uint8_t*>(element(f, data, 0)), f.count});
+  if (f.is_array) w.array(f.count);
+  if (f.kind == FieldKind::kStruct) {
+    const auto order = key_order(f.members);
+    for (uint32_t i = 0; i < f.count; ++i) encode_struct(w, f.members, order, element(f, data, i));
+  } else {
+    for (uint32_t i = 0; i < f.count; ++i) encode_number(w, f, load_element(f, data, i));
+  }
+}
+
+void encode_struct(CborWriter& w, std::span<const FieldInfo> fields, std::span<const uint32_t> order,
+                   const void* data) {
+  auto left_out = [&](const FieldInfo& f) { return f.since > 1 && all_default(f, data, f.default_value); };
+  w.map(fields.size() - static_cast<size_t>(std::count_if(fields.begin(), fields.end(), left_out)));
+  for (const uint32_t i : order) {
+    if (left_out(fields[i])) continue;
+    w.text(fields[i].name);
+    encode_field(w, fields[i], data);
+  }
+}
+
+class Decoder {
+ public:
+  Decoder(std::span<const uint8_t> payload, uint64_t version) : r_(payload), version_(version) {}
+
+  void structure(std::span<const FieldInfo> fields, void* data) {
+    std::vector<bool> seen(fields.size());
+    CborMap map(r_);
+    for (std::string_view key; map.next(key);) {
+      const auto f = std::find_if(fields.begin(), fields.end(), [&](const FieldInfo& x) { return x.name == key; });
+      Scope scope(*this, key);
+      if (f == fields.end()) return fail("unknown field; a newer dejavm may have written it");
+      seen[static_cast<size_t>(f - fields.begin())] = true;
+      if (f->since > version_) return fail("the field is newer than the version that the chunk states");
+      one_field(*f, data);
+      if (r_.ok() && f->since > 1 && all_default(*f, data, f->default_value))
+        return fail("written although it has its default: not canonical");
+    }
+    for (size_t i = 0; i < fields.size() && note(); ++i) {
+      if (seen[i]) continue;
+      Scope scope(*this, fields[i].name);
+      if (fields[i].since == 1) return fail("missing");
+      store_default(fields[i], data, fields[i].default_value);
+    }
+  }
+
+  void finish() {
+    if (!note()) return;
+    r_.end();
+    note();
+  }
+
+  const std::string& error() const { return error_; }
+
+ private:
+  struct Scope {  // names the field being read, for errors
+    Scope(Decoder& decoder, std::string_view name) : d(decoder), len(decoder.path_.size()) {
+      if (!d.path_.empty()) d.path_ += '.';
+      d.path_ += name;
+    }
+    Scope(Decoder& decoder, uint32_t index) : d(decoder), len(decoder.path_.size()) {
+      d.path_ += fmt::format("[{}]", index);
+    }
+    ~Scope() {
+      d.note();
+      d.path_.resize(len);
+    }
+    Decoder& d;
+    size_t len;
+  };
+
+  // Takes over the reader's error, with the field at hand. True while there is none.
+  bool note() {
+    if (r_.ok()) return true;
+    if (error_.empty())
+      error_ = fmt::format("{}at byte {}: {}", path_.empty() ? std::string() : "field '" + path_ + "' ",
+                           r_.error_offset(), r_.error());
+    return false;
+  }
+  void fail(const std::string& why) { r_.fail(why); }
+
+  void number(const FieldInfo& f, void* data, uint32_t index, uint64_t value) {
+    if (!r_.ok()) return;
+    if (in_range(f, value)) return store_element(f, data, index, value);
+    const bool is_signed = f.kind == FieldKind::kSigned;
+    auto print = [&](uint64_t v) {
+      return is_signed ? fmt::format("{}", static_cast<int64_t>(v)) : fmt::format("{}", v);
+    };
+    fail(fmt::format("{} is outside {}..{}", print(value), print(f.min_value), print(f.max_value)));
+  }
+
+  void one_field(const FieldInfo& f, void* data) {
+    if (is_byte_string(f)) {
+      const auto bytes = r_.bytes();
+      if (r_.ok() && bytes.size() != f.count) return fail(fmt::format("{} bytes instead of {}", bytes.size(), f.count));
+      for (uint32_t i = 0; i < f.count && r_.ok(); ++i) {
+        Scope scope(*this, i);
+        number(f, data, i, bytes[i]);
+      }
+      return;
+    }
+    if (f.is_array) {
+      const uint64_t count = r_.array();
+      if (r_.ok() && count != f.count) return fail(fmt::format("{} elements instead of {}", count, f.count));
+    }
+    for (uint32_t i = 0; i < f.count && r_.ok(); ++i) {
+      if (!f.is_array) return one_element(f, data, i);
+      Scope scope(*this, i);
+      one_element(f, data, i);
+    }
+  }
+
+  void one_element(const FieldInfo& f, void* data, uint32_t index) {
+    switch (f.kind) {
+      case FieldKind::kStruct: return structure(f.members, element(f, data, index));
+      case FieldKind::kBool: return number(f, data, index, r_.boolean() ? 1 : 0);
+      case FieldKind::kSigned: return number(f, data, index, static_cast<uint64_t>(r_.signed_int()));
+      case FieldKind::kUnsigned: return number(f, data, index, r_.unsigned_int());
+    }
+  }
+
+  CborReader r_;
+  uint64_t version_;
+  std::string path_;
+  std::string error_;
+};
+
+std::string print_number(const FieldInfo& f, uint64_t value) {
+  if (f.kind == FieldKind::kBool) return value ? "true" : "false";
+  if (f.kind == FieldKind::kSigned) return fmt::format("{}", static_cast<int64_t>(value));
+  return value < 10 ? fmt::format("{}", value) : fmt::format("{} ({:#x})", value, value);
+}
+
+void diff_fields(std::span<const FieldInfo> fields, const void* expected, const void* actual, const std::string& prefix,
+                 size_t limit, std::vector<FieldDiff>& out) {
+  for (const FieldInfo& f : fields) {
+    for (uint32_t i = 0; i < f.count && out.size() < limit; ++i) {
+      std::string path = prefix + std::string(f.name);
+      if (f.is_array) path += fmt::format("[{}]", i);
+      if (f.kind == FieldKind::kStruct) {
+        diff_fields(f.members, element(f, expected, i), element(f, actual, i), path + ".", limit, out);
+        continue;
+      }
+      const uint64_t want = load_element(f, expected, i), have = load_element(f, actual, i);
+      if (want != have) out.push_back({std::move(path), print_number(f, want), print_number(f, have)});
+    }
+  }
+}
+
+}  // namespace
+
+void encode_state(CborWriter& w, const Schema& schema, const void* data) {
+  encode_struct(w, schema.fields, key_order(schema.fields), data);
+}
+
+Bytes encode_state(const Schema& schema, const void* data) {
+  CborWriter w;
+  encode_state(w, schema, data);
+  return w.take();
+}
+
+std::string chunk_name(std::string_view schema_name, uint64_t instance) {
+  return instance == 0 ? std::string(schema_name) : fmt::format("{}.{}", schema_name, instance);
+}
+
+Result<void> decode_state(const Schema& schema, uint32_t instance, uint64_t version, std::span<const uint8_t> payload,
+                          void* data) {
+  StateBuffer copy(schema);
+  Decoder decoder(payload, version);
+  decoder.structure(schema.fields, copy.data());
+  decoder.finish();
+  std::string why = decoder.error();
+  if (why.empty() && schema.invalid != nullptr)
+    if (const char* reason = schema.invalid(copy.data())) why = std::string("inconsistent: ") + reason;
+  if (!why.empty()) {
+    std::string newer;
+    if (version > schema.version)
+      newer = fmt::format(" (version {}; this build knows version {})", version, schema.version);
+    return Error{ErrorKind::kBadInput, fmt::format("chunk '{}'{}: {}", chunk_name(schema.name, instance), newer, why)};
+  }
+  std::memcpy(data, copy.data(), schema.size);
+  return {};
+}
+
+std::vector<FieldDiff> diff_states(const Schema& schema, const void* expected, const void* actual, size_t limit) {
+  std::vector<FieldDiff> out;
+  diff_fields(schema.fields, expected, actual, "", limit, out);
+  return out;
+}
+
+}  // namespace dejavm

@@ -1,0 +1,238 @@
+#include "replay/trace_header.h"
+
+#include <fmt/format.h>
+
+namespace dejavm {
+namespace {
+
+// The version of the header's and end's maps themselves is the trace's; an unknown key is refused.
+
+void hash_value(CborWriter& w, const Hash128& h) {
+  uint8_t bytes[16];
+  store_hash(h, bytes);
+  w.bytes(bytes);
+}
+Hash128 hash_value(CborReader& r) {
+  const auto bytes = r.bytes();
+  if (r.ok() && bytes.size() != 16) r.fail("a hash is not 16 bytes long");
+  return r.ok() ? load_hash(bytes.data()) : Hash128{};
+}
+uint64_t number_up_to(CborReader& r, uint64_t max) {
+  const uint64_t v = r.unsigned_int();
+  if (r.ok() && v > max) r.fail(fmt::format("{} is more than {}", v, max));
+  return r.ok() ? v : 0;
+}
+
+constexpr std::string_view kKinds[] = {"unsigned", "signed", "bool", "struct"};
+
+// Every field: [name, kind, bytes of an element, elements (0: a scalar), unit, since, members].
+void encode_fields(CborWriter& w, std::span<const FieldInfo> fields) {
+  w.array(fields.size());
+  for (const FieldInfo& f : fields) {
+    w.array(7);
+    w.text(f.name);
+    w.text(kKinds[static_cast<unsigned>(f.kind)]);
+    w.unsigned_int(f.element_size);
+    w.unsigned_int(f.is_array ? f.count : 0);
+    w.text(f.unit);
+    w.unsigned_int(f.since);
+    encode_fields(w, f.members);
+  }
+}
+
+void describe_fields(CborReader& r, const std::string& prefix, unsigned depth, std::vector<std::string>* out) {
+  if (depth > 8) return r.fail("schemas nested more than 8 deep");
+  for (uint64_t n = r.array(); n > 0 && r.ok(); --n) {
+    if (r.array() != 7 && r.ok()) return r.fail("a field has not seven parts");
+    std::string name = prefix + "." + std::string(r.text());
+    const std::string kind(r.text());
+    const uint64_t size = r.unsigned_int(), count = r.unsigned_int();
+    const std::string unit(r.text());
+    const uint64_t since = r.unsigned_int();
+    if (count) name += fmt::format("[{}]", count);
+    if (out && r.ok() && kind != "struct")
+      out->push_back(fmt::format("{} {} {} bytes{}{}{}", name, kind, size, unit.empty() ? "" : " ", unit,
+                                 since > 1 ? fmt::format(" since {}", since) : ""));
+    describe_fields(r, name, depth + 1, out);
+  }
+}
+
+// {"name": ..., "fields": [...], "version": n} each.
+void read_schemas(CborReader& r, std::vector<std::string>* out) {
+  for (uint64_t n = r.array(); n > 0 && r.ok(); --n) {
+    if (r.array() != 3 && r.ok()) return r.fail("a schema has not three parts");
+    const std::string name(r.text());
+    r.unsigned_int();
+    describe_fields(r, name, 0, out);
+  }
+}
+
+std::vector<BootImage> read_boot(CborReader& r) {
+  std::vector<BootImage> out;
+  for (uint64_t n = r.array(); n > 0 && r.ok(); --n) {
+    BootImage& b = out.emplace_back();
+    CborMap map(r);
+    for (std::string_view key; map.next(key);) {
+      if (key == "hash") b.hash = hash_value(r);
+      else if (key == "name") b.name = r.text();
+      else if (key == "role") b.role = r.text();
+      else if (key == "len_bytes") b.len_bytes = r.unsigned_int();
+      else r.fail(fmt::format("unknown key '{}' in a boot image", key));
+    }
+  }
+  return out;
+}
+
+Error damaged(std::string_view what, const CborReader& r) {
+  return {ErrorKind::kBadInput, fmt::format("{}, byte {} of its content: {}", what, r.error_offset(), r.error())};
+}
+
+}  // namespace
+
+std::string_view name_of(RunEnd end) {
+  switch (end) {
+    case RunEnd::kUntil: return "stopped at the position asked for";
+    case RunEnd::kPowerOff: return "powered off";
+    case RunEnd::kDebugExit: return "debug exit";
+    case RunEnd::kUserStop: return "stopped by the user";
+    case RunEnd::kHaltedForever: return "halted for ever";
+    case RunEnd::kTripleFault: return "triple fault";
+    case RunEnd::kUnimplemented: return "unimplemented instruction";
+    case RunEnd::kEngineError: return "engine error";
+  }
+  return "unknown";
+}
+
+void encode_config(CborWriter& w, const MachineConfig& c) {
+  w.map(8);
+  w.text("seed"), w.unsigned_int(c.seed);
+  w.text("vcpus"), w.unsigned_int(c.vcpus);
+  w.text("strict"), w.boolean(c.strict);
+  w.text("cpu_model"), w.text(c.cpu_model);
+  w.text("rom_bytes"), w.unsigned_int(c.rom_bytes);
+  w.text("debug_exit"), w.boolean(c.debug_exit);
+  w.text("memory_bytes"), w.unsigned_int(c.memory_bytes);
+  w.text("start_time_unix_s"), w.signed_int(c.start_time_unix_s);
+}
+
+MachineConfig decode_config(CborReader& r) {
+  MachineConfig c;
+  unsigned seen = 0;
+  CborMap map(r);
+  for (std::string_view key; map.next(key); ++seen) {
+    if (key == "seed") c.seed = r.unsigned_int();
+    else if (key == "vcpus") c.vcpus = static_cast<uint32_t>(number_up_to(r, 0xffffffff));
+    else if (key == "strict") c.strict = r.boolean();
+    else if (key == "cpu_model") c.cpu_model = r.text();
+    else if (key == "rom_bytes") c.rom_bytes = r.unsigned_int();
+    else if (key == "debug_exit") c.debug_exit = r.boolean();
+    else if (key == "memory_bytes") c.memory_bytes = r.unsigned_int();
+    else if (key == "start_time_unix_s") c.start_time_unix_s = r.signed_int();
+    else r.fail(fmt::format("unknown configuration key '{}'; a newer dejavm may have written it", key));
+  }
+  if (r.ok() && seen != 8) r.fail("a configuration key is missing");
+  if (r.ok())
+    if (const std::string why = invalid_config(c); !why.empty()) r.fail(why);
+  return c;
+}
+
+std::string invalid_config(const MachineConfig& c) {
+  if (c.memory_bytes < (1 << 20) || c.memory_bytes % 4096) return fmt::format("memory of {} bytes", c.memory_bytes);
+  if (c.memory_bytes > uint64_t{1} << 46)
+    return fmt::format("memory of {} bytes, beyond any machine of ours", c.memory_bytes);
+  if (c.vcpus < 1 || c.vcpus > 255) return fmt::format("{} vCPUs", c.vcpus);
+  if (c.rom_bytes % 4096 || c.rom_bytes > 16 << 20) return fmt::format("a firmware window of {} bytes", c.rom_bytes);
+  return {};
+}
+
+Bytes encode_header(const TraceHeader& h) {
+  CborWriter w;
+  w.map(7);
+  w.text("boot"), w.array(h.boot.size());
+  for (const BootImage& b : h.boot) {
+    w.map(4);
+    w.text("hash"), hash_value(w, b.hash);
+    w.text("name"), w.text(b.name);
+    w.text("role"), w.text(b.role);
+    w.text("len_bytes"), w.unsigned_int(b.len_bytes);
+  }
+  w.text("append"), w.text(h.append);
+  w.text("config"), encode_config(w, h.config);
+  w.text("engine"), w.text(h.engine);
+  w.text("writer"), w.text(h.writer);
+  w.text("schemas"), w.array(h.schemas.size());
+  for (const Schema* s : h.schemas) {
+    w.array(3);
+    w.text(s->name), w.unsigned_int(s->version), encode_fields(w, s->fields);
+  }
+  w.text("keyframe_interval"), w.unsigned_int(h.keyframe_interval);
+  return w.take();
+}
+
+Result<TraceHeader> decode_header(std::span<const uint8_t> payload) {
+  TraceHeader h;
+  unsigned seen = 0;
+  CborReader r(payload);
+  CborMap map(r);
+  for (std::string_view key; map.next(key); ++seen) {
+    if (key == "boot") h.boot = read_boot(r);
+    else if (key == "append") h.append = r.text();
+    else if (key == "config") h.config = decode_config(r);
+    else if (key == "engine") h.engine = r.text();
+    else if (key == "writer") h.writer = r.text();
+    else if (key == "schemas") read_schemas(r, nullptr);
+    else if (key == "keyframe_interval") h.keyframe_interval = r.unsigned_int();
+    else r.fail(fmt::format("unknown header key '{}'; a newer dejavm may have written it", key));
+  }
+  if (r.ok()) r.end();
+  if (r.ok() && seen != 7) r.fail("a header key is missing");
+  if (!r.ok()) return damaged("the header", r);
+  return h;
+}
+
+std::vector<std::string> describe_schemas(std::span<const uint8_t> payload) {
+  std::vector<std::string> out;
+  CborReader r(payload);
+  CborMap map(r);
+  for (std::string_view key; map.next(key);) {
+    if (key == "schemas") read_schemas(r, &out);
+    else r.skip();
+  }
+  return out;
+}
+
+Bytes encode_end(const TraceEnd& e) {
+  CborWriter w;
+  w.map(7);
+  w.text("end"), w.unsigned_int(static_cast<uint64_t>(e.end));
+  w.text("exits"), w.unsigned_int(e.exits);
+  w.text("detail"), w.text(std::string_view(e.detail).substr(0, kMaxDetailBytes));
+  w.text("digest"), hash_value(w, e.digest);
+  w.text("events"), w.unsigned_int(e.events);
+  w.text("debug_exit"), w.unsigned_int(e.debug_exit);
+  w.text("instructions"), w.unsigned_int(e.instructions);
+  return w.take();
+}
+
+Result<TraceEnd> decode_end(std::span<const uint8_t> payload) {
+  TraceEnd e;
+  unsigned seen = 0;
+  CborReader r(payload);
+  CborMap map(r);
+  for (std::string_view key; map.next(key); ++seen) {
+    if (key == "end") e.end = static_cast<RunEnd>(number_up_to(r, static_cast<uint64_t>(RunEnd::kEngineError)));
+    else if (key == "exits") e.exits = r.unsigned_int();
+    else if (key == "detail") e.detail = r.text();
+    else if (key == "digest") e.digest = hash_value(r);
+    else if (key == "events") e.events = r.unsigned_int();
+    else if (key == "debug_exit") e.debug_exit = static_cast<uint8_t>(number_up_to(r, 255));
+    else if (key == "instructions") e.instructions = r.unsigned_int();
+    else r.fail(fmt::format("unknown key '{}'; a newer dejavm may have written it", key));
+  }
+  if (r.ok()) r.end();
+  if (r.ok() && seen != 7) r.fail("a key is missing");
+  if (!r.ok()) return damaged("the end record", r);
+  return e;
+}
+
+}  // namespace dejavm

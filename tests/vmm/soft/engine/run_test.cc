@@ -1,0 +1,155 @@
+// The run loop: exact counts, stops, interrupts and shadows, self-modifying code, MMIO, and law 6.
+#include "tests/vmm/soft/engine/guest.h"
+
+namespace dejavm::soft {
+namespace {
+
+using namespace std::literals;
+
+// mov ecx, 1000; again: add rax, rcx; dec ecx; jnz again; hlt
+constexpr auto kLoop = "\xb9\xe8\x03\x00\x00\x48\x01\xc8\xff\xc9\x75\xf9\xf4"sv;
+
+TEST(SoftRun, CountsEveryInstructionOfALoop) {
+  Guest g;
+  g.code(kLoop);
+  EXPECT_EQ(g.run_to(~uint64_t{0}), StopReason::kHalted);
+  EXPECT_EQ(g.state().retired, 1 + 3 * 1000 + 1);
+  EXPECT_EQ(g.state().gpr[kRax], 1000u * 1001 / 2);
+}
+
+TEST(SoftRun, StopsAtEachInstructionAskedForWithTheSameStateAsStepping) {
+  for (uint64_t stop = 0; stop < 60; ++stop) {
+    Guest fast, slow(false);
+    fast.code(kLoop);
+    slow.code(kLoop);
+    EXPECT_EQ(fast.run_to(stop), StopReason::kLimit);
+    for (uint64_t k = 1; k <= stop; ++k) EXPECT_EQ(slow.run_to(k), StopReason::kLimit);
+    EXPECT_EQ(fast.state().retired, stop);
+    EXPECT_EQ(differing(fast.state(), slow.state()), "");
+  }
+}
+
+TEST(SoftRun, EachRepIterationIsOneInstruction) {
+  Guest g;
+  g.code("\xfc\xb9\x10\x00\x00\x00\xbf\x00\x00\x20\x00\xf3\xaa\xf4"sv);  // cld; mov ecx,16; mov edi,kData; rep stosb; hlt
+  EXPECT_EQ(g.run_to(3 + 5), StopReason::kLimit);
+  EXPECT_EQ(g.state().gpr[kRcx], 11u);
+  EXPECT_EQ(g.state().rip, Guest::kCode + 11);
+  EXPECT_EQ(g.run_to(~uint64_t{0}), StopReason::kHalted);
+  EXPECT_EQ(g.state().retired, 3u + 16 + 1);
+}
+
+TEST(SoftRun, AStoreIntoTheRunningBlockTakesEffectAtTheNextInstruction) {
+  for (bool blocks : {true, false}) {
+    Guest g(blocks);
+    // mov byte [rip+1], 0x42 -> changes the immediate of the next instruction: mov bl, 0x11; hlt
+    g.code("\xc6\x05\x01\x00\x00\x00\x42\xb3\x11\xf4"sv);
+    EXPECT_EQ(g.run_to(~uint64_t{0}), StopReason::kHalted);
+    EXPECT_EQ(g.state().gpr[kRbx] & 0xff, 0x42u) << "blocks " << blocks;
+  }
+}
+
+TEST(SoftRun, CodePatchedInALoopIsDecodedAnew) {
+  for (bool blocks : {true, false}) {
+    Guest g(blocks);
+    // mov ecx,100; L: mov eax,imm32 (patched each time with ecx); add rbx,rax; mov [rip-10], ecx (the imm32); dec ecx; jnz L; hlt
+    g.code("\xb9\x64\x00\x00\x00\xb8\x00\x00\x00\x00\x48\x01\xc3\x89\x0d\xf3\xff\xff\xff\xff\xc9\x75\xee\xf4"sv);
+    EXPECT_EQ(g.run_to(~uint64_t{0}), StopReason::kHalted);
+    EXPECT_EQ(g.state().gpr[kRbx], 100u * 101 / 2 - 1) << "blocks " << blocks;
+  }
+}
+
+TEST(SoftRun, MmioInTheMiddleOfABlockCarriesItsPositionAndIsSeenOnce) {
+  for (bool blocks : {true, false}) {
+    Guest g(blocks);
+    g.write<uint64_t>(Guest::kPt + 8 * 0x20, 0xfed00007);  // page 0x20000 maps the HPET's page
+    g.exits.answers = {0x1234};
+    g.code("\x90\x90\x8b\x04\x25\x00\x00\x02\x00\x90\x89\x04\x25\x04\x00\x02\x00\xf4"sv);
+    EXPECT_EQ(g.run_to(~uint64_t{0}), StopReason::kHalted);
+    ASSERT_EQ(g.exits.log.size(), 2u);
+    EXPECT_EQ(g.exits.log[0].kind, 'r');
+    EXPECT_EQ(g.exits.log[0].address, 0xfed00000u);
+    EXPECT_EQ(g.exits.log[1].kind, 'w');
+    EXPECT_EQ(g.exits.log[1].value, 0x1234u);
+    EXPECT_EQ(g.state().retired, 6u);
+  }
+}
+
+TEST(SoftRun, StiHoldsInterruptsBackForOneInstruction) {
+  for (bool blocks : {true, false}) {
+    Guest g(blocks);
+    g.code("\xfb\x90\x90\xf4"sv);  // sti; nop; nop; hlt
+    g.control.intr = true;
+    g.exits.answers = {0x40};
+    EXPECT_EQ(g.run_to(2), StopReason::kLimit);
+    EXPECT_EQ(g.state().rip, Guest::kCode + 2);
+    g.control.until = Retired{3};
+    g.engine->run(0, g.control, g.exits);
+    EXPECT_EQ(g.state().rip, 0x9041u);  // vector 0x40's HLT has retired
+    EXPECT_EQ(g.state().retired, 3u);
+  }
+}
+
+TEST(SoftRun, SingleStepTrapsAfterEachInstruction) {
+  for (bool blocks : {true, false}) {
+    Guest g(blocks);
+    g.code("\x9c\x80\x4c\x24\x01\x01\x9d\x90\x90\xf4"sv);  // pushf; or byte [rsp+1],1; popf; nop; nop
+    EXPECT_EQ(g.run_to(~uint64_t{0}), StopReason::kHalted);
+    EXPECT_EQ(g.state().rip, 0x9000u + kDB + 1);
+    EXPECT_EQ(g.read<uint64_t>(Guest::kStack - 40), Guest::kCode + 8);  // after the first nop
+    EXPECT_EQ(g.state().dr6 & 0x4000, 0x4000u);
+  }
+}
+
+TEST(SoftRun, AFaultNamesTheInstructionAndCountsOnlyWhatCompleted) {
+  for (bool blocks : {true, false}) {
+    Guest g(blocks);
+    g.code("\x90\x90\x48\x8b\x04\x25\x00\x00\x00\x40\x90"sv);  // nop; nop; mov rax,[0x40000000] (not mapped)
+    EXPECT_EQ(g.run_to(~uint64_t{0}), StopReason::kHalted);
+    EXPECT_EQ(g.state().rip, 0x9000u + kPF + 1);
+    EXPECT_EQ(g.state().cr2, 0x40000000u);
+    EXPECT_EQ(g.state().retired, 3u);  // two nops and the handler's HLT
+    EXPECT_EQ(g.read<uint64_t>(Guest::kStack - 40), Guest::kCode + 2);
+  }
+}
+
+// Law 6: the guest clears accessed bits without flushing, and looks at them again: what it sees depends on what the TLB
+// still holds, so a restored machine must hold the same.
+TEST(SoftRun, AccessedBitsClearedWithoutFlushLookTheSameFromEverySavedMoment) {
+  // mov rbx, pte of kData page; mov ecx, 40
+  // L: mov al,[kData]; and qword [rbx], ~0x20; mov rdx,[rbx]; shl? accumulate: add rsi, rdx; test cl,7; jnz N; invlpg [kData]
+  // N: dec ecx; jnz L; hlt
+  const auto code =
+      "\xbb\x00\x10\x01\x00"                  // mov ebx, kPt + 4096 (the page table of 2-4 MiB: entry 0 is kData)
+      "\xb9\x28\x00\x00\x00"                  // mov ecx, 40
+      "\x8a\x04\x25\x00\x00\x20\x00"          // L: mov al, [kData]
+      "\x48\x8b\x13"                          // mov rdx, [rbx]
+      "\x48\x01\xd6"                          // add rsi, rdx
+      "\x48\x83\x23\xdf"                      // and qword [rbx], ~0x20
+      "\xf6\xc1\x07"                          // test cl, 7
+      "\x75\x08"                              // jnz N
+      "\x0f\x01\x3c\x25\x00\x00\x20\x00"      // invlpg [kData]
+      "\xff\xc9"                              // N: dec ecx
+      "\x75\xde"                              // jnz L
+      "\xf4"sv;
+  Guest reference;
+  reference.code(code);
+  ASSERT_EQ(reference.run_to(~uint64_t{0}), StopReason::kHalted);
+  const VcpuState end = reference.state();
+  ASSERT_GT(end.retired, 200u);
+  for (uint64_t cut = 0; cut < end.retired; cut += 3) {
+    Guest first, second;
+    first.code(code);
+    second.code(kLoop);          // another life before
+    second.run_to(500);
+    ASSERT_EQ(first.run_to(cut), StopReason::kLimit);
+    first.clone_into(second);
+    ASSERT_EQ(second.run_to(~uint64_t{0}), StopReason::kHalted);
+    EXPECT_EQ(differing(second.state(), end), "") << "saved at " << cut;
+    EXPECT_EQ(first.run_to(~uint64_t{0}), StopReason::kHalted);
+    EXPECT_EQ(differing(first.state(), end), "") << "saving at " << cut << " disturbed the run";
+  }
+}
+
+}  // namespace
+}  // namespace dejavm::soft

@@ -1,0 +1,398 @@
+// Far jumps, calls and returns, and IRET.
+#include "tests/vmm/soft/system/machine.h"
+
+namespace dejavm::soft {
+namespace {
+
+using List = std::vector<uint64_t>;
+
+// ptr16:32 forms of JMP and CALL, in 32-bit code.
+std::string far_32(char opcode, uint16_t selector, uint32_t offset) {
+  std::string s(1, opcode);
+  s.append(reinterpret_cast<const char*>(&offset), 4).append(reinterpret_cast<const char*>(&selector), 2);
+  return s;
+}
+constexpr char kJmp = '\xea', kCall = '\x9a';
+
+// --- direct transfers ---
+
+TEST(FarTransfer, InRealModeLoadsSelectorAndBaseOnly) {
+  Machine t(Mode::kReal);
+  t.c.s.segment[kCs].limit = 0xffff;
+  ASSERT_EQ(t.outcome("\x9a\x78\x56\x34\x12"sv), "ok");
+  EXPECT_EQ(t.c.s.segment[kCs].base, 0x12340u);
+  EXPECT_EQ(t.c.rip, 0x5678u);
+  EXPECT_EQ(t.frame(2, 2), (List{0x1005, 0x200}));
+  EXPECT_EQ(t.refused("\x66\xea\x00\x00\x01\x00\x34\x12"sv), "#GP(0)");  // EIP above the limit
+}
+
+TEST(FarTransfer, InVirtual8086ModeGivesItsFixedAttributes) {
+  Machine t(Mode::kV86);
+  ASSERT_EQ(t.outcome("\xea\x78\x56\x34\x12"sv), "ok");
+  EXPECT_EQ(t.c.s.segment[kCs], v86_segment(0x1234));
+  EXPECT_EQ(t.c.cpl, 3);
+}
+
+TEST(FarTransfer, ToCodeChecksTypePrivilegePresenceAndLimit) {
+  struct Row {
+    unsigned cpl;
+    uint16_t selector;
+    uint32_t offset;
+    const char* expected;
+  };
+  using M = Machine;
+  const Row rows[] = {
+      {0, 0, 0, "#GP(0)"}, {0, 3, 0, "#GP(0)"}, {0, M::kBeyond, 0, "#GP(100)"}, {0, M::kData0, 0, "#GP(10)"},
+      {0, M::kAbsentCode, 0, "#NP(c0)"}, {0, M::kCode3, 0, "#GP(18)"}, {3, M::kCode0, 0, "#GP(8)"},
+      {0, M::kCode0 | 3, 0, "#GP(8)"}, {0, M::kCode16, 0x10000, "#GP(0)"}, {0, M::kLdtSel, 0, "#GP(90)"},
+      {0, M::kCode0, 0x1234, "ok"}, {3, M::kConforming, 0x1234, "ok"}, {3, M::kCode3, 0x1234, "ok"},
+      {3, M::kCode3 & ~3, 0x1234, "ok"}, {0, M::kConforming | 3, 0x1234, "ok"}, {0, M::kCode16, 0xffff, "ok"},
+  };
+  for (const Row& row : rows) {
+    for (char opcode : {kJmp, kCall}) {
+      Machine t(Mode::kProtected, row.cpl);
+      ASSERT_EQ(t.outcome(far_32(opcode, row.selector, row.offset)), row.expected) << row.selector << " at " << row.cpl;
+      if (row.expected != "ok"sv) continue;
+      EXPECT_EQ(t.c.cpl, row.cpl);
+      EXPECT_EQ(t.c.rip, row.offset);
+      EXPECT_EQ(t.c.s.segment[kCs].selector, (row.selector & ~3) | row.cpl);
+      if (opcode == kCall) {
+        const uint64_t old = row.cpl == 3 ? M::kCode3 : M::kCode0;
+        EXPECT_EQ(t.frame(4, 2), (List{TestCpu::kCode + 7, old}));
+      }
+    }
+  }
+}
+
+TEST(FarTransfer, IndirectBetween64BitAndCompatibilityMode) {
+  Machine t(Mode::kLong);
+  t.c.r[kRbx] = TestCpu::kData;
+  t.write<uint32_t>(TestCpu::kData, 0x6000);
+  t.write<uint16_t>(TestCpu::kData + 4, Machine::kCode0);
+  ASSERT_EQ(t.outcome("\xff\x2b"sv), "ok");  // jmp far [rbx]
+  EXPECT_EQ(t.c.code_mode, CodeMode::k32);
+  EXPECT_EQ(t.c.rip, 0x6000u);
+  ASSERT_EQ(t.outcome(far_32(kCall, Machine::kLong0, 0x7000)), "ok");
+  EXPECT_EQ(t.c.code_mode, CodeMode::k64);
+  EXPECT_EQ(t.frame(4, 2), (List{0x6007, Machine::kCode0}));
+  t.write<uint64_t>(TestCpu::kData, 0x7fff00001234);
+  t.write<uint16_t>(TestCpu::kData + 8, Machine::kLong0);
+  ASSERT_EQ(t.outcome("\x48\xff\x1b"sv), "ok");  // call far [rbx], 64-bit
+  EXPECT_EQ(t.c.rip, 0x7fff00001234u);
+  EXPECT_EQ(t.frame(8, 2), (List{0x7003, Machine::kLong0}));
+}
+
+TEST(FarTransfer, CodeWithLAndDIsReservedInLongMode) {
+  Machine t(Mode::kCompatibility);
+  EXPECT_EQ(t.refused(far_32(kJmp, Machine::kBothSizes, 0)), "#GP(c8)");
+}
+
+// --- call gates ---
+
+struct Gates : Machine {
+  Gates(Mode mode, unsigned cpl, unsigned type, uint16_t code, uint64_t offset, unsigned parameters = 0, unsigned dpl = 3)
+      : Machine(mode, cpl) {
+    descriptor(kGate, gate_low(code, offset, type, dpl, parameters), offset >> 32);
+  }
+  std::string go(char opcode) { return outcome(far_32(opcode, kGate | (c.cpl == 3 ? 3 : 0), 0xffffffff)); }
+};
+
+TEST(CallGate, ToAnInnerLevelCopiesParameters) {
+  Gates t(Mode::kProtected, 3, kCallGate32, Machine::kCode0, 0x5000, 3);
+  for (uint32_t n = 0; n < 3; ++n) t.write<uint32_t>(TestCpu::kStack + 4 * n, 0xa0 + n);
+  ASSERT_EQ(t.go(kCall), "ok");
+  EXPECT_EQ(t.c.cpl, 0);
+  EXPECT_EQ(t.c.rip, 0x5000u);
+  EXPECT_EQ(t.c.r[kRsp], Machine::kStack0 - 28);
+  EXPECT_EQ(t.frame(4, 7),
+            (List{TestCpu::kCode + 7, Machine::kCode3, 0xa0, 0xa1, 0xa2, TestCpu::kStack, Machine::kData3}));
+  // RETF 12 gives both stacks back.
+  ASSERT_EQ(t.outcome("\xca\x0c\x00"sv), "ok");
+  EXPECT_EQ(t.c.cpl, 3);
+  EXPECT_EQ(t.c.rip, TestCpu::kCode + 7);
+  EXPECT_EQ(t.c.r[kRsp], TestCpu::kStack + 12);
+  EXPECT_EQ(t.c.s.segment[kSs].selector, Machine::kData3);
+}
+
+TEST(CallGate, Of16BitsCopiesWords) {
+  Gates t(Mode::kProtected, 3, kCallGate16, Machine::kCode0, 0xffff5000, 2);
+  t.write<uint32_t>(TestCpu::kStack, 0x00b100b0);
+  ASSERT_EQ(t.go(kCall), "ok");
+  EXPECT_EQ(t.c.rip, 0x5000u);
+  EXPECT_EQ(t.frame(2, 6),
+            (List{(TestCpu::kCode + 7) & 0xffff, Machine::kCode3, 0xb0, 0xb1, TestCpu::kStack & 0xffff, Machine::kData3}));
+}
+
+TEST(CallGate, ToTheSameLevelUsesTheGatesSize) {
+  Gates t(Mode::kProtected, 0, kCallGate16, Machine::kCode0, 0x5000);
+  ASSERT_EQ(t.go(kCall), "ok");
+  EXPECT_EQ(t.c.r[kRsp], TestCpu::kStack - 4);
+  Gates u(Mode::kProtected, 3, kCallGate32, Machine::kConforming, 0x5000);
+  ASSERT_EQ(u.go(kJmp), "ok");
+  EXPECT_EQ(u.c.cpl, 3);
+  EXPECT_EQ(u.c.s.segment[kCs].selector, Machine::kConforming | 3);
+}
+
+TEST(CallGate, InLongModeLeadsTo64BitCodeWithANullSs) {
+  for (Mode mode : {Mode::kCompatibility, Mode::kLong}) {
+    Gates t(mode, 3, kCallGate32, Machine::kLong0, 0x7ffffffff000, 5);
+    if (mode == Mode::kLong) {
+      t.c.r[kRbx] = TestCpu::kData;
+      t.write<uint16_t>(TestCpu::kData + 4, Machine::kGate | 3);
+      ASSERT_EQ(t.outcome("\xff\x1b"sv), "ok");
+    } else {
+      ASSERT_EQ(t.go(kCall), "ok");
+    }
+    EXPECT_EQ(t.c.rip, 0x7ffffffff000u);
+    EXPECT_EQ(t.c.code_mode, CodeMode::k64);
+    EXPECT_EQ(t.c.s.segment[kSs], null_segment(0));
+    EXPECT_EQ(t.c.r[kRsp], Machine::kStack0 - 32);
+    const uint64_t cs = mode == Mode::kLong ? Machine::kLong3 : Machine::kCode3;
+    const uint64_t next = TestCpu::kCode + (mode == Mode::kLong ? 2 : 7);
+    EXPECT_EQ(t.frame(8, 4), (List{next, cs, TestCpu::kStack, Machine::kData3}));
+    ASSERT_EQ(t.outcome("\x48\xcb"sv), "ok");
+    EXPECT_EQ(t.c.cpl, 3);
+    EXPECT_EQ(t.c.rip, next);
+  }
+}
+
+TEST(CallGate, Refusals) {
+  struct Row {
+    const char* what;
+    Mode mode;
+    unsigned cpl, type, dpl;
+    uint16_t code;
+    void (*spoil)(Machine&);
+    const char *call, *jmp;
+  };
+  using M = Machine;
+  const auto none = [](M&) {};
+  const Row rows[] = {
+      {"gate DPL below CPL", Mode::kProtected, 3, kCallGate32, 0, M::kCode0, none, "#GP(80)", "#GP(80)"},
+      {"absent gate", Mode::kProtected, 3, kCallGate32, 3, M::kCode0,
+       [](M& t) { t.write<uint8_t>(M::kGdt + M::kGate + 5, 0x6c); }, "#NP(80)", "#NP(80)"},
+      {"null code", Mode::kProtected, 3, kCallGate32, 3, 0, none, "#GP(0)", "#GP(0)"},
+      {"data", Mode::kProtected, 3, kCallGate32, 3, M::kData0, none, "#GP(10)", "#GP(10)"},
+      {"beyond the GDT", Mode::kProtected, 3, kCallGate32, 3, M::kBeyond, none, "#GP(100)", "#GP(100)"},
+      {"outer level", Mode::kProtected, 0, kCallGate32, 3, M::kCode3, none, "#GP(18)", "#GP(18)"},
+      {"absent code", Mode::kProtected, 0, kCallGate32, 3, M::kAbsentCode, none, "#NP(c0)", "#NP(c0)"},
+      {"a jump inwards", Mode::kProtected, 3, kCallGate32, 3, M::kCode0, none, "ok", "#GP(8)"},
+      {"32-bit code in long mode", Mode::kCompatibility, 3, kCallGate32, 3, M::kCode0, none, "#GP(8)", "#GP(8)"},
+      {"16-bit gate in long mode", Mode::kCompatibility, 0, kCallGate16, 3, M::kLong0, none, "#GP(80)", "#GP(80)"},
+      {"type in the upper half", Mode::kCompatibility, 0, kCallGate32, 3, M::kLong0,
+       [](M& t) { t.write<uint64_t>(M::kGdt + M::kGate + 8, 0x100000000); }, "#GP(80)", "#GP(80)"},
+      {"inner SS null", Mode::kProtected, 3, kCallGate32, 3, M::kCode0,
+       [](M& t) { t.write<uint16_t>(M::kTss + 8, 0); }, "#TS(0)", "#GP(8)"},
+      {"inner SS absent", Mode::kProtected, 3, kCallGate32, 3, M::kCode0,
+       [](M& t) { t.write(M::kTss + 8, M::kAbsentData); }, "#SS(60)", "#GP(8)"},
+      {"TSS in long mode", Mode::kCompatibility, 0, kTss32, 3, M::kLong0, none, "#GP(80)", "#GP(80)"},
+  };
+  for (const Row& row : rows) {
+    for (char opcode : {kCall, kJmp}) {
+      Gates t(row.mode, row.cpl, row.type, row.code, 0x5000, 0, row.dpl);
+      row.spoil(t);
+      EXPECT_EQ(t.go(opcode), opcode == kCall ? row.call : row.jmp) << row.what;
+    }
+  }
+}
+
+// --- returns ---
+
+// A return frame on the stack of `t`.
+void put_frame(Machine& t, unsigned size, const List& items) {
+  const uint64_t at = TestCpu::kStack;
+  t.c.r[kRsp] = at;
+  for (size_t n = 0; n < items.size(); ++n) CHECK(t.memory->write(Gpa{at + n * size}, &items[n], size));
+}
+
+TEST(FarReturn, InRealModeReleasesBytes) {
+  Machine t(Mode::kReal);
+  t.write<uint32_t>(0x2800, 0x12345678);
+  ASSERT_EQ(t.outcome("\xca\x10\x00"sv), "ok");
+  EXPECT_EQ(t.c.rip, 0x5678u);
+  EXPECT_EQ(t.c.s.segment[kCs].selector, 0x1234);
+  EXPECT_EQ(t.c.r[kRsp], 0x814u);
+}
+
+struct ReturnRow {
+  const char* what;
+  Mode mode;
+  unsigned cpl;
+  uint64_t rip, cs, sp, ss;
+  const char* expected;
+};
+using M = Machine;
+constexpr uint64_t kHigh = 0x7ffffffff000, kBad = uint64_t{1} << 47;
+// Both RETF and IRET obey these; the stack is used when the level changes (in 64-bit mode IRET always uses it).
+const ReturnRow kReturns[] = {
+    {"same level", Mode::kProtected, 0, 0x5000, M::kCode0, 0x9000, M::kData0, "ok"},
+    {"null CS", Mode::kProtected, 0, 0x5000, 0, 0x9000, M::kData0, "#GP(0)"},
+    {"CS beyond the GDT", Mode::kProtected, 0, 0x5000, M::kBeyond, 0x9000, M::kData0, "#GP(100)"},
+    {"CS is data", Mode::kProtected, 0, 0x5000, M::kData0, 0x9000, M::kData0, "#GP(10)"},
+    {"inwards", Mode::kProtected, 3, 0x5000, M::kCode0, 0x9000, M::kData0, "#GP(8)"},
+    {"DPL differs from RPL", Mode::kProtected, 0, 0x5000, M::kCode0 | 3, 0x9000, M::kData3, "#GP(8)"},
+    {"CS absent", Mode::kProtected, 0, 0x5000, M::kAbsentCode, 0x9000, M::kData0, "#NP(c0)"},
+    {"EIP beyond the limit", Mode::kProtected, 0, 0x10000, M::kCode16, 0x9000, M::kData0, "#GP(0)"},
+    {"outwards", Mode::kProtected, 0, 0x5000, M::kCode3, 0x9000, M::kData3, "ok"},
+    {"outwards, conforming", Mode::kProtected, 0, 0x5000, M::kConforming | 3, 0x9000, M::kData3, "ok"},
+    {"to ring 1", Mode::kProtected, 0, 0x5000, M::kCode1, 0x9000, M::kData1, "ok"},
+    {"null SS outwards", Mode::kProtected, 0, 0x5000, M::kCode3, 0x9000, 0, "#GP(0)"},
+    {"SS beyond the GDT", Mode::kProtected, 0, 0x5000, M::kCode3, 0x9000, M::kBeyond | 3, "#GP(100)"},
+    {"SS with another RPL", Mode::kProtected, 0, 0x5000, M::kCode3, 0x9000, M::kData3 & ~3, "#GP(20)"},
+    {"SS with another DPL", Mode::kProtected, 0, 0x5000, M::kCode3, 0x9000, M::kData0 | 3, "#GP(10)"},
+    {"SS absent", Mode::kProtected, 0, 0x5000, M::kCode3, 0x9000, M::kFree | 3, "#SS(d0)"},
+    {"to 64-bit user code", Mode::kLong, 0, kHigh, M::kLong3, kHigh, M::kData3, "ok"},
+    {"to compatibility mode", Mode::kLong, 0, 0x5000, M::kCode3, 0x9000, M::kData3, "ok"},
+    {"to 64-bit user code, null SS", Mode::kLong, 0, 0x5000, M::kLong3, 0x9000, 3, "#GP(0)"},
+    {"target not canonical", Mode::kLong, 0, kBad, M::kLong3, 0x9000, M::kData3, "#GP(0)"},
+    {"code with L and D", Mode::kLong, 0, 0x5000, M::kBothSizes, 0x9000, M::kData0, "#GP(c8)"},
+};
+
+void expect_return(const ReturnRow& row, bool iret) {
+  SCOPED_TRACE(std::string(row.what) + (iret ? ", IRET" : ", RETF"));
+  const bool long_mode = row.mode == Mode::kLong;
+  Machine t(row.mode, row.cpl);
+  t.descriptor(M::kFree, M::segment(0, 0xfffff, 0xc73));  // an absent stack of level 3
+  List frame{row.rip, row.cs};
+  if (iret) frame.push_back(2 | kCF);
+  frame.push_back(row.sp);
+  frame.push_back(row.ss);
+  put_frame(t, long_mode ? 8 : 4, frame);
+  const std::string_view bytes = iret ? (long_mode ? "\x48\xcf"sv : "\xcf"sv) : (long_mode ? "\x48\xcb"sv : "\xcb"sv);
+  if (row.expected != "ok"sv) {
+    EXPECT_EQ(t.refused(bytes), row.expected);
+    return;
+  }
+  ASSERT_EQ(t.outcome(bytes), "ok");
+  EXPECT_EQ(t.c.rip, row.rip);
+  EXPECT_EQ(t.c.cpl, row.cs & 3);
+  EXPECT_EQ(t.c.s.segment[kCs].selector, row.cs);
+  EXPECT_EQ(t.c.cf(), iret);
+  const bool new_stack = (row.cs & 3) != row.cpl || (long_mode && iret);
+  EXPECT_EQ(t.c.s.segment[kSs].selector, new_stack ? row.ss : (row.cpl == 0 ? M::kData0 : M::kData3));
+  EXPECT_EQ(t.c.r[kRsp], new_stack ? row.sp : TestCpu::kStack + (iret ? 12 : 8));
+  EXPECT_EQ((t.c.s.segment[kSs].attributes >> 5) & 3, t.c.cpl);
+  if (t.c.cpl > row.cpl) {
+    EXPECT_EQ(t.c.s.segment[kDs], (SegmentState{}));  // level 0 data does not leak
+  }
+}
+
+TEST(FarReturn, ObeysTheTableOfReturns) {
+  for (const ReturnRow& row : kReturns) expect_return(row, false);
+}
+TEST(Iret, ObeysTheTableOfReturns) {
+  for (const ReturnRow& row : kReturns) expect_return(row, true);
+}
+
+TEST(FarReturn, KeepsSegmentsThatTheOuterLevelMayUseAndTheBaseOfANullFs) {
+  Machine t(Mode::kLong, 0);
+  put_frame(t, 8, {0x5000, M::kLong3, 0x9000, M::kData3});
+  t.load(kEs, M::kData3);
+  t.load(kGs, M::kConforming);
+  t.c.set_segment(kFs, null_segment(0));
+  t.c.set_segment_base(kFs, 0x123456789a);
+  ASSERT_EQ(t.outcome("\x48\xcb"sv), "ok");
+  EXPECT_EQ(t.c.s.segment[kEs].selector, M::kData3);
+  EXPECT_EQ(t.c.s.segment[kGs].selector, M::kConforming);
+  EXPECT_EQ(t.c.s.segment[kFs].base, 0x123456789au);
+  EXPECT_EQ(t.c.s.segment[kDs].selector, 0);
+}
+
+TEST(FarReturn, ToA16BitStackKeepsTheUpperHalfOfEsp) {
+  Machine t(Mode::kProtected, 0);
+  t.descriptor(M::kFree, M::segment(0, 0xffff, 0xf3));
+  put_frame(t, 4, {0x5000, M::kCode3, 0x11119000, M::kFree | 3});
+  ASSERT_EQ(t.outcome("\xcb"sv), "ok");
+  EXPECT_EQ(t.c.r[kRsp], (TestCpu::kStack & 0xffff0000) | 0x9000);
+}
+
+TEST(Iret, In64BitModeAtTheSameLevelTakesTheStackAndANullSs) {
+  Machine t(Mode::kLong, 0);
+  put_frame(t, 8, {0x5000, M::kLong0, 2, 0x9000, 0});
+  ASSERT_EQ(t.outcome("\x48\xcf"sv), "ok");
+  EXPECT_EQ(t.c.r[kRsp], 0x9000u);
+  EXPECT_EQ(t.c.s.segment[kSs], null_segment(0));
+}
+
+TEST(Iret, FlagsFollowPrivilege) {
+  struct Row {
+    Mode mode;
+    unsigned cpl, iopl;
+    std::string_view bytes;
+    unsigned size;
+    uint64_t changed;  // of all flags set in the image
+  };
+  constexpr uint64_t kAlways = kArithFlags | kTF | kDF_ | kNT, kWide = kRF | kAC_ | kID;
+  const Row rows[] = {
+      {Mode::kProtected, 0, 0, "\xcf"sv, 4, kAlways | kWide | kIF | kIOPL},
+      {Mode::kProtected, 0, 0, "\x66\xcf"sv, 2, kAlways | kIF | kIOPL},
+      {Mode::kProtected, 3, 0, "\xcf"sv, 4, kAlways | kWide},
+      {Mode::kProtected, 3, 3, "\xcf"sv, 4, kAlways | kWide | kIF},
+      {Mode::kLong, 0, 0, "\x48\xcf"sv, 8, kAlways | kWide | kIF | kIOPL},
+      {Mode::kLong, 3, 0, "\x48\xcf"sv, 8, kAlways | kWide},
+      {Mode::kReal, 0, 0, "\xcf"sv, 2, kAlways | kIF | kIOPL},
+      {Mode::kReal, 0, 0, "\x66\xcf"sv, 4, kAlways | kWide | kIF | kIOPL},
+      {Mode::kV86, 3, 3, "\xcf"sv, 2, kAlways | kIF},
+      {Mode::kV86, 3, 3, "\x66\xcf"sv, 4, kAlways | kWide | kIF},
+  };
+  for (const Row& row : rows) {
+    Machine t(row.mode, row.cpl);
+    const uint64_t before = 2 | row.iopl << 12 | (row.mode == Mode::kV86 ? uint64_t{kVM} : 0);
+    t.c.set_rflags(before);
+    const bool real = row.mode == Mode::kReal || row.mode == Mode::kV86;
+    const uint64_t at = real ? t.c.s.segment[kSs].base + 0x800 : TestCpu::kStack;
+    const uint64_t ones = 0xffffffff & ~(row.cpl == 0 ? uint64_t{kVM} : 0);  // no way into virtual-8086 mode
+    const uint64_t items[] = {0x5000, t.c.s.segment[kCs].selector, ones, 0x9000, t.c.s.segment[kSs].selector};
+    for (size_t n = 0; n < 5; ++n) CHECK(t.memory->write(Gpa{at + n * row.size}, &items[n], row.size));
+    ASSERT_EQ(t.outcome(row.bytes), "ok");
+    EXPECT_EQ(t.c.rflags(), before | row.changed);
+  }
+}
+
+TEST(Iret, InVirtual8086ModeNeedsIopl3) {
+  Machine t(Mode::kV86);
+  EXPECT_EQ(t.refused("\xcf"sv), "#GP(0)");
+}
+
+TEST(Iret, ToVirtual8086Mode) {
+  Machine t(Mode::kProtected, 0);
+  put_frame(t, 4, {0x7777, 0x1000, 2 | kVM | kIF | kIOPL, 0xfff0, 0x2000, 0x3000, 0x4000, 0x5000, 0x6000});
+  ASSERT_EQ(t.outcome("\xcf"sv), "ok");
+  EXPECT_TRUE(t.c.v86());
+  EXPECT_EQ(t.c.cpl, 3);
+  EXPECT_EQ(t.c.rip, 0x7777u);
+  EXPECT_EQ(t.c.r[kRsp], 0xfff0u);
+  const uint16_t selectors[] = {0x3000, 0x1000, 0x2000, 0x4000, 0x5000, 0x6000};  // ES CS SS DS FS GS
+  for (unsigned n = kEs; n <= kGs; ++n) EXPECT_EQ(t.c.s.segment[n], v86_segment(selectors[n])) << n;
+  EXPECT_EQ(t.c.rflags(), 2 | kVM | kIF | kIOPL);
+  EXPECT_EQ(t.c.code_mode, CodeMode::k16);
+}
+
+TEST(Iret, ToVirtual8086ModeBeyond64KIsRefused) {
+  Machine t(Mode::kProtected, 0);
+  put_frame(t, 4, {0x10000, 0x1000, 2 | kVM, 0xfff0, 0x2000, 0, 0, 0, 0});
+  EXPECT_EQ(t.refused("\xcf"sv), "#GP(0)");
+}
+
+TEST(Iret, WithNtIsGpInLongMode) {
+  Machine t(Mode::kLong, 0);
+  t.c.set_rflags(2 | kNT);
+  EXPECT_EQ(t.refused("\x48\xcf"sv), "#GP(0)");
+}
+
+TEST(Iret, UnblocksNmiEvenWhenItFaults) {
+  Machine t(Mode::kProtected, 0);
+  t.c.s.nmi_blocked = true;
+  put_frame(t, 4, {0x5000, 0, 2});
+  EXPECT_EQ(t.outcome("\xcf"sv), "#GP(0)");
+  EXPECT_FALSE(t.c.s.nmi_blocked);
+}
+
+TEST(FarReturn, StackBeyondItsLimitIsSs) {
+  Machine t(Mode::kProtected, 0);
+  t.c.s.segment[kSs].limit = TestCpu::kStack + 6;
+  EXPECT_EQ(t.refused("\xcb"sv), "#SS(0)");
+}
+
+}  // namespace
+}  // namespace dejavm::soft

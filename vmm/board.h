@@ -1,0 +1,60 @@
+// The board: every device model's state, the buses that lead to them, and the wiring between them. It knows neither
+// engines nor files, so logged exits can be fed to a fresh board with no CPU at all (replay --devices-only).
+//
+// After each access and each step of time the board compares every model's lines() and messages with before and routes
+// the changes to other models' set_line until nothing changes any more (law 3); then RunControl.intr/nmi/init
+// reflect the vCPU-facing outputs. Time passes in event order: advance(t) stops at each model's next_event on the way,
+// so advance(a); advance(b) equals advance(b) for the whole board too.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "devices/core/model.h"
+#include "vmm/config.h"
+#include "vmm/engine.h"
+#include "vmm/inputs.h"
+
+namespace dejavm {
+
+class Board final : public ExitHandler {
+ public:
+  // `controls`: one per vCPU, owned by the caller, updated by the board.
+  Board(const MachineConfig&, std::span<RunControl> controls, Console*);
+  ~Board() override;
+
+  uint64_t io_read(Position, Port, unsigned size) override;
+  void io_write(Position, Port, unsigned size, uint64_t value) override;
+  uint64_t mmio_read(Position, Gpa, unsigned size) override;
+  void mmio_write(Position, Gpa, unsigned size, uint64_t value) override;
+  bool msr_read(Position, uint32_t index, uint64_t& value) override;
+  bool msr_write(Position, uint32_t index, uint64_t value) override;
+  uint64_t cr8_read(Position) override;
+  void cr8_write(Position, uint64_t value) override;
+  CpuidResult cpuid(Position, uint32_t leaf, uint32_t subleaf, uint64_t cr4, uint64_t xcr0) override;
+  int acknowledge_interrupt(Position) override;
+
+  // Virtual time at a position, by its vCPU's RunControl.time_base_ns.
+  Nanos now(Position at) const;
+  void advance(Nanos now);
+  Nanos next_event() const;  // the earliest over all models
+  // Console bytes for the UART; those that do not fit its FIFO wait in board state, in order.
+  void console_input(Nanos now, std::span<const uint8_t> bytes);
+
+  // What the guest asked of the machine as a whole; checked by the run loop whenever RunControl.stop was set.
+  enum class Request : uint8_t { kNone, kPowerOff, kReset, kDebugExit };
+  Request request() const;
+  uint8_t debug_exit_value() const;  // of kDebugExit: the byte written
+
+  // Reset of all models but time (a guest-requested reset).
+  void reset(Nanos now);
+  std::vector<ChunkRef> chunks();
+  void restored();  // recompute what is derived from the chunks
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace dejavm

@@ -1,0 +1,226 @@
+#include "vmm/board_wiring.h"
+
+#include <algorithm>
+
+#include "vmm/cpu_model.h"
+
+namespace dejavm {
+namespace {
+
+constexpr size_t kNoSender = ~size_t{0};
+
+// Calls f.operator()<Model>(state) for every model that is not one per vCPU.
+template <class F>
+void for_each_model(BoardModels& m, F f) {
+  f.template operator()<Vatpic>(m.vatpic);
+  f.template operator()<Vatpit>(m.vatpit);
+  f.template operator()<Vhpet>(m.vhpet);
+  f.template operator()<Vioapic>(m.vioapic);
+  f.template operator()<Vpmtmr>(m.vpmtmr);
+  f.template operator()<Vrtc>(m.vrtc);
+  f.template operator()<Uart16550>(m.uart);
+  f.template operator()<I8042>(m.i8042);
+  f.template operator()<Sysctl>(m.sysctl);
+}
+
+// The CMOS bytes in which PC firmware looks for the memory's size and the number of processors.
+void describe_machine_in_cmos(Vrtc::State& rtc, const MachineConfig& config) {
+  const uint64_t low = std::min<uint64_t>(config.memory_bytes, uint64_t{3} << 30);
+  const uint64_t high = config.memory_bytes - low;
+  auto word = [&](unsigned index, uint64_t value) {
+    Vrtc::set_cmos(rtc, index, static_cast<uint8_t>(value));
+    Vrtc::set_cmos(rtc, index + 1, static_cast<uint8_t>(value >> 8));
+  };
+  const uint64_t extended_kb = std::min<uint64_t>((low >> 10) - 1024, 0xfc00);
+  word(0x15, 640);
+  word(0x17, extended_kb);
+  word(0x30, extended_kb);
+  word(0x34, low > (16 << 20) ? (low - (16 << 20)) >> 16 : 0);
+  word(0x5b, high >> 16);
+  Vrtc::set_cmos(rtc, 0x5d, static_cast<uint8_t>(high >> 32));
+  Vrtc::set_cmos(rtc, 0x5f, static_cast<uint8_t>(config.vcpus - 1));
+  Vrtc::set_cmos(rtc, 0x14, 0x04);  // equipment: a keyboard, no floppy drive, no coprocessor flag
+}
+
+}  // namespace
+
+Board::Impl::Impl(const MachineConfig& c, std::span<RunControl> ctl, Console* con)
+    : config(c), controls(ctl), console(con), cpu(find_cpu_model(c.cpu_model)) {
+  CHECK(cpu != nullptr);
+  CHECK(controls.size() == c.vcpus);
+  m.vlapic.resize(c.vcpus);
+  reset_models(true);
+  settle({0});
+}
+
+void Board::Impl::reset_models(bool power_on) {
+  if (power_on) {
+    for (size_t i = 0; i < m.vlapic.size(); ++i) m.vlapic[i].initial_id = static_cast<uint32_t>(i);
+    m.sysctl.debug_exit_enabled = config.debug_exit;
+    Vrtc::set_start_time(m.vrtc, config.start_time_unix_s);
+  }
+  for_each_model(m, []<class M>(typename M::State& s) { M::reset(s); });
+  for (Vlapic::State& s : m.vlapic) Vlapic::reset(s);
+  describe_machine_in_cmos(m.vrtc, config);
+  m.wires.request = Request::kNone;
+  m.wires.debug_exit_value = 0;
+  remember_wires();
+}
+
+void Board::Impl::advance_all(Nanos now) {
+  for_each_model(m, [now]<class M>(typename M::State& s) { M::advance(s, now); });
+  for (Vlapic::State& s : m.vlapic) Vlapic::advance(s, now);
+}
+
+void Board::Impl::advance(Nanos now) {
+  while (next_event <= now) {
+    const Nanos event = next_event;
+    advance_all(event);
+    settle(event);
+    // A model that names an event and then does not change at it would stop time.
+    if (next_event <= event) next_event = event + Nanos{1};
+  }
+}
+
+Nanos Board::Impl::earliest_event() const {
+  Nanos first = kNever;
+  for_each_model(const_cast<BoardModels&>(m),
+                 [&first]<class M>(typename M::State& s) { first = std::min(first, M::next_event(s)); });
+  for (const Vlapic::State& s : m.vlapic) first = std::min(first, Vlapic::next_event(s));
+  return first;
+}
+
+uint32_t Board::Impl::pic_inputs() const {
+  const uint64_t hpet = Vhpet::lines(m.vhpet);
+  const uint64_t keyboard = I8042::lines(m.i8042);
+  const bool legacy = hpet & Vhpet::kLegacyActive;
+  const bool irq0 = legacy ? (hpet & Vhpet::kLegacyIrq0) != 0 : (Vatpit::lines(m.vatpit) & Vatpit::kOut0) != 0;
+  const bool irq8 = legacy ? (hpet & Vhpet::kLegacyIrq8) != 0 : (Vrtc::lines(m.vrtc) & Vrtc::kIrq) != 0;
+  uint32_t in = 0;
+  in |= uint32_t{irq0};
+  in |= uint32_t{(keyboard & I8042::kIrq1) != 0} << 1;
+  in |= uint32_t{(Uart16550::lines(m.uart) & Uart16550::kIrq) != 0} << 4;
+  in |= uint32_t{irq8} << 8;
+  in |= uint32_t{(Vpmtmr::lines(m.vpmtmr) & Vpmtmr::kSci) != 0} << 9;
+  in |= uint32_t{(keyboard & I8042::kIrq12) != 0} << 12;
+  return in;
+}
+
+uint32_t Board::Impl::ioapic_inputs() const {
+  const uint32_t isa = pic_inputs();
+  uint32_t in = (isa & ~uint32_t{1}) | (isa & 1) << 2;
+  in |= static_cast<uint32_t>(Vhpet::lines(m.vhpet) & 0xffffff);
+  in |= uint32_t{(Vatpic::lines(m.vatpic) & Vatpic::kIntr) != 0};
+  return in;
+}
+
+bool Board::Impl::route_pins(Nanos now) {
+  bool changed = false;
+  const uint32_t pic = pic_inputs();
+  for (uint32_t diff = pic ^ pic_levels_; diff; diff &= diff - 1) {
+    const auto n = static_cast<unsigned>(__builtin_ctz(diff));
+    Vatpic::set_line(m.vatpic, now, n, pic >> n & 1);
+    changed = true;
+  }
+  pic_levels_ = pic;
+  const uint32_t pins = ioapic_inputs();
+  for (uint32_t diff = pins ^ ioapic_levels_; diff; diff &= diff - 1) {
+    const auto n = static_cast<unsigned>(__builtin_ctz(diff));
+    Vioapic::set_line(m.vioapic, now, n, pins >> n & 1);
+    changed = true;
+  }
+  ioapic_levels_ = pins;
+  const bool lint0 = (Vatpic::lines(m.vatpic) & Vatpic::kIntr) != 0;
+  if (lint0 != lint0_) {
+    lint0_ = lint0;
+    Vlapic::set_line(m.vlapic[0], now, Vlapic::kLint0, lint0);
+    changed = true;
+  }
+  return changed;
+}
+
+void Board::Impl::deliver(Nanos now, const BusMessage& message, size_t sender) {
+  if (message.kind == BusMessage::Kind::kEoi) {
+    Vioapic::eoi(m.vioapic, now, message.vector);
+    return;
+  }
+  for (size_t i = 0; i < m.vlapic.size(); ++i) {
+    if (!Vlapic::matches(m.vlapic[i], message, i == sender)) continue;
+    Vlapic::accept(m.vlapic[i], now, message);
+    if (message.delivery == Delivery::kLowestPriority) return;  // one taker: the lowest APIC that matches
+  }
+}
+
+bool Board::Impl::route_messages(Nanos now) {
+  bool any = false;
+  BusMessage message;
+  while (Vioapic::pop_message(m.vioapic, message)) {
+    deliver(now, message, kNoSender);
+    any = true;
+  }
+  for (size_t i = 0; i < m.vlapic.size(); ++i) {
+    while (Vlapic::pop_message(m.vlapic[i], message)) {
+      deliver(now, message, i);
+      any = true;
+    }
+  }
+  return any;
+}
+
+void Board::Impl::drain_outputs(Nanos now) {
+  uint8_t byte;
+  while (Uart16550::pop_transmitted(m.uart, byte)) {
+    if (console) console->serial({&byte, 1});
+  }
+  while (Sysctl::pop_debug(m.sysctl, byte)) {
+    if (console) console->debug(byte);
+  }
+  BoardWires::State& w = m.wires;
+  while (w.queue_len > 0 && Uart16550::receive(m.uart, now, w.queue[w.queue_head])) {
+    w.queue[w.queue_head] = 0;
+    w.queue_head = (w.queue_head + 1) % BoardWires::kQueueBytes;
+    --w.queue_len;
+  }
+}
+
+void Board::Impl::take_requests() {
+  BoardWires::State& w = m.wires;
+  if (w.request != Request::kNone) return;
+  const uint64_t sysctl = Sysctl::lines(m.sysctl);
+  if (sysctl & Sysctl::kDebugExit) {
+    w.request = Request::kDebugExit;
+    w.debug_exit_value = m.sysctl.debug_exit_value;
+  } else if (Vpmtmr::wants_power_off(m.vpmtmr)) {
+    w.request = Request::kPowerOff;
+  } else if ((sysctl & Sysctl::kReset) || (I8042::lines(m.i8042) & I8042::kReset)) {
+    w.request = Request::kReset;
+  }
+}
+
+void Board::Impl::drive_vcpus() {
+  for (size_t i = 0; i < controls.size(); ++i) {
+    RunControl& control = controls[i];
+    const uint64_t lines = Vlapic::lines(m.vlapic[i]);
+    control.intr = lines & Vlapic::kIntr;
+    if ((lines & Vlapic::kNmi) && Vlapic::take_nmi(m.vlapic[i])) control.nmi = true;
+    if ((lines & Vlapic::kInit) && Vlapic::take_init(m.vlapic[i])) control.init = true;
+    if (m.wires.request != Request::kNone) control.stop = true;
+  }
+}
+
+void Board::Impl::settle(Nanos now) {
+  do {
+    drain_outputs(now);
+  } while (route_pins(now) | route_messages(now));
+  take_requests();
+  drive_vcpus();
+  next_event = earliest_event();
+}
+
+void Board::Impl::remember_wires() {
+  pic_levels_ = pic_inputs();
+  ioapic_levels_ = ioapic_inputs();
+  lint0_ = (Vatpic::lines(m.vatpic) & Vatpic::kIntr) != 0;
+}
+
+}  // namespace dejavm

@@ -1,0 +1,28 @@
+// What a machine is built from. A restore needs nothing else: everything here is in every snapshot and trace, as
+// chunk "config". Host resources (paths, console) are not here; see BootSource and Console.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace dejavm {
+
+struct MachineConfig {
+  uint64_t memory_bytes = 256 << 20;
+  uint32_t vcpus = 1;                       // one today; interfaces carry N
+  std::string cpu_model = "dejavm-v1";      // vmm/cpu_model.h
+  uint64_t seed = 0;                        // RDRAND, RDSEED
+  int64_t start_time_unix_s = 946684800;    // what the RTC shows at virtual time 0; default 2000-01-01T00:00:00Z
+  uint64_t rom_bytes = 0;                   // firmware window below 4 GiB
+  bool debug_exit = false;                  // QEMU's isa-debug-exit at 0xf4
+  bool strict = false;                      // stop at an unimplemented instruction instead of #UD
+  bool operator==(const MachineConfig&) const = default;
+};
+
+// What is loaded into a fresh machine before its first instruction. Host paths; empty: not given.
+struct BootSource {
+  std::string kernel, initrd, append, firmware;
+};
+
+}  // namespace dejavm

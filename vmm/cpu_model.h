@@ -1,0 +1,21 @@
+// Pinned, named CPU models: CPUID answers and the feature set that both engines must honour. Never the host's CPUID.
+// dejavm-v1: an AMD-like vendor (so that Linux leaves page-table isolation off), x86-64-v2 plus what vmm/soft has.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+#include "vmm/engine.h"
+
+namespace dejavm {
+
+struct CpuModel {
+  std::string_view name;
+  unsigned physical_address_bits;  // 40
+  uint64_t cr4_allowed, efer_allowed, xcr0_allowed;
+  CpuidResult (*cpuid)(uint32_t leaf, uint32_t subleaf, uint32_t apic_id, uint64_t cr4, uint64_t xcr0);
+};
+
+const CpuModel* find_cpu_model(std::string_view name);  // nullptr: unknown
+
+}  // namespace dejavm

@@ -1,0 +1,101 @@
+// The engine contract: what executes guest instructions, and how it meets the board. The deterministic engine
+// (vmm/soft) and the KVM engine (vmm/kvm) both implement Engine; neither knows a device, and the board knows neither.
+//
+// An engine runs one vCPU on the calling thread. Everything by which a guest instruction touches the world outside
+// guest memory is an exit, delivered synchronously through ExitHandler in program order; the recorder, the verifier
+// and the statistics are decorators of that interface. What is not an exit: RAM, RDTSC (from RunControl.time_base),
+// RDRAND (from the vCPU's state), and MSRs that VcpuState holds.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "devices/core/types.h"
+#include "vmm/vcpu_state.h"
+
+namespace dejavm {
+
+// Where on which vCPU's life line: `retired` instructions were complete when it happened, so an exit made by an
+// instruction carries the count before that instruction (within a REP: before that iteration).
+struct Position {
+  uint32_t vcpu = 0;
+  Retired retired;
+  bool operator==(const Position&) const = default;
+};
+
+struct CpuidResult {
+  uint32_t eax = 0, ebx = 0, ecx = 0, edx = 0;
+  bool operator==(const CpuidResult&) const = default;
+};
+
+class ExitHandler {
+ public:
+  virtual ~ExitHandler() = default;
+  // size: 1, 2 or 4 for ports; 1-8 for memory, not crossing a page (an engine splits wider accesses upwards).
+  virtual uint64_t io_read(Position at, Port port, unsigned size) = 0;
+  virtual void io_write(Position at, Port port, unsigned size, uint64_t value) = 0;
+  virtual uint64_t mmio_read(Position at, Gpa gpa, unsigned size) = 0;
+  virtual void mmio_write(Position at, Gpa gpa, unsigned size, uint64_t value) = 0;
+  // MSRs of the board: IA32_APIC_BASE (0x1b), IA32_TSC_DEADLINE (0x6e0), x2APIC (0x800-0x8ff), and every index
+  // that the engine does not know. False: the instruction takes #GP(0).
+  virtual bool msr_read(Position at, uint32_t index, uint64_t& value) = 0;
+  virtual bool msr_write(Position at, uint32_t index, uint64_t value) = 0;
+  // CR8 in 64-bit mode: the local APIC's task priority, 0-15.
+  virtual uint64_t cr8_read(Position at) = 0;
+  virtual void cr8_write(Position at, uint64_t value) = 0;
+  // Answer for CPUID; leaf bits that mirror state (OSXSAVE, APIC id, XCR0 sizes) are computed from `cr4` and `xcr0`.
+  virtual CpuidResult cpuid(Position at, uint32_t leaf, uint32_t subleaf, uint64_t cr4, uint64_t xcr0) = 0;
+  // The INTA cycle: called when RunControl.intr is set and the vCPU takes the interrupt now. Returns the vector,
+  // or -1 when the request has vanished (the engine then goes on).
+  virtual int acknowledge_interrupt(Position at) = 0;
+};
+
+// Shared between the run loop, the board (which may change it inside an exit) and the engine (which looks at it on
+// entry and after every exit, before the next instruction).
+struct RunControl {
+  Retired until;            // return kLimit with exactly this count; never past it
+  uint64_t time_base_ns = 0;  // virtual now = retired + time_base_ns (one instruction is one ns)
+  bool intr = false;        // the INTR line: level
+  bool nmi = false;         // an NMI edge arrived; the engine clears it as it latches it
+  bool init = false;        // INIT; the engine returns kInit at the next boundary
+  bool stop = false;        // return kStopped at the next instruction boundary
+};
+
+enum class StopReason : uint8_t {
+  kLimit,          // `until` reached
+  kStopped,        // RunControl.stop
+  kHalted,         // HLT (complete, counted) with nothing deliverable; VcpuState.activity is kHalted
+  kShutdown,       // triple fault; VcpuState.activity is kShutdown
+  kInit,           // INIT received
+  kUnimplemented,  // --strict: an instruction outside the engine; not executed. detail() tells
+  kError,          // the engine cannot go on (a KVM error). detail() tells
+};
+
+class Engine {
+ public:
+  virtual ~Engine() = default;
+  virtual std::string_view name() const = 0;
+
+  virtual void set_state(uint32_t vcpu, const VcpuState&) = 0;
+  virtual void get_state(uint32_t vcpu, VcpuState&) const = 0;
+
+  // Runs until a StopReason holds. On entry with an interrupt deliverable it is taken before any instruction. A
+  // vCPU that is halted stays so (kHalted at once) unless an interrupt or NMI wakes it. Guest faults are handled inside.
+  virtual StopReason run(uint32_t vcpu, RunControl& control, ExitHandler& exits) = 0;
+  // Human-readable cause of kUnimplemented or kError, with address, bytes and disassembly where there are any.
+  virtual std::string detail() const { return {}; }
+
+  // Somebody other than the guest wrote RAM (loader, DMA, restore): counts as a store for self-modifying code.
+  virtual void memory_written(Gpa start, uint64_t len_bytes) = 0;
+  // GuestMemory's dirty flags were cleared: stores must be noticed anew. Must not change what the guest can see.
+  virtual void dirty_flags_cleared() = 0;
+
+  // State that a guest can see and that only this engine has (law 6), e.g. a software TLB. Saved in snapshots after
+  // get_state's VcpuState; restored() is called when all chunks and set_state are in place.
+  virtual std::vector<ChunkRef> chunks() { return {}; }
+  virtual void restored() {}
+};
+
+}  // namespace dejavm

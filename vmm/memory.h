@@ -1,0 +1,58 @@
+// Guest-physical memory: RAM and ROM regions backed by anonymous host memory, with one flag byte per 4 KiB page.
+// The layout is that of the PC: RAM from 0 up to 3 GiB, the rest from 4 GiB on; the firmware image, if any, read-only
+// below 4 GiB. Everything that is not in a region is the board's (MMIO).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "devices/core/result.h"
+#include "devices/core/types.h"
+
+namespace dejavm {
+
+inline constexpr uint64_t kPageSize = 4096;
+
+// Flags of a RAM page. kPageDirty: written since the flags were last cleared. kPageCode: the engine has decoded
+// instructions from it, so stores must go through the engine's slow path.
+inline constexpr uint8_t kPageDirty = 1, kPageCode = 2;
+
+struct MemoryRegion {
+  Gpa start;
+  uint64_t len_bytes = 0;      // multiple of kPageSize
+  uint8_t* host = nullptr;     // zero-filled when new
+  uint8_t* flags = nullptr;    // one per page
+  bool rom = false;            // guest stores are ignored
+};
+
+class GuestMemory {
+ public:
+  // ram_bytes: multiple of 4 KiB, at least 1 MiB. rom_bytes: size of the firmware window ending at 4 GiB; 0: none.
+  static Result<std::unique_ptr<GuestMemory>> create(uint64_t ram_bytes, uint64_t rom_bytes);
+  ~GuestMemory();
+  GuestMemory(const GuestMemory&) = delete;
+  GuestMemory& operator=(const GuestMemory&) = delete;
+
+  uint64_t ram_bytes() const { return ram_bytes_; }
+  std::span<const MemoryRegion> regions() const { return regions_; }
+  // The region that holds gpa, or nullptr.
+  const MemoryRegion* find(Gpa gpa) const;
+  // Host address of the page holding gpa, or nullptr.
+  uint8_t* page(Gpa gpa) const;
+  uint8_t* page_flags(Gpa gpa) const;
+
+  // Loader and DMA access: whole range in RAM or ROM, else false and nothing is done. write() marks pages dirty;
+  // the caller tells the engine (Machine::write_memory does both).
+  bool read(Gpa gpa, void* to, uint64_t len) const;
+  bool write(Gpa gpa, const void* from, uint64_t len);
+  void clear_dirty();
+
+ private:
+  GuestMemory() = default;
+  uint64_t ram_bytes_ = 0;
+  std::vector<MemoryRegion> regions_;  // ascending by start
+};
+
+}  // namespace dejavm

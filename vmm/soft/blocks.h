@@ -1,0 +1,91 @@
+// Decoded code. A block is a straight run of at most kBlockInsns instructions within one page, keyed by physical address
+// and code mode, ended by the first instruction that may change more than registers, memory and flags. Each
+// instruction is an Insn with the handler that executes it; handlers call the next one directly (kNext), so a block runs
+// without a dispatch loop, and blocks chain to blocks while RunControl's limit is not reached.
+//
+// Self-modifying code: a page with blocks carries kPageCode, which sends stores to it through blocks_stored(). A block
+// that overlaps the bytes written is overwritten with a handler that leaves to the run loop, so a running block stops
+// at the very next instruction, and links into it need no undoing. Memory is recycled by dropping all blocks at once,
+// in the run loop only.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "vmm/soft/cpu.h"
+
+namespace dejavm::soft {
+
+struct Insn;
+// Executes *i and, unless it returns to the run loop, what follows. Returns the next Insn for builds without tail
+// calls, nullptr to leave to the run loop with c.rip and c.block_base at an instruction boundary.
+using Handler = const Insn* (*)(Cpu& c, const Insn* i);
+
+// Register fields are byte offsets into Cpu::r. imm: immediate, or the Decoded of a plain operation; link: block ends.
+struct Insn {
+  Handler fn;
+  uint8_t dst, src, base, index;
+  uint8_t scale;
+  uint8_t n;         // instructions complete in the block before this one
+  uint8_t len;
+  uint8_t seg;
+  int32_t disp;
+  uint16_t off;      // of this instruction from the block's rip
+  uint16_t extra;
+  uint64_t imm;
+};
+static_assert(sizeof(Insn) == 32);
+
+struct Block {
+  uint64_t key;      // physical address << 2 | code mode
+  uint16_t count;    // instructions
+  uint16_t len_bytes;
+  uint32_t insns;    // Insns, the end pseudo-instruction included
+  Block* next_in_page;
+  Insn* first;
+};
+
+inline constexpr unsigned kBlockInsns = 32;
+inline constexpr unsigned kCacheEntries = 1 << 16;
+inline constexpr size_t kArenaBytes = 40 << 20;
+inline constexpr uint64_t kNoKey = ~uint64_t{0};
+
+struct CodePage {
+  Block* blocks = nullptr;
+  uint64_t lines = 0;      // bit n: bytes 64n..64n+63 hold decoded instructions
+  uint32_t idle_stores = 0;  // stores since the page got code that hit none of it
+};
+
+struct BlockCache {
+  BlockCache(const GuestMemory& memory);
+  ~BlockCache();
+  std::array<Block*, kCacheEntries> table;
+  Block none;                        // what empty entries point at: a key that matches nothing
+  std::byte* arena;
+  size_t used = 0;
+  std::vector<std::pair<Gpa, std::vector<CodePage>>> regions;  // as GuestMemory's
+  bool full = false;                 // recycle at the next boundary
+
+  CodePage* page(uint64_t gpa);
+  void* allocate(size_t bytes);      // nullptr when the arena is full
+};
+
+inline uint64_t block_key(uint64_t gpa, CodeMode mode) { return gpa << 2 | static_cast<uint64_t>(mode); }
+inline unsigned block_slot(uint64_t key) { return static_cast<unsigned>((key >> 2) ^ (key >> 17)) & (kCacheEntries - 1); }
+
+// Enters a finished block (its page becomes a code page) or drops blocks. The caller owns no pointer to any block across
+// drop_blocks.
+void blocks_insert(Cpu& c, Block* block);
+void blocks_stored(Cpu& c, uint64_t gpa, unsigned len);
+void drop_blocks(Cpu& c);
+
+// Leaves to the run loop before *i: the handler of overwritten instructions.
+const Insn* leave_before(Cpu& c, const Insn* i);
+
+// lower.cc: decodes and lowers the block at c.rip (fetch page set). nullptr: its first instruction cannot be in a block
+// (crosses the page, does not decode, wraps), so the run loop executes it by itself; or the arena is full.
+Block* make_block(Cpu& c);
+
+}  // namespace dejavm::soft

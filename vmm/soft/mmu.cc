@@ -1,0 +1,345 @@
+#include "vmm/soft/mmu.h"
+
+#include "devices/core/model.h"
+#include "vmm/soft/blocks.h"
+
+namespace dejavm::soft {
+namespace {
+
+constexpr uint64_t kPageMask = ~uint64_t{0xfff};
+enum PageError : uint32_t { kErrPresent = 1, kErrWrite = 2, kErrUser = 4, kErrReserved = 8, kErrFetch = 16 };
+enum Pte : uint64_t { kPteP = 1, kPteW = 2, kPteU = 4, kPteA = 32, kPteD = 64, kPtePS = 128, kPteG = 256 };
+constexpr uint64_t kPteNX = uint64_t{1} << 63;
+
+struct Walk {
+  uint64_t gpa = 0;          // of the 4 KiB page
+  uint64_t flags = 0;        // TlbFlag
+  unsigned levels = 0;
+  struct { uint64_t gpa, value; } entry[4];  // for A and D bits, root first
+  unsigned entry_bytes = 8;
+};
+
+uint64_t read_entry(Cpu& c, uint64_t gpa, unsigned bytes) {
+  uint64_t v = 0;
+  if (const uint8_t* page = c.memory->page(Gpa{gpa})) std::memcpy(&v, page + (gpa & 0xfff), bytes);
+  else v = open_bus(bytes);
+  return v;
+}
+
+// SDM vol. 3, 4.6 (access rights) and 4.7 (error codes).
+struct Need {
+  bool write, fetch, user;
+  bool system;  // implicit supervisor access
+};
+
+uint32_t error_code(const Cpu& c, const Need& n, uint32_t extra) {
+  const bool tells_fetch = (c.s.cr4 & kCr4SMEP) || ((c.s.cr4 & kCr4PAE) && (c.s.efer & kEferNXE));
+  return extra | (n.write ? kErrWrite : 0u) | (n.user ? kErrUser : 0u) | (n.fetch && tells_fetch ? kErrFetch : 0u);
+}
+
+bool allowed(const Cpu& c, uint64_t flags, const Need& n) {
+  const bool user_page = flags & kTlbUser;
+  if (n.user) {
+    if (!user_page || (n.write && !(flags & kTlbWrite))) return false;
+  } else {
+    if (n.write && !(flags & kTlbWrite) && (c.s.cr0 & kCr0WP)) return false;
+    if (user_page && n.fetch && (c.s.cr4 & kCr4SMEP)) return false;
+    if (user_page && !n.fetch && (c.s.cr4 & kCr4SMAP) && (n.system || !(c.other_flags & kAC_))) return false;
+  }
+  return !(n.fetch && (flags & kTlbNoExecute));
+}
+
+struct Level {
+  unsigned shift;
+  bool may_be_leaf;
+  uint64_t leaf_reserved;  // address bits below the page size that must be 0
+};
+
+// 4-level and PAE tables share the entry format; PAE starts with four PDPTEs of their own format (4.4.1).
+void walk_pae(Cpu& c, uint64_t linear, const Need& n, Walk& w) {
+  static constexpr Level kLevels[] = {{39, false, 0}, {30, true, 0x3fffe000}, {21, true, 0x1fe000}, {12, true, 0}};
+  const bool long_mode = c.long_mode();
+  const uint64_t physical_mask = (uint64_t{1} << c.model->physical_address_bits) - 1;
+  uint64_t reserved = ~physical_mask & 0x000fffffffffffff;
+  if (!(c.s.efer & kEferNXE)) reserved |= kPteNX;
+  if (!long_mode) reserved |= 0x7ff0000000000000;
+  uint64_t table = c.s.cr3 & (long_mode ? physical_mask & kPageMask : 0xffffffe0);
+  uint64_t flags = kTlbWrite | kTlbUser;
+  for (unsigned l = long_mode ? 0 : 1; l < 4; ++l) {
+    const Level& level = kLevels[l];
+    const bool pdpte = !long_mode && l == 1;
+    const uint64_t at = table + ((linear >> level.shift) & (pdpte ? 3 : 0x1ff)) * 8;
+    const uint64_t e = read_entry(c, at, 8);
+    if (!(e & kPteP)) c.page_fault(linear, error_code(c, n, 0));
+    const bool leaf = l == 3 || (level.may_be_leaf && !pdpte && (e & kPtePS));
+    uint64_t bad = e & reserved;
+    if (pdpte) bad |= e & (0x1e6 | kPteNX);
+    else if (l == 0) bad |= e & kPtePS;
+    if (leaf && l < 3) bad |= e & level.leaf_reserved;
+    if (bad) c.page_fault(linear, error_code(c, n, kErrPresent | kErrReserved));
+    if (!pdpte) {
+      if (!(e & kPteW)) flags &= ~uint64_t{kTlbWrite};
+      if (!(e & kPteU)) flags &= ~uint64_t{kTlbUser};
+      if (e & kPteNX) flags |= kTlbNoExecute;
+      w.entry[w.levels++] = {at, e};
+    }
+    table = e & physical_mask & kPageMask;
+    if (leaf) {
+      const uint64_t offset_mask = (uint64_t{1} << level.shift) - 1;
+      w.gpa = ((table & ~offset_mask) | (linear & offset_mask)) & kPageMask;
+      if (l < 3) flags |= kTlbLarge;
+      if ((e & kPteG) && (c.s.cr4 & kCr4PGE)) flags |= kTlbGlobal;
+      break;
+    }
+  }
+  w.flags = flags;
+}
+
+void walk_legacy(Cpu& c, uint64_t linear, const Need& n, Walk& w) {
+  w.entry_bytes = 4;
+  uint64_t flags = kTlbWrite | kTlbUser;
+  uint64_t table = c.s.cr3 & 0xfffff000;
+  for (unsigned l = 0; l < 2; ++l) {
+    const uint64_t at = table + ((linear >> (l == 0 ? 22 : 12)) & 0x3ff) * 4;
+    const uint64_t e = read_entry(c, at, 4);
+    if (!(e & kPteP)) c.page_fault(linear, error_code(c, n, 0));
+    const bool large = l == 0 && (e & kPtePS) && (c.s.cr4 & kCr4PSE);
+    if (large && (e & 0x200000)) c.page_fault(linear, error_code(c, n, kErrPresent | kErrReserved));
+    if (!(e & kPteW)) flags &= ~uint64_t{kTlbWrite};
+    if (!(e & kPteU)) flags &= ~uint64_t{kTlbUser};
+    w.entry[w.levels++] = {at, e};
+    if (large) {  // PSE-36: bits 20:13 are address bits 39:32
+      w.gpa = (((e & 0x1fe000) << 19) | (e & 0xffc00000) | (linear & 0x3ff000));
+      flags |= kTlbLarge;
+    } else {
+      w.gpa = e & 0xfffff000;
+    }
+    table = w.gpa;
+    if (large || l == 1) {
+      if ((e & kPteG) && (c.s.cr4 & kCr4PGE)) flags |= kTlbGlobal;
+      break;
+    }
+  }
+  w.flags = flags;
+}
+
+// Walks, checks, then sets A on every level and D on the leaf: none of them when the access faults.
+Walk walk(Cpu& c, uint64_t linear, const Need& n) {
+  Walk w;
+  if (!(c.s.cr0 & kCr0PG)) {
+    w.gpa = linear & kPageMask;
+    w.flags = kTlbWrite | kTlbUser | kTlbDirty;
+    return w;
+  }
+  if (c.s.cr4 & kCr4PAE) walk_pae(c, linear, n, w);
+  else walk_legacy(c, linear, n, w);
+  if (!allowed(c, w.flags, n)) c.page_fault(linear, error_code(c, n, kErrPresent));
+  for (unsigned l = 0; l < w.levels; ++l) {
+    const bool leaf = l + 1 == w.levels;
+    uint64_t v = w.entry[l].value | kPteA;
+    if (leaf && n.write) v |= kPteD;
+    if (v != w.entry[l].value) store_physical(c, w.entry[l].gpa, &v, w.entry_bytes);
+    if (leaf && (v & kPteD)) w.flags |= kTlbDirty;
+  }
+  return w;
+}
+
+bool watched(const Cpu& c, uint64_t page) {  // a data breakpoint lies there: every access must be looked at
+  if (!(c.s.dr7 & 0xff)) return false;
+  for (unsigned n = 0; n < 4; ++n)
+    if (((c.s.dr7 >> (2 * n)) & 3) && ((c.s.dr7 >> (16 + 4 * n)) & 3) && (c.s.dr[n] & kPageMask) == page) return true;
+  return false;
+}
+
+// Derives the fast entry of the current class from a TLB entry.
+void fill_fast(Cpu& c, uint64_t linear, uint64_t entry) {
+  const uint64_t page = linear & kPageMask;
+  FastEntry& f = c.fast[(linear >> 12) & (kDataTlbEntries - 1)];
+  f = FastEntry{};
+  const MemoryRegion* region = c.memory->find(Gpa{entry & kPageMask});
+  if (region == nullptr || watched(c, page)) return;
+  const uint64_t offset = (entry & kPageMask) - region->start.value;
+  Need need{false, false, c.cpl == 3, false};
+  if (!allowed(c, entry, need)) return;
+  f.addend = reinterpret_cast<uint64_t>(region->host + offset) - page;
+  f.read_tag = page;
+  need.write = true;
+  const uint8_t flags = region->flags[offset / kPageSize];
+  if (!region->rom && (entry & kTlbDirty) && allowed(c, entry, need) && (flags & kPageDirty) && !(flags & kPageCode))
+    f.write_tag = page;
+}
+
+void drop_fast(Mmu& m, unsigned index) {
+  for (auto& array : m.fast) array[index] = FastEntry{};
+}
+
+void drop_data(Mmu& m, unsigned index) {
+  m.tlb.data_tag[index] = m.tlb.data_entry[index] = 0;
+  drop_fast(m, index);
+}
+
+void drop_fetch(Mmu& m, unsigned index) {
+  m.tlb.fetch_tag[index] = m.tlb.fetch_entry[index] = 0;
+  for (auto& array : m.fast_fetch) array[index] = FastFetch{};
+}
+
+template <class Keep>
+void flush(Cpu& c, Keep keep) {
+  Mmu& m = *c.mmu;
+  size_t kept = 0;
+  for (uint16_t i : m.filled_data) {
+    if (keep(m.tlb.data_tag[i], m.tlb.data_entry[i])) m.filled_data[kept++] = i;
+    else drop_data(m, i);
+  }
+  m.filled_data.resize(kept);
+  kept = 0;
+  for (uint16_t i : m.filled_fetch) {
+    if (keep(m.tlb.fetch_tag[i], m.tlb.fetch_entry[i])) m.filled_fetch[kept++] = i;
+    else drop_fetch(m, i);
+  }
+  m.filled_fetch.resize(kept);
+  c.fetch_page = 1;
+  c.fetch_gpa = 0;
+}
+
+}  // namespace
+
+const char* SoftTlb::invalid(const State& s) {
+  auto bad = [](const auto& tags, const auto& entries) {
+    for (size_t i = 0; i < tags.size(); ++i) {
+      if (tags[i] == 0 ? entries[i] != 0 : (tags[i] & 0xfff) != kTlbValid) return true;
+      if (tags[i] != 0 && ((tags[i] >> 12) & (tags.size() - 1)) != i) return true;
+      if ((entries[i] & 0xfff) > 63 || entries[i] >> 52) return true;
+    }
+    return false;
+  };
+  if (bad(s.data_tag, s.data_entry)) return "a data TLB entry is malformed";
+  if (bad(s.fetch_tag, s.fetch_entry)) return "a fetch TLB entry is malformed";
+  return nullptr;
+}
+
+uint64_t translate(Cpu& c, uint64_t linear, Access access, Rights rights) {
+  Mmu& m = *c.mmu;
+  const Need need{access == Access::kWrite, false, c.cpl == 3 && rights == Rights::kCurrent, rights == Rights::kSystem};
+  const unsigned index = (linear >> 12) & (kDataTlbEntries - 1);
+  const uint64_t tag = (linear & kPageMask) | kTlbValid;
+  uint64_t entry = m.tlb.data_entry[index];
+  if (m.tlb.data_tag[index] != tag || !allowed(c, entry, need) || (need.write && !(entry & kTlbDirty))) {
+    const Walk w = walk(c, linear, need);
+    entry = w.gpa | w.flags;
+    if (m.tlb.data_tag[index] == 0) m.filled_data.push_back(static_cast<uint16_t>(index));
+    m.tlb.data_tag[index] = tag;
+    m.tlb.data_entry[index] = entry;
+    drop_fast(m, index);
+  }
+  if (rights == Rights::kCurrent) {
+    // A first store makes the page dirty before the fast entry is derived, so that the next one is fast.
+    if (need.write)
+      if (uint8_t* flags = c.memory->page_flags(Gpa{entry & kPageMask})) *flags |= kPageDirty;
+    fill_fast(c, linear, entry);
+  }
+  return (entry & kPageMask) | (linear & 0xfff);
+}
+
+uint64_t translate_fetch(Cpu& c, uint64_t linear) {
+  Mmu& m = *c.mmu;
+  const Need need{false, true, c.cpl == 3, false};
+  const unsigned index = (linear >> 12) & (kFetchTlbEntries - 1);
+  const uint64_t tag = (linear & kPageMask) | kTlbValid;
+  uint64_t entry = m.tlb.fetch_entry[index];
+  if (m.tlb.fetch_tag[index] != tag || !allowed(c, entry, need)) {
+    const Walk w = walk(c, linear, need);
+    entry = w.gpa | w.flags;
+    if (m.tlb.fetch_tag[index] == 0) m.filled_fetch.push_back(static_cast<uint16_t>(index));
+    m.tlb.fetch_tag[index] = tag;
+    m.tlb.fetch_entry[index] = entry;
+    for (auto& array : m.fast_fetch) array[index] = FastFetch{};
+  }
+  if (!near_canonical_edge(linear)) m.fast_fetch[c.cpl == 3 ? 0 : 1][index] = {linear & kPageMask, entry & kPageMask};
+  return (entry & kPageMask) | (linear & 0xfff);
+}
+
+void set_fetch_page(Cpu& c, uint64_t linear) {
+  const uint64_t page = linear & kPageMask;
+  if (page == c.fetch_page) return;
+  c.fetch_gpa = translate_fetch(c, page);
+  c.fetch_page = page;
+}
+
+const uint8_t* fetch_host_page(Cpu& c, uint64_t gpa) {
+  const uint8_t* page = c.memory->page(Gpa{gpa});
+  return page != nullptr ? page : c.mmu->open_bus_page.data();
+}
+
+void store_physical(Cpu& c, uint64_t gpa, const void* from, unsigned len) {
+  const MemoryRegion* region = c.memory->find(Gpa{gpa});
+  if (region == nullptr || region->rom) return;
+  const uint64_t offset = gpa - region->start.value;
+  uint8_t& flags = region->flags[offset / kPageSize];
+  flags |= kPageDirty;
+  std::memcpy(region->host + offset, from, len);
+  if ((flags & kPageCode) && c.blocks != nullptr) blocks_stored(c, gpa, len);
+}
+
+void forget_fast(Cpu& c) {
+  for (auto& array : c.mmu->fast) array.fill(FastEntry{});
+  for (auto& array : c.mmu->fast_fetch) array.fill(FastFetch{});
+}
+
+void forget_fast_writes(Cpu& c) {
+  for (auto& array : c.mmu->fast)
+    for (FastEntry& e : array) e.write_tag = kNoTag;
+}
+
+void forget_fast_writes_to(Cpu& c, uint8_t* host_page) {
+  const uint64_t host = reinterpret_cast<uint64_t>(host_page);
+  for (auto& array : c.mmu->fast)
+    for (FastEntry& e : array)
+      if (e.write_tag != kNoTag && e.write_tag + e.addend == host) e.write_tag = kNoTag;
+}
+
+void rebuild_tlb_lists(Cpu& c) {
+  Mmu& m = *c.mmu;
+  m.filled_data.clear();
+  m.filled_fetch.clear();
+  for (unsigned i = 0; i < kDataTlbEntries; ++i)
+    if (m.tlb.data_tag[i]) m.filled_data.push_back(static_cast<uint16_t>(i));
+  for (unsigned i = 0; i < kFetchTlbEntries; ++i)
+    if (m.tlb.fetch_tag[i]) m.filled_fetch.push_back(static_cast<uint16_t>(i));
+  forget_fast(c);
+}
+
+void Cpu::tlb_flush_all() {
+  flush(*this, [](uint64_t, uint64_t) { return false; });
+}
+
+void Cpu::tlb_flush_nonglobal() {
+  flush(*this, [](uint64_t, uint64_t entry) { return (entry & kTlbGlobal) != 0; });
+}
+
+// INVLPG drops the page's entries, global ones too; a large page may sit in several, so then everything goes.
+void Cpu::tlb_invlpg(uint64_t linear_address) {
+  const uint64_t tag = (linear_address & kPageMask) | kTlbValid;
+  const uint64_t large = linear_address >> 30;
+  flush(*this, [&](uint64_t t, uint64_t entry) {
+    return t != tag && !((entry & kTlbLarge) && (t >> 30) == large);
+  });
+}
+
+void Cpu::update_mode() {
+  const SegmentState& cs = s.segment[kCs];
+  if (long_mode() && (cs.attributes & kSegL)) code_mode = CodeMode::k64;
+  else code_mode = (cs.attributes & kSegDb) && protected_mode() && !v86() ? CodeMode::k32 : CodeMode::k16;
+  // Bits that change what fast entries may promise without an architectural flush.
+  const uint64_t key = (s.cr0 & (kCr0WP | kCr0PG)) | ((s.cr4 & (kCr4SMEP | kCr4SMAP | kCr4PAE)) << 8) |
+                       ((s.efer & (kEferNXE | kEferLMA)) << 32);
+  if (key != mmu->rights_key) {
+    mmu->rights_key = key;
+    forget_fast(*this);
+  }
+  fast = mmu->fast[rights_class(*this)].data();
+  fetch_page = 1;
+  fetch_gpa = 0;
+}
+
+}  // namespace dejavm::soft

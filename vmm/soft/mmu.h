@@ -1,0 +1,110 @@
+// Address translation: page walks and the software TLB. Source: Intel SDM vol. 3 ch. 4.
+//
+// The TLB decides when accessed and dirty bits are set and when a stale mapping is used, so guests can see it: it is
+// architectural state of this engine (TlbState, chunk "soft-tlb") with one behaviour in every mode of execution: two
+// direct-mapped arrays of 4 KiB entries, one for data, one for instruction fetch; larger pages are entered as the 4 KiB
+// piece that was touched. An entry is replaced only by a walk for an address with the same index. The current fetch page
+// (Cpu::fetch_page) is always in the fetch TLB, so forgetting it is invisible. PCIDs are not tags: every MOV to CR3 flushes what is not global.
+//
+// The fast arrays are derived from it and invisible: they hold host addresses for accesses that would hit, are allowed,
+// are not MMIO and (for stores) hit a page already dirty, without decoded code.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "vmm/soft/cpu.h"
+
+namespace dejavm::soft {
+
+inline constexpr unsigned kDataTlbEntries = 2048, kFetchTlbEntries = 1024;
+
+struct TlbState {
+  // tag: linear page address | kTlbValid; 0 when invalid. entry: physical page address | flags.
+  std::array<uint64_t, kDataTlbEntries> data_tag{}, data_entry{};
+  std::array<uint64_t, kFetchTlbEntries> fetch_tag{}, fetch_entry{};
+  static constexpr auto fields() {
+    using S = TlbState;
+    return std::tuple{field("data_tag", &S::data_tag), field("data_entry", &S::data_entry),
+                      field("fetch_tag", &S::fetch_tag), field("fetch_entry", &S::fetch_entry)};
+  }
+};
+inline constexpr uint64_t kTlbValid = 1;
+enum TlbFlag : uint64_t { kTlbWrite = 1, kTlbUser = 2, kTlbNoExecute = 4, kTlbDirty = 8, kTlbGlobal = 16, kTlbLarge = 32 };
+
+struct SoftTlb {
+  static constexpr std::string_view kName = "soft-tlb";
+  static constexpr uint16_t kVersion = 1;
+  using State = TlbState;
+  static const char* invalid(const State& s);
+};
+
+// One page as the interpreter sees it. Tags are linear page addresses; kNoTag never matches.
+inline constexpr uint64_t kNoTag = 1;
+struct FastEntry {
+  uint64_t read_tag = kNoTag, write_tag = kNoTag;
+  uint64_t addend = 0;  // host address = linear + addend
+  uint64_t unused = 0;
+};
+struct FastFetch {
+  uint64_t tag = kNoTag;
+  uint64_t gpa = 0;
+};
+// Rights classes with a fast array each. kSupervisorAc: CPL < 3 with EFLAGS.AC, which lifts SMAP.
+enum RightsClass : unsigned { kClassUser, kClassSupervisor, kClassSupervisorAc, kClassCount };
+
+struct Mmu {
+  TlbState tlb;
+  std::array<std::array<FastEntry, kDataTlbEntries>, kClassCount> fast;
+  std::array<std::array<FastFetch, kFetchTlbEntries>, 2> fast_fetch;  // user, supervisor
+  std::vector<uint16_t> filled_data, filled_fetch;                    // indices of valid entries
+  uint64_t rights_key = 0;                                            // see Cpu::update_mode
+  std::array<uint8_t, kPageSize> open_bus_page;                       // what a fetch from nowhere reads
+
+  Mmu() { open_bus_page.fill(0xff); }
+};
+
+// Within reach of a direct branch of the ends of the canonical halves. Code there is not run in blocks, so that handlers
+// of direct branches need not check their targets.
+inline bool near_canonical_edge(uint64_t linear) {
+  constexpr uint64_t kEdge = uint64_t{1} << 47, kReach = 0x90000000;
+  return (linear & (2 * kEdge - 1)) - kEdge + kReach < 2 * kReach;
+}
+
+inline RightsClass rights_class(const Cpu& c) {
+  return c.cpl == 3 ? kClassUser : (c.other_flags & kAC_) ? kClassSupervisorAc : kClassSupervisor;
+}
+
+inline FastEntry* fast_slot(FastEntry* base, uint64_t linear) { return base + ((linear >> 12) & (kDataTlbEntries - 1)); }
+
+// Host address of linear if its page is RAM, accessible with the current rights on the fast path, valid to the end of
+// the page; else nullptr. Never faults and changes nothing.
+inline uint8_t* host_for_read(Cpu& c, uint64_t linear) {
+  const FastEntry* e = fast_slot(c.fast, linear);
+  return e->read_tag == (linear & ~uint64_t{0xfff}) ? reinterpret_cast<uint8_t*>(linear + e->addend) : nullptr;
+}
+inline uint8_t* host_for_write(Cpu& c, uint64_t linear) {
+  const FastEntry* e = fast_slot(c.fast, linear);
+  return e->write_tag == (linear & ~uint64_t{0xfff}) ? reinterpret_cast<uint8_t*>(linear + e->addend) : nullptr;
+}
+
+// Translates one data access within a page: physical address. Sets A and D; throws #PF having set nothing.
+uint64_t translate(Cpu& c, uint64_t linear, Access access, Rights rights);
+// The same for a fetch at CPL's rights; fills the fetch TLB.
+uint64_t translate_fetch(Cpu& c, uint64_t linear);
+// Makes `linear`'s page the current fetch page, through the fetch TLB when it is another than now.
+void set_fetch_page(Cpu& c, uint64_t linear);
+// Host bytes of the physical page (open bus: all ones).
+const uint8_t* fetch_host_page(Cpu& c, uint64_t gpa);
+
+// A store to RAM at a physical address, with dirty flag and self-modifying code; len within the page.
+void store_physical(Cpu& c, uint64_t gpa, const void* from, unsigned len);
+
+void forget_fast(Cpu& c);                        // all fast arrays; after changes of rights, restore
+void forget_fast_writes(Cpu& c);                 // dirty flags were cleared
+void forget_fast_writes_to(Cpu& c, uint8_t* host_page);  // that page now holds decoded code
+void rebuild_tlb_lists(Cpu& c);                  // after restore of TlbState
+
+}  // namespace dejavm::soft

@@ -1,0 +1,22 @@
+// The deterministic engine: vmm/engine.h by software, for x86-64 system and user code. Same state in, same bits out on
+// every host. See docs/engine.md for how it runs and cpu.h, mmu.h, blocks.h for its parts.
+#pragma once
+
+#include <memory>
+
+#include "vmm/cpu_model.h"
+#include "vmm/engine.h"
+#include "vmm/memory.h"
+
+namespace dejavm::soft {
+
+// strict: an instruction outside the engine ends the run (kUnimplemented) instead of raising #UD. use_blocks: false runs
+// every instruction by its plain function, for judging the fast path; the results are the same.
+struct SoftOptions {
+  bool strict = false;
+  bool use_blocks = true;
+};
+
+std::unique_ptr<Engine> make_soft_engine(const CpuModel& model, GuestMemory& memory, uint32_t vcpus, SoftOptions options);
+
+}  // namespace dejavm::soft
