@@ -26,6 +26,7 @@
 #include "devices/vpmtmr.h"
 #include "devices/vrtc.h"
 #include "vmm/board.h"
+#include "vmm/cpu_model.h"
 
 namespace dejavm {
 
