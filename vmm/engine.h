@@ -39,7 +39,8 @@ class ExitHandler {
   virtual uint64_t mmio_read(Position at, Gpa gpa, unsigned size) = 0;
   virtual void mmio_write(Position at, Gpa gpa, unsigned size, uint64_t value) = 0;
   // MSRs of the board: IA32_APIC_BASE (0x1b), IA32_TSC_DEADLINE (0x6e0), x2APIC (0x800-0x8ff), and every index
-  // that the engine does not know. False: the instruction takes #GP(0).
+  // that the engine does not know. False: the instruction takes #GP(0). The engine holds IA32_TSC_ADJUST (0x3b), and
+  // tells the board by a write whenever it has changed.
   virtual bool msr_read(Position at, uint32_t index, uint64_t& value) = 0;
   virtual bool msr_write(Position at, uint32_t index, uint64_t value) = 0;
   // CR8 in 64-bit mode: the local APIC's task priority, 0-15.

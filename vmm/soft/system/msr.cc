@@ -106,6 +106,9 @@ const Plain* find_plain(uint32_t index) {
   return nullptr;
 }
 
+// The local APIC's TSC deadline follows the TSC.
+void tell_tsc_adjust(Cpu& c) { c.exits->msr_write(c.position(), kTscAdjust, c.s.tsc_adjust); }
+
 void write_plain(Cpu& c, const Plain& p, uint64_t v) {
   switch (p.rule) {
     case Rule::kAny: break;
@@ -114,6 +117,7 @@ void write_plain(Cpu& c, const Plain& p, uint64_t v) {
     case Rule::kMask: require(!(v & ~p.mask)); break;
   }
   c.s.*p.member = v;
+  if (p.index == kTscAdjust) tell_tsc_adjust(c);
 }
 
 // DefType: type in 7:0, FE 10, E 11.
@@ -164,7 +168,9 @@ void write_msr(Cpu& c, uint32_t index, uint64_t value) {
     return;
   }
   switch (index) {
-    case kTsc: c.s.tsc_adjust = value - c.now_ns(); return;
+    case kTsc:
+      c.s.tsc_adjust = value - c.now_ns();
+      return tell_tsc_adjust(c);
     case kEfer: return set_efer(c, value);
     case kFsBase: return write_base(c, kFs, value);
     case kGsBase: return write_base(c, kGs, value);
