@@ -1,6 +1,7 @@
 // The local APIC's requests, messages and acknowledgement (11.5.1, 11.6, 11.8).
 #include <algorithm>
 #include <bit>
+#include <utility>
 
 #include "devices/vlapic_parts.h"
 

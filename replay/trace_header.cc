@@ -99,6 +99,7 @@ std::string_view name_of(RunEnd end) {
     case RunEnd::kTripleFault: return "triple fault";
     case RunEnd::kUnimplemented: return "unimplemented instruction";
     case RunEnd::kEngineError: return "engine error";
+    case RunEnd::kReset: return "reset";
   }
   return "unknown";
 }
@@ -220,7 +221,7 @@ Result<TraceEnd> decode_end(std::span<const uint8_t> payload) {
   CborReader r(payload);
   CborMap map(r);
   for (std::string_view key; map.next(key); ++seen) {
-    if (key == "end") e.end = static_cast<RunEnd>(number_up_to(r, static_cast<uint64_t>(RunEnd::kEngineError)));
+    if (key == "end") e.end = static_cast<RunEnd>(number_up_to(r, static_cast<uint64_t>(RunEnd::kReset)));
     else if (key == "exits") e.exits = r.unsigned_int();
     else if (key == "detail") e.detail = r.text();
     else if (key == "digest") e.digest = hash_value(r);

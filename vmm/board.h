@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "devices/core/model.h"
+#include "devices/core/result.h"
 #include "vmm/config.h"
 #include "vmm/engine.h"
 #include "vmm/inputs.h"
@@ -49,6 +50,7 @@ class Board final : public ExitHandler {
 
   // Reset of all models but time (a guest-requested reset).
   void reset(Nanos now);
+  void init(uint32_t vcpu, Nanos now);  // INIT's part in the local APIC
   std::vector<ChunkRef> chunks();
   void restored();  // recompute what is derived from the chunks
 

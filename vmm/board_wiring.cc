@@ -215,6 +215,21 @@ void Board::Impl::settle(Nanos now) {
   take_requests();
   drive_vcpus();
   next_event = earliest_event();
+  limit_runs();
+}
+
+void Board::Impl::limit_runs() {
+  if (next_event == kNever) return;
+  for (RunControl& control : controls) {
+    const uint64_t base = control.time_base_ns;
+    control.until = std::min(control.until, Retired{next_event.value > base ? next_event.value - base : 0});
+  }
+}
+
+void Board::Impl::resume(Nanos now) {
+  for (RunControl& control : controls) control.stop = control.nmi = control.init = false;
+  remember_wires();
+  settle(now);
 }
 
 void Board::Impl::remember_wires() {

@@ -73,6 +73,7 @@ struct Board::Impl {
   void advance_all(Nanos now);    // every model, to exactly now
   void settle(Nanos now);         // routes until nothing changes; then the vCPUs' inputs and the next event
   void remember_wires();          // after a restore: what settle() compares with
+  void resume(Nanos now);         // after a restore: everything that follows from the chunks
   Nanos earliest_event() const;
 
   const MachineConfig& config;
@@ -91,6 +92,7 @@ struct Board::Impl {
   void drain_outputs(Nanos now);
   void take_requests();
   void drive_vcpus();
+  void limit_runs();              // engines return in time for the next event
 
   uint32_t pic_levels_ = 0, ioapic_levels_ = 0;
   bool lint0_ = false;

@@ -14,8 +14,9 @@
 namespace dejavm {
 
 // How a run ended. kUntil: the position asked for was reached and the machine can go on.
+// kReset: the guest asked for a reset, and without firmware there is nothing to start from again.
 enum class RunEnd : uint8_t {
-  kUntil, kPowerOff, kDebugExit, kUserStop, kHaltedForever, kTripleFault, kUnimplemented, kEngineError
+  kUntil, kPowerOff, kDebugExit, kUserStop, kHaltedForever, kTripleFault, kUnimplemented, kEngineError, kReset
 };
 
 // The machine's own clock state: chunk "clock".
