@@ -42,6 +42,15 @@ void describe_machine_in_cmos(Vrtc::State& rtc, const MachineConfig& config) {
   Vrtc::set_cmos(rtc, 0x14, 0x04);  // equipment: a keyboard, no floppy drive, no coprocessor flag
 }
 
+// Without firmware the local APIC is as PC firmware leaves it: enabled, the 8259 pair on LINT0 (virtual wire mode,
+// MultiProcessor Specification 1.4, 3.6.2.2), NMI on LINT1.
+void connect_virtual_wire(Vlapic::State& apic) {
+  constexpr uint64_t kSvr = 0xf0, kLint0 = 0x350, kLint1 = 0x360;
+  Vlapic::write(apic, {0}, kSvr, 4, 0x1ff);
+  Vlapic::write(apic, {0}, kLint0, 4, 0x700);
+  Vlapic::write(apic, {0}, kLint1, 4, 0x400);
+}
+
 }  // namespace
 
 Board::Impl::Impl(const MachineConfig& c, std::span<RunControl> ctl, Console* con)
@@ -61,6 +70,7 @@ void Board::Impl::reset_models(bool power_on) {
   }
   for_each_model(m, []<class M>(typename M::State& s) { M::reset(s); });
   for (Vlapic::State& s : m.vlapic) Vlapic::reset(s);
+  if (config.rom_bytes == 0) connect_virtual_wire(m.vlapic[0]);
   describe_machine_in_cmos(m.vrtc, config);
   m.wires.request = Request::kNone;
   m.wires.debug_exit_value = 0;
