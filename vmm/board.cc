@@ -140,6 +140,8 @@ void Board::console_input(Nanos t, std::span<const uint8_t> bytes) {
   impl_->settle(t);
 }
 
+size_t Board::console_room() const { return BoardWires::kQueueBytes - impl_->m.wires.queue_len; }
+
 Board::Request Board::request() const { return impl_->m.wires.request; }
 uint8_t Board::debug_exit_value() const { return impl_->m.wires.debug_exit_value; }
 

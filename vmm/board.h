@@ -42,6 +42,7 @@ class Board final : public ExitHandler {
   Nanos next_event() const;  // the earliest over all models
   // Console bytes for the UART; those that do not fit its FIFO wait in board state, in order.
   void console_input(Nanos now, std::span<const uint8_t> bytes);
+  size_t console_room() const;  // bytes that console_input takes; more are lost
 
   // What the guest asked of the machine as a whole; checked by the run loop whenever RunControl.stop was set.
   enum class Request : uint8_t { kNone, kPowerOff, kReset, kDebugExit };

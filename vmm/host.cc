@@ -1,0 +1,164 @@
+#include "vmm/host.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+namespace dejavm {
+namespace {
+
+constexpr uint64_t kPollInstructions = 5'000'000;
+constexpr size_t kBufferBytes = 4096, kReadBytes = 64;
+constexpr uint8_t kEscape = 1;  // Ctrl-A
+
+volatile sig_atomic_t stopping = 0;
+
+void on_signal(int number) {
+  if (stopping) {
+    signal(number, SIG_DFL);
+    raise(number);
+  }
+  stopping = 1;
+}
+
+// Until there is input, `wait` is over (negative: for ever), or a signal comes. True: input, or its end.
+bool wait_for_input(std::chrono::nanoseconds wait) {
+  pollfd p{STDIN_FILENO, POLLIN, 0};
+  timespec t{};
+  if (wait.count() >= 0) {
+    t.tv_sec = wait.count() / 1'000'000'000;
+    t.tv_nsec = wait.count() % 1'000'000'000;
+  }
+  return ppoll(&p, 1, wait.count() < 0 ? nullptr : &t, nullptr) > 0;
+}
+
+}  // namespace
+
+std::unique_ptr<HostConsole> HostConsole::standard_output() {
+  return std::unique_ptr<HostConsole>(new HostConsole(STDOUT_FILENO, false));
+}
+
+Result<std::unique_ptr<HostConsole>> HostConsole::file(const std::string& path) {
+  const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (fd < 0) return Error{ErrorKind::kHost, path + ": cannot write the console to it: " + std::strerror(errno)};
+  return std::unique_ptr<HostConsole>(new HostConsole(fd, true));
+}
+
+HostConsole::~HostConsole() {
+  flush();
+  if (owned_) close(fd_);
+}
+
+void HostConsole::serial(std::span<const uint8_t> bytes) {
+  buffer_.append(bytes.begin(), bytes.end());
+  if (buffer_.size() >= kBufferBytes || (!bytes.empty() && bytes.back() == '\n')) flush();
+}
+
+void HostConsole::debug(uint8_t byte) { serial({&byte, 1}); }
+
+void HostConsole::flush() {
+  for (size_t done = 0; done < buffer_.size() && !failed_;) {
+    const ssize_t n = write(fd_, buffer_.data() + done, buffer_.size() - done);
+    if (n >= 0) done += static_cast<size_t>(n);
+    else if (errno != EINTR) failed_ = true;
+  }
+  buffer_.clear();
+}
+
+void stop_on_signals() {
+  struct sigaction action{};
+  action.sa_handler = on_signal;
+  sigaction(SIGINT, &action, nullptr);
+  sigaction(SIGTERM, &action, nullptr);
+  signal(SIGPIPE, SIG_IGN);
+}
+
+bool stop_requested() { return stopping; }
+
+Retired NoConsoleInputs::next_poll(Position at) { return at.retired + 4 * kPollInstructions; }
+Input NoConsoleInputs::take(Position, Nanos) { return {stop_requested() ? Input::Kind::kStop : Input::Kind::kNone, {}}; }
+Nanos NoConsoleInputs::idle(Position, Nanos now, Nanos next_event) { return next_event == kNever ? now : next_event; }
+
+struct StandardInput::Terminal {
+  termios before{};
+  Terminal() {
+    tcgetattr(STDIN_FILENO, &before);
+    termios raw = before;
+    cfmakeraw(&raw);
+    raw.c_oflag = before.c_oflag;
+    tcsetattr(STDIN_FILENO, TCSANOW, &raw);
+  }
+  ~Terminal() { tcsetattr(STDIN_FILENO, TCSANOW, &before); }
+};
+
+StandardInput::StandardInput(std::function<size_t()> room, std::function<void()> flush)
+    : room_(std::move(room)), flush_(std::move(flush)) {
+  if (isatty(STDIN_FILENO)) terminal_ = std::make_unique<Terminal>();
+}
+StandardInput::~StandardInput() = default;
+
+Retired StandardInput::next_poll(Position at) { return at.retired + kPollInstructions; }
+
+// What standard input has, without waiting.
+std::vector<uint8_t> StandardInput::read_some() {
+  std::vector<uint8_t> bytes(std::min(room_(), kReadBytes));
+  if (bytes.empty() || !wait_for_input(std::chrono::nanoseconds(0))) return {};
+  const ssize_t n = read(STDIN_FILENO, bytes.data(), bytes.size());
+  if (n <= 0) {
+    ended_ = n == 0 || errno != EINTR;
+    return {};
+  }
+  bytes.resize(static_cast<size_t>(n));
+  if (!terminal_) return bytes;
+  std::vector<uint8_t> typed;
+  for (uint8_t byte : bytes) {
+    if (escape_) {
+      escape_ = false;
+      if (byte == 'x') stop_ = true;
+      else typed.push_back(byte);
+    } else if (byte == kEscape) {
+      escape_ = true;
+    } else {
+      typed.push_back(byte);
+    }
+  }
+  return typed;
+}
+
+Input StandardInput::take(Position at, Nanos now) {
+  if (stop_) return {Input::Kind::kStop, {}};
+  if (Input input = NoConsoleInputs::take(at, now); input.kind != Input::Kind::kNone) return input;
+  if (ended_ || (!ready_ && at.retired.value < next_read_)) return {};
+  ready_ = false;
+  next_read_ = at.retired.value + kPollInstructions;
+  flush_();
+  std::vector<uint8_t> bytes = read_some();
+  if (stop_) return {Input::Kind::kStop, {}};
+  if (bytes.empty()) return {};
+  return {Input::Kind::kConsole, std::move(bytes)};
+}
+
+Nanos StandardInput::idle(Position at, Nanos now, Nanos next_event) {
+  flush_();
+  if (ended_) return NoConsoleInputs::idle(at, now, next_event);
+  ready_ = true;
+  const bool for_ever = next_event == kNever;
+  if (!terminal_) {
+    // A pipe: typed bytes are taken now, or, when there is nothing else to wait for, as soon as there are any.
+    if (!for_ever) return next_event;
+    wait_for_input(std::chrono::nanoseconds(-1));
+    return now + Nanos{1};
+  }
+  const auto begin = std::chrono::steady_clock::now();
+  wait_for_input(std::chrono::nanoseconds(for_ever ? -1 : static_cast<int64_t>(std::min((next_event - now).value, uint64_t{1} << 62))));
+  const auto waited = static_cast<uint64_t>((std::chrono::steady_clock::now() - begin).count());
+  return std::min(now + Nanos{std::max<uint64_t>(waited, 1)}, next_event);
+}
+
+}  // namespace dejavm

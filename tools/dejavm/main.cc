@@ -1,0 +1,47 @@
+#include <exception>
+
+#include "tools/dejavm/run.h"
+
+namespace {
+
+constexpr const char* kExamples = R"(Examples:
+  dejavm run                                   run the guest that is built in
+  dejavm record -o t.dvt                       record it
+  dejavm replay t.dvt                          run it again and compare every exit
+  dejavm record -o boot.dvt --kernel vmlinuz --initrd initrd --append console=ttyS0
+  dejavm replay --console stdio boot.dvt       ... and see what it printed
+
+Exit status: 0 done; 1 wrong usage or a host error; 2 a damaged or foreign file; 3 the replay diverged;
+4 the guest stopped abnormally (crash, --strict, --max-instructions).
+On a terminal Ctrl-A x ends a run; a recording that is ended, or killed, can be replayed that far.)";
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  using namespace dejavm::cli;
+  CLI::App app{"dejavm: virtual machines that can be lived through twice"};
+  app.set_version_flag("--version", "dejavm " DEJAVM_VERSION);
+  app.footer(kExamples);
+  app.require_subcommand(1);
+  Options for_run, for_record, for_replay;
+  CLI::App* run_app = app.add_subcommand("run", "run a guest until it powers off");
+  CLI::App* record_app = app.add_subcommand("record", "run a guest and write a trace of everything that happens to it");
+  CLI::App* replay_app = app.add_subcommand("replay", "run a trace's guest again, from the trace alone, and compare each exit");
+  add_machine_options(*run_app, for_run);
+  add_record_options(*record_app, for_record);
+  add_replay_options(*replay_app, for_replay);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    const int status = app.exit(e);
+    return status == 0 ? kDone : kUsage;
+  }
+  try {
+    if (*run_app) return run(for_run);
+    if (*record_app) return record(for_record);
+    return replay(for_replay);
+  } catch (const std::bad_alloc&) {
+    std::fputs("dejavm: the host is out of memory; give the machine less (--memory)\n", stderr);
+    return kUsage;
+  }
+}

@@ -1,0 +1,86 @@
+#include "tools/dejavm/options.h"
+
+#include <ctime>
+
+namespace dejavm::cli {
+namespace {
+
+[[noreturn]] void refuse(const std::string& text, const char* rule) { throw CLI::ValidationError("'" + text + "' is not " + rule); }
+
+void check_console(const std::string& v) {
+  if (v != "stdio" && v != "none" && v.rfind("file:", 0) != 0) refuse(v, "a console: stdio, none or file:PATH");
+}
+
+}  // namespace
+
+uint64_t parse_size(const std::string& text) {
+  constexpr const char* kRule = "a size, such as 256M (units K, M, G, T)";
+  size_t end = 0;
+  uint64_t v = 0;
+  while (end < text.size() && text[end] >= '0' && text[end] <= '9') {
+    v = v * 10 + static_cast<uint64_t>(text[end++] - '0');
+    if (v >> 44) refuse(text, kRule);
+  }
+  if (end == 0) refuse(text, kRule);
+  const std::string unit = text.substr(end);
+  const size_t power = unit.empty() ? 0 : std::string("KMGT").find(static_cast<char>(std::toupper(unit[0]))) + 1;
+  if (unit.size() > 1 || (!unit.empty() && power == 0)) refuse(text, kRule);
+  if (power > 0 && (v >> (60 - 10 * power))) refuse(text, kRule);
+  return v << (10 * power);
+}
+
+int64_t parse_time(const std::string& text) {
+  constexpr const char* kRule = "a time, such as 2026-11-25T12:00:00Z (RFC 3339)";
+  std::tm t{};
+  const char* rest = strptime(text.c_str(), "%Y-%m-%dT%H:%M:%S", &t);
+  if (rest == nullptr) refuse(text, kRule);
+  int64_t offset_s = 0;
+  if (*rest == 'Z' || *rest == 'z') {
+    ++rest;
+  } else if (*rest == '+' || *rest == '-') {
+    int hours = 0, minutes = 0, used = 0;
+    if (std::sscanf(rest + 1, "%2d:%2d%n", &hours, &minutes, &used) != 2 || used != 5) refuse(text, kRule);
+    offset_s = (hours * 60 + minutes) * 60 * (*rest == '+' ? 1 : -1);
+    rest += 1 + used;
+  } else {
+    refuse(text, kRule);
+  }
+  if (*rest != 0) refuse(text, kRule);
+  const int64_t v = timegm(&t) - offset_s;
+  if (t.tm_year < 70 || t.tm_year > 199) refuse(text, "between 1970 and 2099, as the RTC can show");
+  return v;
+}
+
+void add_machine_options(CLI::App& app, Options& o) {
+  app.add_option("--kernel", o.boot.kernel, "Linux bzImage, or ELF kernel with a PVH or Multiboot entry; without it a small guest that is built in")
+      ->type_name("FILE");
+  app.add_option("--initrd", o.boot.initrd, "initial RAM disk for the kernel")->type_name("FILE");
+  app.add_option("--append", o.boot.append, "the kernel's command line, e.g. console=ttyS0")->type_name("TEXT");
+  app.add_option_function<std::string>("--memory", [&o](const std::string& v) { o.config.memory_bytes = parse_size(v); },
+                                       "guest RAM, e.g. 512M [256M]")->type_name("SIZE");
+  app.add_option("--seed", o.config.seed, "what RDRAND and the kernel's random seed are drawn from [0]")->type_name("N");
+  app.add_option_function<std::string>("--start-time", [&o](const std::string& v) { o.config.start_time_unix_s = parse_time(v); },
+                                       "what the real-time clock shows at the start [2000-01-01T00:00:00Z]")->type_name("RFC3339");
+  app.add_option("--max-instructions", o.max_instructions, "stop after so many instructions, with status 4")->type_name("N");
+  app.add_option_function<std::string>("--console", [&o](const std::string& v) { check_console(v); o.console = v; },
+                                       "the serial port: stdio, none or file:PATH [stdio]")->type_name("WHERE");
+  app.add_flag("--debug-exit", o.config.debug_exit, "a write of N to port 0xf4 ends the run with status N*2+1");
+  app.add_flag("--strict", o.config.strict, "stop, with status 4, at an instruction that the CPU model lacks, instead of raising #UD");
+  app.add_flag("--json", o.json, "the result as one JSON object on standard error");
+}
+
+void add_record_options(CLI::App& app, Options& o) {
+  app.add_option("-o,--output", o.trace, "the trace to write")->type_name("FILE")->required();
+  app.add_flag("--force", o.force, "replace an existing trace");
+  add_machine_options(app, o);
+}
+
+void add_replay_options(CLI::App& app, Options& o) {
+  o.console = "none";
+  app.add_option("trace", o.trace, "a trace that record wrote")->type_name("FILE")->required();
+  app.add_option_function<std::string>("--console", [&o](const std::string& v) { check_console(v); o.console = v; },
+                                       "where the guest's serial output goes: stdio, none or file:PATH [none]")->type_name("WHERE");
+  app.add_flag("--json", o.json, "the result as one JSON object on standard output");
+}
+
+}  // namespace dejavm::cli

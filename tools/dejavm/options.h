@@ -1,0 +1,35 @@
+// What the command line asks for.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <string>
+
+#include "vmm/config.h"
+#include "vmm/machine.h"
+
+namespace dejavm::cli {
+
+// Exit statuses; docs/manual.md explains them.
+enum Status : int { kDone = 0, kUsage = 1, kBadFile = 2, kDiverged = 3, kAbnormal = 4 };
+
+struct Options {
+  MachineConfig config;
+  BootSource boot;
+  std::string console = "stdio";
+  std::string trace;               // record's output, replay's input
+  uint64_t max_instructions = 0;   // 0: no limit
+  bool force = false;
+  bool json = false;
+};
+
+// "256M": bytes, with K, M, G or T for powers of 1024; throws CLI::ValidationError.
+uint64_t parse_size(const std::string&);
+// "2026-11-25T12:00:00Z" (RFC 3339, Z or +hh:mm) to seconds since 1970; throws CLI::ValidationError.
+int64_t parse_time(const std::string&);
+
+// Fills `options` from the command line of a subcommand.
+void add_machine_options(CLI::App&, Options&);
+void add_record_options(CLI::App&, Options&);
+void add_replay_options(CLI::App&, Options&);
+
+}  // namespace dejavm::cli

@@ -1,0 +1,113 @@
+#include "tools/dejavm/report.h"
+
+#include <unistd.h>
+
+#include <cstdio>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+namespace dejavm::cli {
+namespace {
+
+std::string why(const RunSummary& s) {
+  switch (s.end) {
+    case RunEnd::kUntil: return "the limit of instructions was reached";
+    case RunEnd::kPowerOff: return "the guest powered off";
+    case RunEnd::kDebugExit: return fmt::format("the guest ended with debug-exit status {}", s.debug_exit);
+    case RunEnd::kUserStop: return "stopped by the user";
+    case RunEnd::kHaltedForever: return "the guest has stopped: " + s.detail;
+    case RunEnd::kTripleFault: return "the guest has crashed: " + s.detail;
+    case RunEnd::kUnimplemented: return "--strict: " + s.detail;
+    case RunEnd::kEngineError: return "the engine cannot go on: " + s.detail;
+    case RunEnd::kReset: return "the guest asked for a reset";
+  }
+  return {};
+}
+
+int status(const RunSummary& s) {
+  switch (s.end) {
+    case RunEnd::kPowerOff: case RunEnd::kUserStop: case RunEnd::kReset: return kDone;
+    case RunEnd::kDebugExit: return s.debug_exit;
+    case RunEnd::kEngineError: return kUsage;
+    default: return kAbnormal;
+  }
+}
+
+nlohmann::json as_json(const RunSummary& s) {
+  nlohmann::json j{{"end", std::string(name_of(s.end))}, {"instructions", s.instructions}, {"exits", s.exits}};
+  if (!s.detail.empty()) j["detail"] = s.detail;
+  if (s.end == RunEnd::kDebugExit) j["debug_exit"] = s.debug_exit;
+  return j;
+}
+
+}  // namespace
+
+int fail(const Error& e, Status status) {
+  std::fputs(("dejavm: " + e.message + "\n").c_str(), stderr);
+  return status;
+}
+
+int fail(const Error& e) { return fail(e, static_cast<Status>(e.kind)); }
+
+ProgressLine::ProgressLine(const std::string& console)
+    : on_(isatty(STDERR_FILENO) && console != "stdio"), begin_(std::chrono::steady_clock::now()), last_(begin_) {}
+
+ProgressLine::~ProgressLine() {
+  if (shown_) std::fputs("\r\033[K", stderr);
+}
+
+std::function<void(const Progress&)> ProgressLine::function() {
+  if (!on_) return {};
+  return [this](const Progress& p) { show(p); };
+}
+
+void ProgressLine::show(const Progress& p) {
+  const auto now = std::chrono::steady_clock::now();
+  if (now - last_ < std::chrono::milliseconds(200)) return;
+  last_ = now;
+  shown_ = true;
+  const double seconds = std::chrono::duration<double>(now - begin_).count();
+  std::fputs(fmt::format("\r{:.0f} M instructions, {:.1f} s of guest time, {} exits, {:.0f} M/s\033[K",
+                         static_cast<double>(p.at.value) / 1e6, static_cast<double>(p.now.value) / 1e9, p.exits,
+                         static_cast<double>(p.at.value) / seconds / 1e6)
+                 .c_str(),
+             stderr);
+}
+
+int report_run(const Options& o, const RunSummary& s, const std::string& verb, double seconds, uint64_t trace_bytes) {
+  const bool recorded = !o.trace.empty();
+  if (o.json) {
+    nlohmann::json j = as_json(s);
+    j["seconds"] = seconds;
+    if (recorded) {
+      j["digest"] = to_hex(s.digest);
+      j["trace"] = o.trace;
+      j["trace_bytes"] = trace_bytes;
+    }
+    std::fputs((j.dump() + "\n").c_str(), stderr);
+  } else {
+    std::string line = fmt::format("{}: {}; {} instructions", verb, why(s), s.instructions);
+    if (recorded) line += fmt::format(", {} exits, digest {}, {} bytes in {}", s.exits, to_hex(s.digest), trace_bytes, o.trace);
+    std::fputs((line + "\n").c_str(), stderr);
+  }
+  return status(s);
+}
+
+int report_replay(const Options& o, const ReplaySummary& s, const TraceReader& trace) {
+  if (o.json) {
+    nlohmann::json j = as_json(s);
+    j["identical"] = true;
+    j["digest"] = to_hex(s.digest);
+    j["truncated"] = s.truncated;
+    std::puts(j.dump().c_str());
+  } else {
+    std::puts(fmt::format("replay: identical{}, {} exits, {} instructions, digest {}", s.truncated ? " as far as the trace goes" : "",
+                          s.exits, s.instructions, to_hex(s.digest))
+                  .c_str());
+  }
+  if (!trace.truncated()) return kDone;
+  return fail({ErrorKind::kBadInput, trace.truncation()});
+}
+
+}  // namespace dejavm::cli

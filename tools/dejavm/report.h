@@ -1,0 +1,37 @@
+// What the tool says about a run: progress on a terminal, one line at the end or one JSON object, the exit status.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <string>
+
+#include "replay/recorder.h"
+#include "replay/replayer.h"
+#include "tools/dejavm/options.h"
+
+namespace dejavm::cli {
+
+// Prints the message on standard error; the status for it.
+int fail(const Error&);
+int fail(const Error&, Status);
+
+// A line on standard error that is rewritten a few times a second; nothing unless that is a terminal which the guest's
+// console does not use.
+class ProgressLine {
+ public:
+  explicit ProgressLine(const std::string& console);
+  ~ProgressLine();
+  std::function<void(const Progress&)> function();
+
+ private:
+  void show(const Progress&);
+  bool on_;
+  bool shown_ = false;
+  std::chrono::steady_clock::time_point begin_, last_;
+};
+
+// The outcome of run or record on standard error, and its exit status.
+int report_run(const Options&, const RunSummary&, const std::string& verb, double seconds, uint64_t trace_bytes);
+int report_replay(const Options&, const ReplaySummary&, const TraceReader&);
+
+}  // namespace dejavm::cli

@@ -1,0 +1,12 @@
+// The subcommands. Each returns the exit status.
+#pragma once
+
+#include "tools/dejavm/options.h"
+
+namespace dejavm::cli {
+
+int run(const Options&);
+int record(const Options&);
+int replay(const Options&);
+
+}  // namespace dejavm::cli

@@ -1,0 +1,68 @@
+// The only door to the host's console, signals and real time. What comes in through here enters the machine as an Input
+// and nowhere else (inputs.h), so the recorder sees all of it.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "devices/core/result.h"
+#include "vmm/inputs.h"
+
+namespace dejavm {
+
+// Console of a file descriptor. Writes whole lines, or what there is at flush(). A write that fails (a closed pipe) is
+// not an error of the machine's: output stops and failed() says so.
+class HostConsole final : public Console {
+ public:
+  static std::unique_ptr<HostConsole> standard_output();
+  static Result<std::unique_ptr<HostConsole>> file(const std::string& path);  // truncates
+  ~HostConsole() override;
+  void serial(std::span<const uint8_t> bytes) override;
+  void debug(uint8_t byte) override;
+  void flush();
+  bool failed() const { return failed_; }
+
+ private:
+  HostConsole(int fd, bool owned) : fd_(fd), owned_(owned) {}
+  int fd_;
+  bool owned_, failed_ = false;
+  std::string buffer_;
+};
+
+// From now on SIGINT and SIGTERM end a run as its user's wish instead of the process; a second one kills.
+void stop_on_signals();
+bool stop_requested();
+
+// Nothing typed; an idle machine skips ahead. Ends the run on stop_requested().
+class NoConsoleInputs : public Inputs {
+ public:
+  Retired next_poll(Position at) override;
+  Input take(Position at, Nanos now) override;
+  Nanos idle(Position at, Nanos now, Nanos next_event) override;
+};
+
+// Standard input. On a terminal (raw mode while this object lives; Ctrl-A x ends the run, Ctrl-A Ctrl-A types a Ctrl-A)
+// an idle machine waits in real time for input or its next event. Otherwise the bytes are typed as fast as the machine takes
+// them, and an idle machine skips ahead once they are at an end.
+class StandardInput final : public NoConsoleInputs {
+ public:
+  // room: how many bytes the machine takes now. flush: called before waiting.
+  StandardInput(std::function<size_t()> room, std::function<void()> flush);
+  ~StandardInput() override;
+  Retired next_poll(Position at) override;
+  Input take(Position at, Nanos now) override;
+  Nanos idle(Position at, Nanos now, Nanos next_event) override;
+
+ private:
+  std::vector<uint8_t> read_some();
+  struct Terminal;
+  std::function<size_t()> room_;
+  std::function<void()> flush_;
+  std::unique_ptr<Terminal> terminal_;  // raw mode, if standard input is a terminal
+  uint64_t next_read_ = 0;              // retired
+  bool ready_ = false, ended_ = false, escape_ = false, stop_ = false;
+};
+
+}  // namespace dejavm
