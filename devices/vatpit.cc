@@ -29,7 +29,7 @@ uint32_t decode_count(const Channel& c, uint16_t raw) {
 }
 
 uint16_t encode_count(const Channel& c) {
-  const uint32_t n = c.count % modulus(c);
+  const uint32_t n = (c.load ? c.reload : c.count) % modulus(c);
   if (!bcd(c)) return static_cast<uint16_t>(n);
   return static_cast<uint16_t>(n / 1000 << 12 | n / 100 % 10 << 8 | n / 10 % 10 << 4 | n % 10);
 }

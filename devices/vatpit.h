@@ -3,7 +3,8 @@
 //
 // Window: `offset` is the I/O port itself: 0x40-0x42 (channels), 0x43 (control word, write only) and 0x61. Wider
 // accesses are bytes at consecutive ports, lowest first. All channels run at 1193182 Hz; a count that is written
-// between two clock ticks is loaded at the second. The gates of channels 0 and 1 are high, that of channel 2 is bit 0
+// between two clock ticks is loaded at the second; reads show it at once, since port accesses take no time here and
+// software counts on an ISA bus cycle being longer than a tick. The gates of channels 0 and 1 are high, that of channel 2 is bit 0
 // of port 0x61. Channels keep the chip's own registers as of the last tick, so that time passes by plain arithmetic.
 //
 // Port 0x61: bits 0 (gate 2), 1 (speaker data), 2 and 3 (NMI enables, kept only) can be written; bit 4 toggles with

@@ -83,6 +83,8 @@ void drop_blocks(Cpu& c);
 
 // Leaves to the run loop before *i: the handler of overwritten instructions.
 const Insn* leave_before(Cpu& c, const Insn* i);
+// *i made an MMIO access (it threw LeaveBlock): from now on it ends its block, so that it can make the next one in place.
+void end_block_at(const Insn* i);
 
 // lower.cc: decodes and lowers the block at c.rip (fetch page set). nullptr: its first instruction cannot be in a block
 // (crosses the page, does not decode, wraps), so the run loop executes it by itself; or the arena is full.

@@ -69,6 +69,7 @@ enum class Access : uint8_t { kRead, kWrite, kExecute };
 enum class Rights : uint8_t { kCurrent, kSystem };
 
 struct Mmu;
+struct Insn;
 struct FastEntry;
 struct BlockCache;
 
@@ -94,6 +95,7 @@ struct alignas(64) Cpu {
   bool strict = false;
   // Within decoded blocks (blocks.h): false where an MMIO access must leave the block first (it throws LeaveBlock).
   bool mmio_allowed = true;
+  const Insn* insn = nullptr;  // the one that its plain function executes
   uint64_t block_base = 0;     // retired count at the start of the running block
   uint64_t limit = 0;          // blocks start only when they end at or before this count
   FastEntry* fast = nullptr;   // the fast data-TLB of the current rights class

@@ -10,6 +10,7 @@ namespace {
 // --- plain operations ---
 
 inline void sync(Cpu& c, const Insn* i) {
+  c.insn = i;
   c.rip = c.r[kSlotRip] + i->off;
   c.retired = c.block_base + i->n;
   c.next_rip = c.rip + i->len;
@@ -198,12 +199,35 @@ Handler specialise(const Decoded& d, Insn& i) {
 
 }  // namespace
 
-const Insn* slow(Cpu& c, const Insn* i) {
+namespace {
+
+// Specialised handlers are of 64-bit mode.
+void decode_again(Cpu& c, const Insn* i, Decoded& d) {
   sync(c, i);
-  set_fetch_page(c, c.long64() ? c.rip : (c.s.segment[kCs].base + c.rip) & 0xffffffff);
-  const uint64_t offset = c.rip & 0xfff;
+  set_fetch_page(c, c.rip);
+  CHECK(decode({fetch_host_page(c, c.fetch_gpa) + (c.rip & 0xfff), i->len}, CodeMode::k64, d) == DecodeStatus::kOk);
+}
+
+// slow() for an instruction that is known to access MMIO.
+const Insn* slow_end(Cpu& c, const Insn* i) {
   Decoded d;
-  CHECK(decode({fetch_host_page(c, c.fetch_gpa) + offset, i->len}, CodeMode::k64, d) == DecodeStatus::kOk);
+  decode_again(c, i, d);
+  c.mmio_allowed = true;
+  exec_function(d.op)(c, d);
+  return leave_after(c);
+}
+
+}  // namespace
+
+void end_block_at(const Insn* i) {
+  auto* insn = const_cast<Insn*>(i);
+  if (insn->fn == leave_before) return;  // overwritten meanwhile
+  insn->fn = insn->fn == plain ? plain_end : slow_end;
+}
+
+const Insn* slow(Cpu& c, const Insn* i) {
+  Decoded d;
+  decode_again(c, i, d);
   const bool end = ends_block(d);
   c.mmio_allowed = end;
   exec_function(d.op)(c, d);

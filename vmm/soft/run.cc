@@ -180,6 +180,7 @@ StopReason run_vcpu(Cpu& c, bool use_blocks) {
       c.mmio_allowed = true;
       deliver_event(c, {EventType::kException, f.vector, f.has_error, f.error}, c.rip);
     } catch (const LeaveBlock&) {
+      end_block_at(c.insn);
       c.mmio_allowed = true;
       alone = true;
     }
