@@ -67,8 +67,9 @@ inline const Block* linked(const Cpu& c, const Insn* i) {
 }
 
 // Handlers by operation and form; nullptr when there is none.
-enum class Form : uint8_t { kRR, kRI, kRM, kMR, kMI, kR, kM };
+enum class Form : uint8_t { kRR, kRI, kRM, kMR, kMI, kR, kM, kRRI, kRMI };
 Handler alu_handler(Op op, Form form, unsigned size);
+Handler shift_handler(Op op, Form form, unsigned size);  // kRR: by CL; an immediate count is masked and not 0; mul, imul too
 Handler move_handler(Op op, Form form, unsigned size, unsigned source_size);
 Handler stack_handler(Op op, Form form);  // push, pop, leave: 8 bytes
 Handler other_handler(Op op, Form form, unsigned size);  // what fits no family

@@ -23,18 +23,25 @@ inline const Insn* leave_after(Cpu& c) {
   return nullptr;
 }
 
+// What Insn::imm leads to where the plain function executes.
+struct Plain {
+  ExecFn execute;
+  Decoded d;
+};
+inline const Plain& plain_of(const Insn* i) { return *reinterpret_cast<const Plain*>(i->imm); }
+
 const Insn* plain(Cpu& c, const Insn* i) {
   sync(c, i);
-  const Decoded& d = *reinterpret_cast<const Decoded*>(i->imm);
-  exec_function(d.op)(c, d);
+  const Plain& p = plain_of(i);
+  p.execute(c, p.d);
   DEJAVM_NEXT();
 }
 
 const Insn* plain_end(Cpu& c, const Insn* i) {
   sync(c, i);
   c.mmio_allowed = true;
-  const Decoded& d = *reinterpret_cast<const Decoded*>(i->imm);
-  exec_function(d.op)(c, d);
+  const Plain& p = plain_of(i);
+  p.execute(c, p.d);
   return leave_after(c);
 }
 
@@ -42,9 +49,9 @@ const Insn* plain_end(Cpu& c, const Insn* i) {
 const Insn* rep_end(Cpu& c, const Insn* i) {
   sync(c, i);
   c.mmio_allowed = true;
-  const Decoded& d = *reinterpret_cast<const Decoded*>(i->imm);
-  if (const uint64_t done = bulk_string(c, d, c.limit - c.retired); done != 0) c.retired += done - 1;
-  else exec_function(d.op)(c, d);
+  const Plain& p = plain_of(i);
+  if (const uint64_t done = bulk_string(c, p.d, c.limit - c.retired); done != 0) c.retired += done - 1;
+  else p.execute(c, p.d);
   return leave_after(c);
 }
 
@@ -128,6 +135,13 @@ bool lower_operands(const Decoded& d, Insn& i, Form& form) {
     if (a.kind == OperandKind::kImm) { form = Form::kRI; i.imm = d.imm; return true; }
     return false;
   }
+  if (d.operand_count == 3 && d.op == Op::k_imul) {
+    i.dst = operand_offset(a);
+    if (is_register(b)) i.src = operand_offset(b);
+    i.imm = d.imm;
+    form = is_register(b) ? Form::kRRI : Form::kRMI;
+    return true;
+  }
   if (d.operand_count != 2) return d.operand_count == 0 && (form = Form::kR, true);
   if (is_register(a)) i.dst = operand_offset(a);
   if (is_register(b)) i.src = operand_offset(b);
@@ -166,6 +180,10 @@ Handler direct_branch(const Decoded& d, Insn& i, Handler handler) {
   return handler;
 }
 
+bool is_shift(Op op) {
+  return op == Op::k_shl || op == Op::k_shr || op == Op::k_sar || op == Op::k_rol || op == Op::k_ror;
+}
+
 // The specialised handler of a 64-bit-mode instruction, or nullptr.
 Handler specialise(const Decoded& d, Insn& i) {
   switch (d.op) {
@@ -194,6 +212,11 @@ Handler specialise(const Decoded& d, Insn& i) {
     default: break;
   }
   if (Handler h = alu_handler(d.op, form, size)) return h;
+  if (is_shift(d.op) && d.operands[1].kind == OperandKind::kImm) {
+    i.imm &= size == 8 ? 63 : 31;
+    if (i.imm == 0) return nullptr;
+  }
+  if (Handler h = shift_handler(d.op, form, size)) return h;
   return other_handler(d.op, form, size);
 }
 
@@ -291,9 +314,9 @@ Block* make_block(Cpu& c) {
   if (block == nullptr || first == nullptr) return nullptr;
   for (unsigned k = 0; k < n; ++k) {
     if (!is_plain[k]) continue;
-    auto* copy = static_cast<Decoded*>(cache.allocate(sizeof(Decoded)));
+    auto* copy = static_cast<Plain*>(cache.allocate(sizeof(Plain)));
     if (copy == nullptr) return nullptr;
-    *copy = decoded[k];
+    *copy = {exec_function(decoded[k].op), decoded[k]};
     out[k].imm = reinterpret_cast<uint64_t>(copy);
   }
   std::memcpy(first, out, insns * sizeof(Insn));

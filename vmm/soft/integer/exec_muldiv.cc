@@ -52,7 +52,13 @@ void exec_div(Cpu& c, const Decoded& d) {
   const unsigned size = d.operands[0].size;
   const uint64_t divisor = c.read_operand(d, 0);
   if (divisor == 0) Cpu::fault(kDE);
-  const U128 a = read_wide(c, size), q = a / divisor;
+  const U128 a = read_wide(c, size);
+  if (a <= ~uint64_t{0}) {
+    const uint64_t low = static_cast<uint64_t>(a), q64 = low / divisor;
+    if (q64 > mask_of(size)) Cpu::fault(kDE);
+    return write_wide(c, size, q64, low % divisor);
+  }
+  const U128 q = a / divisor;
   if (q > mask_of(size)) Cpu::fault(kDE);
   write_wide(c, size, static_cast<uint64_t>(q), static_cast<uint64_t>(a % divisor));
 }

@@ -137,7 +137,8 @@ TEST(SoftHot, RandomProgramsEndAlikeWithBlocksAndWithPlainFunctions) {
     }
     fast.run_to(2000);
     slow.run_to(2000);
-    for (uint64_t at = 0; at < 2000 && sliced.state().activity == Activity::kRunning;) sliced.run_to(at += 1 + r.below(7));
+    for (uint64_t at = 0; at < 2000 && sliced.state().activity == Activity::kRunning;)
+      sliced.run_to(at = std::min<uint64_t>(at + 1 + r.below(7), 2000));
     const VcpuState a = fast.state(), b = slow.state(), d = sliced.state();
     ASSERT_EQ(differing(a, b), "") << "blocks against plain, DEJAVM_SEED=" << seed << " retired " << a.retired << " / " << b.retired;
     ASSERT_EQ(differing(a, d), "") << "sliced, DEJAVM_SEED=" << seed;
