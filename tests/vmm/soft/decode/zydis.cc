@@ -122,7 +122,7 @@ OracleAnswer ask_zydis(std::span<const uint8_t> bytes, CodeMode mode, bool want_
     ZydisFormatter formatter;
     ZydisFormatterInit(&formatter, ZYDIS_FORMATTER_STYLE_INTEL);
     char text[128] = "";
-    ZydisFormatterFormatInstruction(&formatter, &i, operands, i.operand_count_visible, text, sizeof text, 0);
+    ZydisFormatterFormatInstruction(&formatter, &i, operands, i.operand_count_visible, text, sizeof text, 0, nullptr);
     answer.text = text;
   }
   if (in_model(i.meta.isa_set)) answer.reading = read(i, operands);
