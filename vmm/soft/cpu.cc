@@ -134,6 +134,12 @@ uint64_t Cpu::linear(unsigned seg, uint64_t offset, unsigned len, Access access)
   return (sr.base + offset) & 0xffffffff;
 }
 
+uint64_t Cpu::aligned_linear(unsigned seg, uint64_t offset, Access access) const {
+  const bool has_base = !long64() || seg == kFs || seg == kGs;
+  if ((offset + (has_base ? s.segment[seg].base : 0)) & 15) fault(kGP, 0);
+  return linear(seg, offset, 16, access);
+}
+
 void Cpu::read_linear(uint64_t linear_address, void* to, unsigned len, Rights rights) {
   if (rights == Rights::kCurrent && (linear_address & 0xfff) + len <= 4096) {
     if (const uint8_t* host = host_for_read(*this, linear_address)) {

@@ -40,7 +40,6 @@ inline constexpr Row kTwoByteRows[] = {
     {0x0f09, k_wbinvd, {}, z},
     {0x0f0b, k_ud2, {}, z},
     {0x0f0d, k_prefetch, {Mb}, mem},
-    {0x0f0d, k_nop, {Ev}, reg},
     {0x0f18, k_prefetch, {Mb}, mem | digit(0) | digit(1) | digit(2) | digit(3)},
     {0x0f18, k_nop, {Ev}, mem | digit(4) | digit(5) | digit(6) | digit(7)},
     {0x0f18, k_nop, {Ev}, reg},

@@ -104,7 +104,8 @@ void exec_leave(Cpu& c, const Decoded& d) {
   c.set_reg(kRbp, d.op_size, v);
 }
 
-// ENTER alloc, level: pushes RBP, the level-1 enclosing frame pointers and the new one; all read and checked first.
+// ENTER alloc, level: pushes RBP, the level-1 enclosing frame pointers and the new one. All is read and checked first; then each
+// pointer is read anew as it is pushed, for the pushes may overlap what is read.
 void exec_enter(Cpu& c, const Decoded& d) {
   const unsigned size = d.op_size, width = c.stack_size(), level = d.imm2 & 31;
   const uint64_t sp = c.reg(kRsp, width), bp = c.reg(kRbp, width), frame = (sp - size) & mask_of(width);
@@ -120,7 +121,10 @@ void exec_enter(Cpu& c, const Decoded& d) {
     at[n] = c.linear(kSs, (sp - size * (n + 1)) & mask_of(width), size, Access::kWrite);
     c.probe_write(at[n], size);
   }
-  for (unsigned n = 0; n < count; ++n) c.write_linear(at[n], &value[n], size);
+  for (unsigned n = 0; n < count; ++n) {
+    if (n >= 1 && n < level) value[n] = c.load_sized(kSs, (bp - size * n) & mask_of(width), size);
+    c.write_linear(at[n], &value[n], size);
+  }
   c.set_reg(kRbp, size, frame);
   c.set_reg(kRsp, width, last);
 }

@@ -32,9 +32,7 @@ inline void check(Cpu& c, const Decoded& d, unsigned k) {
 }
 
 inline uint64_t aligned_address(Cpu& c, const Decoded& d, Access access) {
-  const uint64_t a = c.linear(d.seg, c.effective_address(d), 16, access);
-  if (a & 15) Cpu::fault(kGP, 0);
-  return a;
+  return c.aligned_linear(d.seg, c.effective_address(d), access);
 }
 inline __m128i load_aligned(Cpu& c, const Decoded& d) {
   __m128i v;

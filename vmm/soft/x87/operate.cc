@@ -32,9 +32,9 @@ void run_registers(Cpu& c, const Decoded& d, Flags use = Flags::kKeep) {
   check_x87(c, true);
   FpuState f = c.s.fpu;
   uint8_t flags = static_cast<uint8_t>(c.arith >> 8);
-  const bool done = run_on_host(f, static_cast<uint8_t>(d.opcode), d.modrm, nullptr, flags);
-  // ZF, PF and CF tell; OF, SF and AF are cleared.
-  if (use == Flags::kSet && done) c.arith = static_cast<uint16_t>((flags & 0x45) << 8);
+  run_on_host(f, static_cast<uint8_t>(d.opcode), d.modrm, nullptr, flags);
+  // ZF, PF and CF tell; OF, SF and AF are cleared. So too when an unmasked exception is raised, as on AMD.
+  if (use == Flags::kSet) c.arith = static_cast<uint16_t>((flags & 0x45) << 8);
   finish(c, d, f);
 }
 
