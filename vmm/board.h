@@ -40,7 +40,8 @@ class Board final : public ExitHandler {
   Nanos now(Position at) const;
   void advance(Nanos now);
   Nanos next_event() const;  // the earliest over all models
-  // Console bytes for the UART; those that do not fit its FIFO wait in board state, in order.
+  // Console bytes for the UART; those that do not fit its FIFO, or that come while the guest does not assert DTR, wait in
+  // board state, in order.
   void console_input(Nanos now, std::span<const uint8_t> bytes);
   size_t console_room() const;  // bytes that console_input takes; more are lost
 

@@ -8,6 +8,7 @@ namespace dejavm {
 namespace {
 
 constexpr size_t kNoSender = ~size_t{0};
+constexpr uint8_t kMcrDtr = 1;
 
 // Calls f.operator()<Model>(state) for every model that is not one per vCPU.
 template <class F>
@@ -185,8 +186,9 @@ void Board::Impl::drain_outputs(Nanos now) {
   while (Sysctl::pop_debug(m.sysctl, byte)) {
     if (console) console->debug(byte);
   }
+  // The far end sends while the guest asserts DTR, so nothing typed early is lost to the port's initialisation.
   BoardWires::State& w = m.wires;
-  while (w.queue_len > 0 && Uart16550::receive(m.uart, now, w.queue[w.queue_head])) {
+  while (w.queue_len > 0 && (m.uart.mcr & kMcrDtr) && Uart16550::receive(m.uart, now, w.queue[w.queue_head])) {
     w.queue[w.queue_head] = 0;
     w.queue_head = (w.queue_head + 1) % BoardWires::kQueueBytes;
     --w.queue_len;

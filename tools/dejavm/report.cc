@@ -107,7 +107,7 @@ int report_replay(const Options& o, const ReplaySummary& s, const TraceReader& t
                   .c_str());
   }
   if (!trace.truncated()) return kDone;
-  return fail({ErrorKind::kBadInput, trace.truncation()});
+  return fail({ErrorKind::kBadInput, trace.name() + ": " + trace.truncation()});
 }
 
 }  // namespace dejavm::cli

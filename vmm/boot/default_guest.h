@@ -1,6 +1,7 @@
-// What runs when no kernel is given: a PVH kernel of about a kilobyte, linked into the program. It prints its command
-// line, the date of the RTC and, for 16 timer ticks, a checksum of pseudo-random memory; echoes what is typed; and
-// powers the machine off.
+// What runs when no kernel is given: tests/guests/default_guest.S, a PVH kernel of about two kilobytes, linked into the
+// program. It turns on long mode, prints its command line and the date of the RTC, handles a page fault, computes with
+// SSE2; prints, for 16 timer ticks between which it halts, a checksum of pseudo-random memory; echoes what is typed;
+// and powers the machine off.
 #pragma once
 
 #include <cstdint>
