@@ -1,5 +1,5 @@
 // The decoder: instruction bytes to Decoded, by tables. Source: Intel SDM vol. 2 ch. 2 and app. A; AMD APM vol. 3 for
-// AMD's readings (0x66 with near branches in 64-bit mode is ignored, as Intel does; see docs/cpu.md).
+// AMD's readings (with 0x66, near branches in 64-bit mode have 16-bit operands and targets; see docs/cpu.md).
 // Judged by Capstone and Zydis in tests. Encodings outside the CPU model (VEX, EVEX, XOP, 3DNow!, SSE4a, BMI, AVX, ...)
 // decode to kInvalid with as much length as is known; they raise #UD.
 #pragma once

@@ -187,8 +187,9 @@ bool is_shift(Op op) {
 // The specialised handler of a 64-bit-mode instruction, or nullptr.
 Handler specialise(const Decoded& d, Insn& i) {
   switch (d.op) {
-    case Op::k_jcc: return direct_branch(d, i, jcc_handler(d.cc));
+    case Op::k_jcc: return d.op_size == 8 ? direct_branch(d, i, jcc_handler(d.cc)) : nullptr;
     case Op::k_jmp: case Op::k_call:
+      if (d.op_size != 8) return nullptr;
       if (d.operands[0].kind == OperandKind::kRel) return direct_branch(d, i, jump_handler(d.op, Form::kRI));
       break;
     case Op::k_movaps: case Op::k_movapd: case Op::k_movdqa: case Op::k_movups: case Op::k_movupd: case Op::k_movdqu:

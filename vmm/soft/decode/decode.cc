@@ -35,7 +35,6 @@ constexpr uint8_t operand_size(CodeMode mode, table::SizeRule rule, bool w, bool
     case kB: return 0;
     case kY: return w ? 3 : 2;
     case kD64: return is64 ? (w || !p66 ? 3 : 1) : narrow;
-    case kF64: return is64 ? 3 : narrow;
     case kM64: return is64 ? 3 : 2;
     default: return 2;
   }

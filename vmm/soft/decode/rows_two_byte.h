@@ -64,7 +64,7 @@ inline constexpr Row kTwoByteRows[] = {
     {0x0f38f0, k_crc32, {Gd, Eb}, pf2 | b},
     {0x0f38f1, k_crc32, {Gd, Ev}, pf2},
     {0x0f40, k_cmovcc, {Gv, Ev}, x16},
-    {0x0f80, k_jcc, {Jz}, f64 | x16},
+    {0x0f80, k_jcc, {Jz}, d64 | x16},
     {0x0f90, k_setcc, {Eb}, b | x16},
     {0x0fa0, k_push_seg, {FS}, d64},
     {0x0fa1, k_pop_seg, {FS}, d64},

@@ -64,7 +64,6 @@ enum class SizeRule : uint8_t {
   kB,    // 1
   kY,    // 4; REX.W: 8
   kD64,  // as kV, but 8 by default in 64-bit mode
-  kF64,  // as kZ, but always 8 in 64-bit mode
   kM64,  // 8 in 64-bit mode, else 4
   kCount
 };
@@ -72,7 +71,7 @@ enum class SizeRule : uint8_t {
 // Attributes of a row: what else it says, and what must hold for it to be meant.
 using Attr = uint64_t;
 inline constexpr Attr v = 0;  // the size rule kV, which is the default
-inline constexpr Attr z = 1, b = 2, y = 3, d64 = 4, f64 = 5, m64 = 6;
+inline constexpr Attr z = 1, b = 2, y = 3, d64 = 4, m64 = 5;
 inline constexpr Attr kSizeRuleMask = 7;
 inline constexpr Attr lockable = 1 << 3;  // LOCK is legal when operand 0 is memory
 inline constexpr Attr regs = 1 << 4;      // ModRM.mod is ignored, rm is a register

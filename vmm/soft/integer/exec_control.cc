@@ -1,16 +1,14 @@
-// Near control transfer, checks, hints. Source: Intel SDM vol. 2. Near branches in 64-bit mode are 64 bits wide whatever
-// the operand-size prefix says.
+// Near control transfer, checks, hints. Source: Intel SDM vol. 2; AMD APM vol. 3 for near branches with an
+// operand-size prefix in 64-bit mode, which are 16 bits wide.
 #include "vmm/soft/integer/flags.h"
 #include "vmm/soft/mmu.h"
 
 namespace dejavm::soft {
 namespace {
 
-unsigned branch_size(const Cpu& c, const Decoded& d) { return c.long64() ? 8 : d.op_size; }
-
 uint64_t target_of(Cpu& c, const Decoded& d) {
   const uint64_t t = d.operands[0].kind == OperandKind::kRel ? c.next_rip + d.imm : c.read_operand(d, 0);
-  return t & mask_of(branch_size(c, d));
+  return t & mask_of(d.op_size);
 }
 
 // LOOP and its kin: RCX by address size; flags untouched.
@@ -30,11 +28,11 @@ void exec_jmp(Cpu& c, const Decoded& d) { c.branch(target_of(c, d)); }
 void exec_call(Cpu& c, const Decoded& d) {
   const uint64_t return_to = c.next_rip, target = target_of(c, d);
   c.branch(target);
-  c.push(branch_size(c, d), return_to);
+  c.push(d.op_size, return_to);
 }
 
 void exec_ret(Cpu& c, const Decoded& d) {
-  const unsigned size = branch_size(c, d), width = c.stack_size();
+  const unsigned size = d.op_size, width = c.stack_size();
   const uint64_t sp = c.reg(kRsp, width);
   c.branch(c.load_sized(kSs, sp, size));
   c.set_reg(kRsp, width, sp + size + (d.operand_count > 0 ? d.imm & 0xffff : 0));

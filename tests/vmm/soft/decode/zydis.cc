@@ -1,4 +1,4 @@
-// The Zydis oracle, set to our CPU model: no MPX, CET, LZCNT, TZCNT, CLDEMOTE; Intel's branches.
+// The Zydis oracle, set to our CPU model: no MPX, CET, LZCNT, TZCNT, CLDEMOTE; AMD's branches.
 #include <Zydis/Zydis.h>
 
 #include "tests/vmm/soft/decode/reading.h"
@@ -16,6 +16,7 @@ struct Decoders {
       for (ZydisDecoderMode m : {ZYDIS_DECODER_MODE_MPX, ZYDIS_DECODER_MODE_CET, ZYDIS_DECODER_MODE_LZCNT,
                                  ZYDIS_DECODER_MODE_TZCNT, ZYDIS_DECODER_MODE_CLDEMOTE})
         ZydisDecoderEnableMode(&d, m, ZYAN_FALSE);
+    for (ZydisDecoder& d : decoder) ZydisDecoderEnableMode(&d, ZYDIS_DECODER_MODE_AMD_BRANCHES, ZYAN_TRUE);
   }
 };
 

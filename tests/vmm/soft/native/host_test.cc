@@ -340,5 +340,46 @@ TEST(Host, RandomInstructionsDoWhatTheHostsProcessorDoes) {
               static_cast<unsigned long long>(seed));
 }
 
+// With an operand-size prefix AMD's near branches have 16-bit operands and targets, in 64-bit mode too; REX.W undoes it.
+TEST(Host, NearBranchesGoWhereTheHostsProcessorGoes) {
+  if (!is_amd()) GTEST_SKIP() << "this host's processor is not AMD's";
+  const std::vector<std::vector<uint8_t>> branches = {
+      {0xe9, 0x10, 0, 0, 0},       {0x66, 0xe9, 0x10, 0, 0, 0}, {0x66, 0x48, 0xe9, 0x10, 0, 0, 0}, {0x66, 0x0f, 0x84, 0x10, 0, 0, 0},
+      {0x66, 0xeb, 0x10},          {0x66, 0x74, 0x10},          {0x66, 0x75, 0x10},                {0xe8, 0x10, 0, 0, 0},
+      {0x66, 0xe8, 0x10, 0, 0, 0}, {0xc3},                      {0x66, 0xc3},                      {0xc2, 8, 0},
+      {0x66, 0xc2, 8, 0},          {0xff, 0xe0},                {0x66, 0xff, 0xe0},                {0xff, 0xd0},
+      {0x66, 0xff, 0xd0},          {0xff, 0x23},                {0x66, 0xff, 0x23},                {0x66, 0xff, 0x13},
+      {0xe2, 0x10},                {0x66, 0xe2, 0x10},          {0x67, 0xe2, 0x10},                {0x66, 0xe3, 0x10},
+      {0xe0, 0x10},                {0xe1, 0x10},                {0x67, 0xe3, 0x10}};
+  UserGuest guest;
+  for (const auto& bytes : branches) {
+    Case k{};
+    k.bytes = bytes;
+    k.before.fx.fcw = 0x37f;
+    k.before.fx.mxcsr = 0x1f80;
+    k.before.gpr.fill(kWindow + 0x1000);
+    k.before.gpr[kRax] = 0x1234567890;
+    k.before.gpr[kRcx] = uint64_t{1} << 32;
+    k.before.rflags = 0x242;
+    k.before.rip = kInsnAddress;
+    UserState host = k.before, ours;
+    run_on_host(std::vector<uint8_t>{0x90}, host);  // maps the window
+    host = k.before;
+    const uint64_t target = 0x1122334455667788 >> 16;
+    for (uint8_t* window : {reinterpret_cast<uint8_t*>(kWindow), guest.window()}) {
+      std::memset(window, 0, kWindowSize);
+      std::memcpy(window + 0x1000, &target, 8);
+    }
+    run_on_host(bytes, host);
+    guest.put(k);
+    guest.execute(k, ours);
+    const std::string name = "bytes " + hex(bytes[0]).substr(14) + " " + hex(bytes[1 % bytes.size()]).substr(14);
+    EXPECT_EQ(hex(host.rip), hex(ours.rip)) << name;
+    EXPECT_EQ(hex(host.gpr[kRsp]), hex(ours.gpr[kRsp])) << name;
+    EXPECT_EQ(hex(host.gpr[kRcx]), hex(ours.gpr[kRcx])) << name;
+    EXPECT_EQ(std::memcmp(reinterpret_cast<void*>(kWindow), guest.window(), kWindowSize), 0) << name;
+  }
+}
+
 }  // namespace
 }  // namespace dejavm::soft
