@@ -25,6 +25,19 @@ std::string why(const RunSummary& s) {
   return {};
 }
 
+// Exits by kind, and the bytes that all events take in the file.
+void add_counts(nlohmann::json& j, const TraceReader& trace) {
+  uint64_t counts[kEventKinds] = {};
+  EventCursor cursor(trace, trace.keyframes().front());
+  for (; const Event* e = cursor.peek(); cursor.pop()) ++counts[static_cast<size_t>(e->kind)];
+  for (size_t k = 0; k < kEventKinds; ++k)
+    if (is_exit(static_cast<EventKind>(k))) j["exits_by_kind"][std::string(name_of(static_cast<EventKind>(k)))] = counts[k];
+  uint64_t bytes = 0;
+  for (const FrameInfo& f : trace.frames())
+    if (f.head.kind == FrameKind::kEvents) bytes += f.head.stored_bytes;
+  j["events_bytes"] = bytes;
+}
+
 int status(const RunSummary& s) {
   switch (s.end) {
     case RunEnd::kPowerOff: case RunEnd::kUserStop: case RunEnd::kReset: return kDone;
@@ -100,6 +113,7 @@ int report_replay(const Options& o, const ReplaySummary& s, const TraceReader& t
     j["identical"] = true;
     j["digest"] = to_hex(s.digest);
     j["truncated"] = s.truncated;
+    add_counts(j, trace);
     std::puts(j.dump().c_str());
   } else {
     std::puts(fmt::format("replay: identical{}, {} exits, {} instructions, digest {}", s.truncated ? " as far as the trace goes" : "",
