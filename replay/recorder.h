@@ -36,7 +36,7 @@ struct Progress {
 };
 
 struct RecordOptions {
-  uint64_t keyframe_interval = 250'000'000;  // instructions; 0: none but the initial state
+  uint64_t keyframe_interval = 100'000'000;  // instructions; 0: none but the initial state
   Retired until = kForever;
   uint64_t max_events = ~uint64_t{0};        // the run is stopped, as if by the user, once the log has so many
   std::vector<BootImage> boot{};             // for the reader of the trace

@@ -18,9 +18,22 @@ constexpr uint64_t kMaxRamBytes = (uint64_t{1} << 40) - (kFourGiB - kLowRamLimit
 // A larger window would cover the I/O APIC, the HPET or the local APIC (0xfec00000-0xfeefffff).
 constexpr uint64_t kMaxRomBytes = 16 << 20;
 
+constexpr uint64_t kHugePage = 2 << 20;
+
 uint8_t* reserve(uint64_t len_bytes) {
   void* p = mmap(nullptr, len_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   return p == MAP_FAILED ? nullptr : static_cast<uint8_t*>(p);
+}
+
+// Aligned to huge pages, which the host is asked to use: the engine touches guest memory at random.
+uint8_t* reserve_guest_memory(uint64_t len_bytes) {
+  uint8_t* p = reserve(len_bytes + kHugePage);
+  if (!p) return nullptr;
+  const uint64_t before = -reinterpret_cast<uint64_t>(p) & (kHugePage - 1);
+  if (before) munmap(p, before);
+  munmap(p + before + len_bytes, kHugePage - before);
+  madvise(p + before, len_bytes, MADV_HUGEPAGE);
+  return p + before;
 }
 
 void release(const MemoryRegion& r) {
@@ -46,7 +59,7 @@ Result<std::unique_ptr<GuestMemory>> GuestMemory::create(uint64_t ram_bytes, uin
   if (rom_bytes) m->regions_.push_back({{kFourGiB - rom_bytes}, rom_bytes, nullptr, nullptr, true});
   if (ram_bytes > low) m->regions_.push_back({{kFourGiB}, ram_bytes - low});
   for (MemoryRegion& r : m->regions_) {
-    r.host = reserve(r.len_bytes);
+    r.host = reserve_guest_memory(r.len_bytes);
     r.flags = r.host ? reserve(r.len_bytes / kPageSize) : nullptr;
     if (!r.flags)
       return Error{ErrorKind::kHost, "the host refuses " + std::to_string(r.len_bytes >> 20) +

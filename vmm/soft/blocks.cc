@@ -99,6 +99,7 @@ void drop_blocks(Cpu& c) {
   cache.table.fill(&cache.none);
   cache.used = 0;
   cache.full = false;
+  for (BlockCache::Again& a : cache.again) a.insn = nullptr;
   for (auto& [start, pages] : cache.regions)
     for (size_t i = 0; i < pages.size(); ++i)
       if (pages[i].blocks != nullptr) {

@@ -67,6 +67,13 @@ struct BlockCache {
   size_t used = 0;
   std::vector<std::pair<Gpa, std::vector<CodePage>>> regions;  // as GuestMemory's
   bool full = false;                 // recycle at the next boundary
+  // Instructions decoded anew for slow(), by their Insn. Valid until the arena is recycled.
+  struct Again {
+    const Insn* insn = nullptr;
+    Decoded d;
+  };
+  static constexpr unsigned kAgain = 1024;
+  std::vector<Again> again = std::vector<Again>(kAgain);
 
   CodePage* page(uint64_t gpa);
   void* allocate(size_t bytes);      // nullptr when the arena is full

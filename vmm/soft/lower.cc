@@ -226,16 +226,19 @@ Handler specialise(const Decoded& d, Insn& i) {
 namespace {
 
 // Specialised handlers are of 64-bit mode.
-void decode_again(Cpu& c, const Insn* i, Decoded& d) {
+const Decoded& decode_again(Cpu& c, const Insn* i) {
   sync(c, i);
+  BlockCache::Again& a = c.blocks->again[(reinterpret_cast<uintptr_t>(i) / sizeof(Insn)) % BlockCache::kAgain];
+  if (a.insn == i) return a.d;
   set_fetch_page(c, c.rip);
-  CHECK(decode({fetch_host_page(c, c.fetch_gpa) + (c.rip & 0xfff), i->len}, CodeMode::k64, d) == DecodeStatus::kOk);
+  CHECK(decode({fetch_host_page(c, c.fetch_gpa) + (c.rip & 0xfff), i->len}, CodeMode::k64, a.d) == DecodeStatus::kOk);
+  a.insn = i;
+  return a.d;
 }
 
 // slow() for an instruction that is known to access MMIO.
 const Insn* slow_end(Cpu& c, const Insn* i) {
-  Decoded d;
-  decode_again(c, i, d);
+  const Decoded& d = decode_again(c, i);
   c.mmio_allowed = true;
   exec_function(d.op)(c, d);
   return leave_after(c);
@@ -250,8 +253,7 @@ void end_block_at(const Insn* i) {
 }
 
 const Insn* slow(Cpu& c, const Insn* i) {
-  Decoded d;
-  decode_again(c, i, d);
+  const Decoded& d = decode_again(c, i);
   const bool end = ends_block(d);
   c.mmio_allowed = end;
   exec_function(d.op)(c, d);
