@@ -33,18 +33,25 @@ inline uint64_t address_of(Cpu& c, const Insn* i) {
   return reg_at<uint64_t>(c, i->base) + (reg_at<uint64_t>(c, i->index) << i->scale) + static_cast<uint64_t>(int64_t{i->disp});
 }
 
+// Guest memory as a T at any alignment.
+template <class T> struct [[gnu::packed]] Cell {
+  T v;
+  operator T() const { return v; }
+  void operator=(T value) { v = value; }
+};
+
 // Host address for an access of sizeof(T) at linear, or nullptr. The last byte's page is compared, so accesses that
 // cross a page miss.
-template <class T> inline T* readable(Cpu& c, uint64_t linear) {
+template <class T> inline const Cell<T>* readable(Cpu& c, uint64_t linear) {
   const FastEntry* e = fast_slot(c.fast, linear);
   if (DEJAVM_LIKELY(((linear + sizeof(T) - 1) & ~uint64_t{0xfff}) == e->read_tag))
-    return reinterpret_cast<T*>(linear + e->addend);
+    return reinterpret_cast<const Cell<T>*>(linear + e->addend);
   return nullptr;
 }
-template <class T> inline T* writable(Cpu& c, uint64_t linear) {
+template <class T> inline Cell<T>* writable(Cpu& c, uint64_t linear) {
   const FastEntry* e = fast_slot(c.fast, linear);
   if (DEJAVM_LIKELY(((linear + sizeof(T) - 1) & ~uint64_t{0xfff}) == e->write_tag))
-    return reinterpret_cast<T*>(linear + e->addend);
+    return reinterpret_cast<Cell<T>*>(linear + e->addend);
   return nullptr;
 }
 

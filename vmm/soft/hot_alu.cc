@@ -64,44 +64,44 @@ struct Not {
 };
 
 template <class F, class T> const Insn* rr(Cpu& c, const Insn* i) {
-  const T v = F::apply(reg_at<T>(c, i->dst), reg_at<T>(c, i->src), c.arith);
+  const T v = F::template apply<T>(reg_at<T>(c, i->dst), reg_at<T>(c, i->src), c.arith);
   if constexpr (F::kWrites) put<T>(c, i->dst, v);
   DEJAVM_NEXT();
 }
 template <class F, class T> const Insn* ri(Cpu& c, const Insn* i) {
-  const T v = F::apply(reg_at<T>(c, i->dst), static_cast<T>(i->imm), c.arith);
+  const T v = F::template apply<T>(reg_at<T>(c, i->dst), static_cast<T>(i->imm), c.arith);
   if constexpr (F::kWrites) put<T>(c, i->dst, v);
   DEJAVM_NEXT();
 }
 template <class F, class T> const Insn* rm(Cpu& c, const Insn* i) {
-  const T* p = readable<T>(c, address_of(c, i));
+  const auto* p = readable<T>(c, address_of(c, i));
   if (DEJAVM_UNLIKELY(p == nullptr)) DEJAVM_JUMP(slow(c, i));
-  const T v = F::apply(reg_at<T>(c, i->dst), *p, c.arith);
+  const T v = F::template apply<T>(reg_at<T>(c, i->dst), *p, c.arith);
   if constexpr (F::kWrites) put<T>(c, i->dst, v);
   DEJAVM_NEXT();
 }
 template <class F, class T> const Insn* mr(Cpu& c, const Insn* i) {
-  T* p = F::kWrites ? writable<T>(c, address_of(c, i)) : readable<T>(c, address_of(c, i));
+  auto* p = F::kWrites ? writable<T>(c, address_of(c, i)) : const_cast<Cell<T>*>(readable<T>(c, address_of(c, i)));
   if (DEJAVM_UNLIKELY(p == nullptr)) DEJAVM_JUMP(slow(c, i));
-  const T v = F::apply(*p, reg_at<T>(c, i->src), c.arith);
+  const T v = F::template apply<T>(*p, reg_at<T>(c, i->src), c.arith);
   if constexpr (F::kWrites) *p = v;
   DEJAVM_NEXT();
 }
 template <class F, class T> const Insn* mi(Cpu& c, const Insn* i) {
-  T* p = F::kWrites ? writable<T>(c, address_of(c, i)) : readable<T>(c, address_of(c, i));
+  auto* p = F::kWrites ? writable<T>(c, address_of(c, i)) : const_cast<Cell<T>*>(readable<T>(c, address_of(c, i)));
   if (DEJAVM_UNLIKELY(p == nullptr)) DEJAVM_JUMP(slow(c, i));
-  const T v = F::apply(*p, static_cast<T>(i->imm), c.arith);
+  const T v = F::template apply<T>(*p, static_cast<T>(i->imm), c.arith);
   if constexpr (F::kWrites) *p = v;
   DEJAVM_NEXT();
 }
 template <class F, class T> const Insn* unary_r(Cpu& c, const Insn* i) {
-  put<T>(c, i->dst, F::apply(reg_at<T>(c, i->dst), c.arith));
+  put<T>(c, i->dst, F::template apply<T>(reg_at<T>(c, i->dst), c.arith));
   DEJAVM_NEXT();
 }
 template <class F, class T> const Insn* unary_m(Cpu& c, const Insn* i) {
-  T* p = writable<T>(c, address_of(c, i));
+  auto* p = writable<T>(c, address_of(c, i));
   if (DEJAVM_UNLIKELY(p == nullptr)) DEJAVM_JUMP(slow(c, i));
-  *p = F::apply(*p, c.arith);
+  *p = F::template apply<T>(*p, c.arith);
   DEJAVM_NEXT();
 }
 
@@ -152,7 +152,7 @@ inline const Insn* take(Cpu& c, const Insn* j) {
 template <class F, class T, unsigned kCc, Form kForm> const Insn* fused(Cpu& c, const Insn* i) {
   T a, b;
   if constexpr (kForm == Form::kRM || kForm == Form::kMR || kForm == Form::kMI) {
-    const T* p = readable<T>(c, address_of(c, i));
+    const auto* p = readable<T>(c, address_of(c, i));
     if (DEJAVM_UNLIKELY(p == nullptr)) DEJAVM_JUMP(slow(c, i));
     a = kForm == Form::kRM ? reg_at<T>(c, i->dst) : *p;
     b = kForm == Form::kRM ? *p : kForm == Form::kMR ? reg_at<T>(c, i->src) : static_cast<T>(i->imm);
@@ -160,7 +160,7 @@ template <class F, class T, unsigned kCc, Form kForm> const Insn* fused(Cpu& c, 
     a = reg_at<T>(c, i->dst);
     b = kForm == Form::kRR ? reg_at<T>(c, i->src) : static_cast<T>(i->imm);
   }
-  F::apply(a, b, c.arith);
+  F::template apply<T>(a, b, c.arith);
   if (holds<kCc>(c.arith)) DEJAVM_JUMP(take(c, i + 1));
   DEJAVM_GO(i + 2);
 }
@@ -202,7 +202,7 @@ template <unsigned kCc, class T> const Insn* cmov_rr(Cpu& c, const Insn* i) {
   DEJAVM_NEXT();
 }
 template <unsigned kCc, class T> const Insn* cmov_rm(Cpu& c, const Insn* i) {
-  const T* p = readable<T>(c, address_of(c, i));
+  const auto* p = readable<T>(c, address_of(c, i));
   if (DEJAVM_UNLIKELY(p == nullptr)) DEJAVM_JUMP(slow(c, i));
   put<T>(c, i->dst, holds<kCc>(c.arith) ? *p : reg_at<T>(c, i->dst));
   DEJAVM_NEXT();

@@ -18,7 +18,7 @@ const Insn* jmp_direct(Cpu& c, const Insn* i) {
 
 const Insn* call_direct(Cpu& c, const Insn* i) {
   const uint64_t sp = c.r[kRsp] - 8;
-  uint64_t* p = writable<uint64_t>(c, sp);
+  auto* p = writable<uint64_t>(c, sp);
   if (DEJAVM_UNLIKELY(p == nullptr)) DEJAVM_JUMP(slow(c, i));
   *p = c.r[kSlotRip] + i->off + i->len;
   c.r[kRsp] = sp;
@@ -65,7 +65,7 @@ const Insn* jmp_r(Cpu& c, const Insn* i) {
 }
 
 const Insn* jmp_m(Cpu& c, const Insn* i) {
-  const uint64_t* p = readable<uint64_t>(c, address_of(c, i));
+  const auto* p = readable<uint64_t>(c, address_of(c, i));
   if (DEJAVM_UNLIKELY(p == nullptr)) DEJAVM_JUMP(slow(c, i));
   const uint64_t target = *p;
   if (DEJAVM_UNLIKELY(!Cpu::canonical(target))) DEJAVM_JUMP(slow(c, i));
@@ -75,7 +75,7 @@ const Insn* jmp_m(Cpu& c, const Insn* i) {
 
 const Insn* call_r(Cpu& c, const Insn* i) {
   const uint64_t target = reg_at<uint64_t>(c, i->dst), sp = c.r[kRsp] - 8;
-  uint64_t* p = writable<uint64_t>(c, sp);
+  auto* p = writable<uint64_t>(c, sp);
   if (DEJAVM_UNLIKELY(p == nullptr || !Cpu::canonical(target))) DEJAVM_JUMP(slow(c, i));
   *p = c.r[kSlotRip] + i->off + i->len;
   c.r[kRsp] = sp;
@@ -84,9 +84,9 @@ const Insn* call_r(Cpu& c, const Insn* i) {
 }
 
 const Insn* call_m(Cpu& c, const Insn* i) {
-  const uint64_t* from = readable<uint64_t>(c, address_of(c, i));
+  const auto* from = readable<uint64_t>(c, address_of(c, i));
   const uint64_t sp = c.r[kRsp] - 8;
-  uint64_t* p = writable<uint64_t>(c, sp);
+  auto* p = writable<uint64_t>(c, sp);
   if (DEJAVM_UNLIKELY(p == nullptr || from == nullptr || !Cpu::canonical(*from))) DEJAVM_JUMP(slow(c, i));
   const uint64_t target = *from;
   *p = c.r[kSlotRip] + i->off + i->len;
@@ -97,7 +97,7 @@ const Insn* call_m(Cpu& c, const Insn* i) {
 
 const Insn* ret(Cpu& c, const Insn* i) {
   const uint64_t sp = c.r[kRsp];
-  const uint64_t* p = readable<uint64_t>(c, sp);
+  const auto* p = readable<uint64_t>(c, sp);
   if (DEJAVM_UNLIKELY(p == nullptr)) DEJAVM_JUMP(slow(c, i));
   const uint64_t target = *p;
   if (DEJAVM_UNLIKELY(!Cpu::canonical(target))) DEJAVM_JUMP(slow(c, i));

@@ -13,19 +13,19 @@ template <class T> const Insn* mov_ri(Cpu& c, const Insn* i) {
   DEJAVM_NEXT();
 }
 template <class T> const Insn* mov_rm(Cpu& c, const Insn* i) {
-  const T* p = readable<T>(c, address_of(c, i));
+  const auto* p = readable<T>(c, address_of(c, i));
   if (DEJAVM_UNLIKELY(p == nullptr)) DEJAVM_JUMP(slow(c, i));
   put<T>(c, i->dst, *p);
   DEJAVM_NEXT();
 }
 template <class T> const Insn* mov_mr(Cpu& c, const Insn* i) {
-  T* p = writable<T>(c, address_of(c, i));
+  auto* p = writable<T>(c, address_of(c, i));
   if (DEJAVM_UNLIKELY(p == nullptr)) DEJAVM_JUMP(slow(c, i));
   *p = reg_at<T>(c, i->src);
   DEJAVM_NEXT();
 }
 template <class T> const Insn* mov_mi(Cpu& c, const Insn* i) {
-  T* p = writable<T>(c, address_of(c, i));
+  auto* p = writable<T>(c, address_of(c, i));
   if (DEJAVM_UNLIKELY(p == nullptr)) DEJAVM_JUMP(slow(c, i));
   *p = static_cast<T>(i->imm);
   DEJAVM_NEXT();
@@ -37,7 +37,7 @@ template <class D, class S> const Insn* extend_rr(Cpu& c, const Insn* i) {
   DEJAVM_NEXT();
 }
 template <class D, class S> const Insn* extend_rm(Cpu& c, const Insn* i) {
-  const S* p = readable<S>(c, address_of(c, i));
+  const auto* p = readable<S>(c, address_of(c, i));
   if (DEJAVM_UNLIKELY(p == nullptr)) DEJAVM_JUMP(slow(c, i));
   put<D>(c, i->dst, static_cast<D>(*p));
   DEJAVM_NEXT();
@@ -53,7 +53,7 @@ template <class T> const Insn* lea(Cpu& c, const Insn* i) {
 
 const Insn* push_r(Cpu& c, const Insn* i) {
   const uint64_t sp = c.r[kRsp] - 8;
-  uint64_t* p = writable<uint64_t>(c, sp);
+  auto* p = writable<uint64_t>(c, sp);
   if (DEJAVM_UNLIKELY(p == nullptr)) DEJAVM_JUMP(slow(c, i));
   *p = reg_at<uint64_t>(c, i->dst);
   c.r[kRsp] = sp;
@@ -61,7 +61,7 @@ const Insn* push_r(Cpu& c, const Insn* i) {
 }
 const Insn* push_i(Cpu& c, const Insn* i) {
   const uint64_t sp = c.r[kRsp] - 8;
-  uint64_t* p = writable<uint64_t>(c, sp);
+  auto* p = writable<uint64_t>(c, sp);
   if (DEJAVM_UNLIKELY(p == nullptr)) DEJAVM_JUMP(slow(c, i));
   *p = i->imm;
   c.r[kRsp] = sp;
@@ -69,8 +69,8 @@ const Insn* push_i(Cpu& c, const Insn* i) {
 }
 const Insn* push_m(Cpu& c, const Insn* i) {
   const uint64_t sp = c.r[kRsp] - 8;
-  const uint64_t* from = readable<uint64_t>(c, address_of(c, i));
-  uint64_t* p = writable<uint64_t>(c, sp);
+  const auto* from = readable<uint64_t>(c, address_of(c, i));
+  auto* p = writable<uint64_t>(c, sp);
   if (DEJAVM_UNLIKELY(p == nullptr || from == nullptr)) DEJAVM_JUMP(slow(c, i));
   *p = *from;
   c.r[kRsp] = sp;
@@ -78,7 +78,7 @@ const Insn* push_m(Cpu& c, const Insn* i) {
 }
 const Insn* pop_r(Cpu& c, const Insn* i) {
   const uint64_t sp = c.r[kRsp];
-  const uint64_t* p = readable<uint64_t>(c, sp);
+  const auto* p = readable<uint64_t>(c, sp);
   if (DEJAVM_UNLIKELY(p == nullptr)) DEJAVM_JUMP(slow(c, i));
   c.r[kRsp] = sp + 8;
   reg_at<uint64_t>(c, i->dst) = *p;
@@ -86,7 +86,7 @@ const Insn* pop_r(Cpu& c, const Insn* i) {
 }
 const Insn* leave(Cpu& c, const Insn* i) {
   const uint64_t sp = c.r[kRbp];
-  const uint64_t* p = readable<uint64_t>(c, sp);
+  const auto* p = readable<uint64_t>(c, sp);
   if (DEJAVM_UNLIKELY(p == nullptr)) DEJAVM_JUMP(slow(c, i));
   c.r[kRsp] = sp + 8;
   c.r[kRbp] = *p;
@@ -102,7 +102,7 @@ template <class T> const Insn* xchg_rr(Cpu& c, const Insn* i) {
   DEJAVM_NEXT();
 }
 template <class T> const Insn* xchg_mr(Cpu& c, const Insn* i) {
-  T* p = writable<T>(c, address_of(c, i));
+  auto* p = writable<T>(c, address_of(c, i));
   if (DEJAVM_UNLIKELY(p == nullptr)) DEJAVM_JUMP(slow(c, i));
   const T old = *p;
   *p = reg_at<T>(c, i->src);
@@ -140,27 +140,27 @@ inline Xmm& xmm_at(Cpu& c, unsigned n) { return c.s.fpu.xmm[n]; }
 // CR0.TS or EM, or CR4.OSFXSR clear: the plain function raises the fault.
 inline bool sse_off(const Cpu& c) { return (c.s.cr0 & (kCr0TS | kCr0EM)) || !(c.s.cr4 & kCr4OSFXSR); }
 const Insn* movups_load(Cpu& c, const Insn* i) {
-  const Bytes16* p = readable<Bytes16>(c, address_of(c, i));
+  const auto* p = readable<Bytes16>(c, address_of(c, i));
   if (DEJAVM_UNLIKELY(p == nullptr || sse_off(c))) DEJAVM_JUMP(slow(c, i));
   xmm_at(c, i->dst).q = *p;
   DEJAVM_NEXT();
 }
 const Insn* movups_store(Cpu& c, const Insn* i) {
-  Bytes16* p = writable<Bytes16>(c, address_of(c, i));
+  auto* p = writable<Bytes16>(c, address_of(c, i));
   if (DEJAVM_UNLIKELY(p == nullptr || sse_off(c))) DEJAVM_JUMP(slow(c, i));
   *p = xmm_at(c, i->src).q;
   DEJAVM_NEXT();
 }
 const Insn* movaps_load(Cpu& c, const Insn* i) {
   const uint64_t a = address_of(c, i);
-  const Bytes16* p = readable<Bytes16>(c, a);
+  const auto* p = readable<Bytes16>(c, a);
   if (DEJAVM_UNLIKELY(p == nullptr || sse_off(c) || (a & 15))) DEJAVM_JUMP(slow(c, i));
   xmm_at(c, i->dst).q = *p;
   DEJAVM_NEXT();
 }
 const Insn* movaps_store(Cpu& c, const Insn* i) {
   const uint64_t a = address_of(c, i);
-  Bytes16* p = writable<Bytes16>(c, a);
+  auto* p = writable<Bytes16>(c, a);
   if (DEJAVM_UNLIKELY(p == nullptr || sse_off(c) || (a & 15))) DEJAVM_JUMP(slow(c, i));
   *p = xmm_at(c, i->src).q;
   DEJAVM_NEXT();

@@ -64,19 +64,19 @@ struct Ror {
 template <class T> constexpr unsigned kCountMask = 8 * sizeof(T) - 1;
 
 template <class F, class T> const Insn* by_immediate(Cpu& c, const Insn* i) {  // the lowering masked imm; it is not 0
-  put<T>(c, i->dst, F::apply(reg_at<T>(c, i->dst), static_cast<unsigned>(i->imm), c.arith));
+  put<T>(c, i->dst, F::template apply<T>(reg_at<T>(c, i->dst), static_cast<unsigned>(i->imm), c.arith));
   DEJAVM_NEXT();
 }
 template <class F, class T> const Insn* by_cl(Cpu& c, const Insn* i) {
   const unsigned n = static_cast<unsigned>(c.r[kRcx]) & kCountMask<T>;
   const T a = reg_at<T>(c, i->dst);
-  put<T>(c, i->dst, n == 0 ? a : F::apply(a, n, c.arith));
+  put<T>(c, i->dst, n == 0 ? a : F::template apply<T>(a, n, c.arith));
   DEJAVM_NEXT();
 }
 template <class F, class T> const Insn* memory_by_immediate(Cpu& c, const Insn* i) {
-  T* p = writable<T>(c, address_of(c, i));
+  auto* p = writable<T>(c, address_of(c, i));
   if (DEJAVM_UNLIKELY(p == nullptr)) DEJAVM_JUMP(slow(c, i));
-  *p = F::apply(*p, static_cast<unsigned>(i->imm), c.arith);
+  *p = F::template apply<T>(*p, static_cast<unsigned>(i->imm), c.arith);
   DEJAVM_NEXT();
 }
 
@@ -100,7 +100,7 @@ template <class T> const Insn* imul_rr(Cpu& c, const Insn* i) {
   DEJAVM_NEXT();
 }
 template <class T> const Insn* imul_rm(Cpu& c, const Insn* i) {
-  const T* p = readable<T>(c, address_of(c, i));
+  const auto* p = readable<T>(c, address_of(c, i));
   if (DEJAVM_UNLIKELY(p == nullptr)) DEJAVM_JUMP(slow(c, i));
   put<T>(c, i->dst, multiply<T>(reg_at<T>(c, i->dst), *p, c.arith));
   DEJAVM_NEXT();
@@ -110,7 +110,7 @@ template <class T> const Insn* imul_rri(Cpu& c, const Insn* i) {
   DEJAVM_NEXT();
 }
 template <class T> const Insn* imul_rmi(Cpu& c, const Insn* i) {
-  const T* p = readable<T>(c, address_of(c, i));
+  const auto* p = readable<T>(c, address_of(c, i));
   if (DEJAVM_UNLIKELY(p == nullptr)) DEJAVM_JUMP(slow(c, i));
   put<T>(c, i->dst, multiply<T>(*p, static_cast<T>(i->imm), c.arith));
   DEJAVM_NEXT();
@@ -128,7 +128,7 @@ template <class T> const Insn* mul_r(Cpu& c, const Insn* i) {
   DEJAVM_NEXT();
 }
 template <class T> const Insn* mul_m(Cpu& c, const Insn* i) {
-  const T* p = readable<T>(c, address_of(c, i));
+  const auto* p = readable<T>(c, address_of(c, i));
   if (DEJAVM_UNLIKELY(p == nullptr)) DEJAVM_JUMP(slow(c, i));
   multiply_wide<T>(c, *p);
   DEJAVM_NEXT();
