@@ -29,8 +29,11 @@ template <class T> inline T& reg_at(Cpu& c, unsigned byte_offset) {
   return *reinterpret_cast<T*>(reinterpret_cast<std::byte*>(c.r.data()) + byte_offset);
 }
 
-inline uint64_t address_of(Cpu& c, const Insn* i) {
-  return reg_at<uint64_t>(c, i->base) + (reg_at<uint64_t>(c, i->index) << i->scale) + static_cast<uint64_t>(int64_t{i->disp});
+// kIndexed: false where there is no index register, which is most often.
+template <bool kIndexed = true> inline uint64_t address_of(Cpu& c, const Insn* i) {
+  uint64_t a = reg_at<uint64_t>(c, i->base) + static_cast<uint64_t>(int64_t{i->disp});
+  if constexpr (kIndexed) a += reg_at<uint64_t>(c, i->index) << i->scale;
+  return a;
 }
 
 // Guest memory as a T at any alignment.
@@ -74,8 +77,12 @@ inline const Block* linked(const Cpu& c, const Insn* i) {
 }
 
 // Handlers by operation and form; nullptr when there is none.
-enum class Form : uint8_t { kRR, kRI, kRM, kMR, kMI, kR, kM, kRRI, kRMI };
+// R: register, I: immediate, M: memory, B: memory without an index register.
+enum class Form : uint8_t { kRR, kRI, kRM, kMR, kMI, kR, kM, kRRI, kRMI, kRB, kBR, kBI };
 Handler alu_handler(Op op, Form form, unsigned size);
+// The same operation on registers where no one sees its flags; nullptr when there is none.
+Handler quiet_handler(Op op, Form form, unsigned size);
+Handler quiet_shift_handler(Op op, Form form, unsigned size);
 Handler shift_handler(Op op, Form form, unsigned size);  // kRR: by CL; an immediate count is masked and not 0; mul, imul too
 Handler move_handler(Op op, Form form, unsigned size, unsigned source_size);
 Handler stack_handler(Op op, Form form);  // push, pop, leave: 8 bytes

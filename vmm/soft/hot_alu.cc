@@ -49,9 +49,41 @@ constexpr uint16_t kNoAF = 0xefff;  // AF is bit 12 of Cpu::arith; logic clears 
 
 DEJAVM_BINARY(Add, "add", 0xffff)
 DEJAVM_BINARY(Sub, "sub", 0xffff)
-DEJAVM_BINARY(And, "and", kNoAF)
-DEJAVM_BINARY(Or, "or", kNoAF)
-DEJAVM_BINARY(Xor, "xor", kNoAF)
+// Logic: OF and CF are 0.
+#define DEJAVM_LOGIC(Name, insn)                                                                             \
+  struct Name {                                                                                              \
+    static constexpr bool kWrites = true;                                                                    \
+    template <class T> static T apply(T a, T b, uint16_t& f) {                                               \
+      uint16_t ax = 0;                                                                                       \
+      asm(insn " %[b], %[a]\n\tlahf" : [a] "+&q"(a), "+&a"(ax) : [b] "q"(b) : "cc");                         \
+      f = ax & kNoAF;                                                                                        \
+      return a;                                                                                              \
+    }                                                                                                        \
+  };
+DEJAVM_LOGIC(And, "and")
+DEJAVM_LOGIC(Or, "or")
+DEJAVM_LOGIC(Xor, "xor")
+
+// What sees no flags.
+#define DEJAVM_QUIET(Name, expression)                                               \
+  struct Quiet##Name {                                                               \
+    static constexpr bool kWrites = true;                                            \
+    template <class T> static T apply(T a, [[maybe_unused]] T b, uint16_t&) { return static_cast<T>(expression); } \
+  };
+DEJAVM_QUIET(Add, a + b)
+DEJAVM_QUIET(Sub, a - b)
+DEJAVM_QUIET(And, a & b)
+DEJAVM_QUIET(Or, a | b)
+DEJAVM_QUIET(Xor, a ^ b)
+struct QuietInc {
+  template <class T> static T apply(T a, uint16_t&) { return static_cast<T>(a + 1); }
+};
+struct QuietDec {
+  template <class T> static T apply(T a, uint16_t&) { return static_cast<T>(a - 1); }
+};
+struct QuietNeg {
+  template <class T> static T apply(T a, uint16_t&) { return static_cast<T>(0 - a); }
+};
 DEJAVM_BINARY_CARRY(Adc, "adc")
 DEJAVM_BINARY_CARRY(Sbb, "sbb")
 DEJAVM_COMPARE(Cmp, "cmp", 0xffff)
@@ -73,22 +105,22 @@ template <class F, class T> const Insn* ri(Cpu& c, const Insn* i) {
   if constexpr (F::kWrites) put<T>(c, i->dst, v);
   DEJAVM_NEXT();
 }
-template <class F, class T> const Insn* rm(Cpu& c, const Insn* i) {
-  const auto* p = readable<T>(c, address_of(c, i));
+template <class F, class T, bool kIndexed = true> const Insn* rm(Cpu& c, const Insn* i) {
+  const auto* p = readable<T>(c, address_of<kIndexed>(c, i));
   if (DEJAVM_UNLIKELY(p == nullptr)) DEJAVM_JUMP(slow(c, i));
   const T v = F::template apply<T>(reg_at<T>(c, i->dst), *p, c.arith);
   if constexpr (F::kWrites) put<T>(c, i->dst, v);
   DEJAVM_NEXT();
 }
-template <class F, class T> const Insn* mr(Cpu& c, const Insn* i) {
-  auto* p = F::kWrites ? writable<T>(c, address_of(c, i)) : const_cast<Cell<T>*>(readable<T>(c, address_of(c, i)));
+template <class F, class T, bool kIndexed = true> const Insn* mr(Cpu& c, const Insn* i) {
+  auto* p = F::kWrites ? writable<T>(c, address_of<kIndexed>(c, i)) : const_cast<Cell<T>*>(readable<T>(c, address_of<kIndexed>(c, i)));
   if (DEJAVM_UNLIKELY(p == nullptr)) DEJAVM_JUMP(slow(c, i));
   const T v = F::template apply<T>(*p, reg_at<T>(c, i->src), c.arith);
   if constexpr (F::kWrites) *p = v;
   DEJAVM_NEXT();
 }
-template <class F, class T> const Insn* mi(Cpu& c, const Insn* i) {
-  auto* p = F::kWrites ? writable<T>(c, address_of(c, i)) : const_cast<Cell<T>*>(readable<T>(c, address_of(c, i)));
+template <class F, class T, bool kIndexed = true> const Insn* mi(Cpu& c, const Insn* i) {
+  auto* p = F::kWrites ? writable<T>(c, address_of<kIndexed>(c, i)) : const_cast<Cell<T>*>(readable<T>(c, address_of<kIndexed>(c, i)));
   if (DEJAVM_UNLIKELY(p == nullptr)) DEJAVM_JUMP(slow(c, i));
   const T v = F::template apply<T>(*p, static_cast<T>(i->imm), c.arith);
   if constexpr (F::kWrites) *p = v;
@@ -108,12 +140,18 @@ template <class F, class T> const Insn* unary_m(Cpu& c, const Insn* i) {
 template <class F> Handler binary(Form form, unsigned size) {
 #define DEJAVM_SIZES(fn) \
   (size == 1 ? fn<F, uint8_t> : size == 2 ? fn<F, uint16_t> : size == 4 ? fn<F, uint32_t> : fn<F, uint64_t>)
+#define DEJAVM_BASE_SIZES(fn)                                                       \
+  (size == 1 ? fn<F, uint8_t, false> : size == 2 ? fn<F, uint16_t, false> : size == 4 ? fn<F, uint32_t, false> \
+                                                                          : fn<F, uint64_t, false>)
   switch (form) {
     case Form::kRR: return DEJAVM_SIZES(rr);
     case Form::kRI: return DEJAVM_SIZES(ri);
     case Form::kRM: return DEJAVM_SIZES(rm);
     case Form::kMR: return DEJAVM_SIZES(mr);
     case Form::kMI: return DEJAVM_SIZES(mi);
+    case Form::kRB: return DEJAVM_BASE_SIZES(rm);
+    case Form::kBR: return DEJAVM_BASE_SIZES(mr);
+    case Form::kBI: return DEJAVM_BASE_SIZES(mi);
     default: return nullptr;
   }
 }
@@ -151,11 +189,13 @@ inline const Insn* take(Cpu& c, const Insn* j) {
 
 template <class F, class T, unsigned kCc, Form kForm> const Insn* fused(Cpu& c, const Insn* i) {
   T a, b;
-  if constexpr (kForm == Form::kRM || kForm == Form::kMR || kForm == Form::kMI) {
-    const auto* p = readable<T>(c, address_of(c, i));
+  constexpr bool kLoad = kForm == Form::kRM || kForm == Form::kRB;
+  constexpr bool kIndexed = kForm == Form::kRM || kForm == Form::kMR || kForm == Form::kMI;
+  if constexpr (kIndexed || kForm == Form::kRB || kForm == Form::kBR || kForm == Form::kBI) {
+    const auto* p = readable<T>(c, address_of<kIndexed>(c, i));
     if (DEJAVM_UNLIKELY(p == nullptr)) DEJAVM_JUMP(slow(c, i));
-    a = kForm == Form::kRM ? reg_at<T>(c, i->dst) : *p;
-    b = kForm == Form::kRM ? *p : kForm == Form::kMR ? reg_at<T>(c, i->src) : static_cast<T>(i->imm);
+    a = kLoad ? reg_at<T>(c, i->dst) : *p;
+    b = kLoad ? *p : kForm == Form::kMR || kForm == Form::kBR ? reg_at<T>(c, i->src) : static_cast<T>(i->imm);
   } else {
     a = reg_at<T>(c, i->dst);
     b = kForm == Form::kRR ? reg_at<T>(c, i->src) : static_cast<T>(i->imm);
@@ -189,6 +229,9 @@ template <class F> Handler fused_by_form(Form form, unsigned size, unsigned cc) 
     case Form::kRM: return fused_by_size<F, Form::kRM>(size, cc);
     case Form::kMR: return fused_by_size<F, Form::kMR>(size, cc);
     case Form::kMI: return fused_by_size<F, Form::kMI>(size, cc);
+    case Form::kRB: return fused_by_size<F, Form::kRB>(size, cc);
+    case Form::kBR: return fused_by_size<F, Form::kBR>(size, cc);
+    case Form::kBI: return fused_by_size<F, Form::kBI>(size, cc);
     default: return nullptr;
   }
 }
@@ -239,6 +282,26 @@ Handler alu_handler(Op op, Form form, unsigned size) {
     case Op::k_neg: return unary<Neg>(form, size);
     case Op::k_not: return unary<Not>(form, size);
     default: return nullptr;
+  }
+}
+
+Handler quiet_handler(Op op, Form form, unsigned size) {
+  if (form == Form::kR) {
+    switch (op) {
+      case Op::k_inc: return unary<QuietInc>(form, size);
+      case Op::k_dec: return unary<QuietDec>(form, size);
+      case Op::k_neg: return unary<QuietNeg>(form, size);
+      default: return nullptr;
+    }
+  }
+  if (form != Form::kRR && form != Form::kRI) return nullptr;
+  switch (op) {
+    case Op::k_add: return binary<QuietAdd>(form, size);
+    case Op::k_or: return binary<QuietOr>(form, size);
+    case Op::k_and: return binary<QuietAnd>(form, size);
+    case Op::k_sub: return binary<QuietSub>(form, size);
+    case Op::k_xor: return binary<QuietXor>(form, size);
+    default: return quiet_shift_handler(op, form, size);
   }
 }
 

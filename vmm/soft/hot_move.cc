@@ -12,20 +12,20 @@ template <class T> const Insn* mov_ri(Cpu& c, const Insn* i) {
   put<T>(c, i->dst, static_cast<T>(i->imm));
   DEJAVM_NEXT();
 }
-template <class T> const Insn* mov_rm(Cpu& c, const Insn* i) {
-  const auto* p = readable<T>(c, address_of(c, i));
+template <class T, bool kIndexed = true> const Insn* mov_rm(Cpu& c, const Insn* i) {
+  const auto* p = readable<T>(c, address_of<kIndexed>(c, i));
   if (DEJAVM_UNLIKELY(p == nullptr)) DEJAVM_JUMP(slow(c, i));
   put<T>(c, i->dst, *p);
   DEJAVM_NEXT();
 }
-template <class T> const Insn* mov_mr(Cpu& c, const Insn* i) {
-  auto* p = writable<T>(c, address_of(c, i));
+template <class T, bool kIndexed = true> const Insn* mov_mr(Cpu& c, const Insn* i) {
+  auto* p = writable<T>(c, address_of<kIndexed>(c, i));
   if (DEJAVM_UNLIKELY(p == nullptr)) DEJAVM_JUMP(slow(c, i));
   *p = reg_at<T>(c, i->src);
   DEJAVM_NEXT();
 }
-template <class T> const Insn* mov_mi(Cpu& c, const Insn* i) {
-  auto* p = writable<T>(c, address_of(c, i));
+template <class T, bool kIndexed = true> const Insn* mov_mi(Cpu& c, const Insn* i) {
+  auto* p = writable<T>(c, address_of<kIndexed>(c, i));
   if (DEJAVM_UNLIKELY(p == nullptr)) DEJAVM_JUMP(slow(c, i));
   *p = static_cast<T>(i->imm);
   DEJAVM_NEXT();
@@ -36,18 +36,21 @@ template <class D, class S> const Insn* extend_rr(Cpu& c, const Insn* i) {
   put<D>(c, i->dst, static_cast<D>(reg_at<S>(c, i->src)));
   DEJAVM_NEXT();
 }
-template <class D, class S> const Insn* extend_rm(Cpu& c, const Insn* i) {
-  const auto* p = readable<S>(c, address_of(c, i));
+template <class D, class S, bool kIndexed = true> const Insn* extend_rm(Cpu& c, const Insn* i) {
+  const auto* p = readable<S>(c, address_of<kIndexed>(c, i));
   if (DEJAVM_UNLIKELY(p == nullptr)) DEJAVM_JUMP(slow(c, i));
   put<D>(c, i->dst, static_cast<D>(*p));
   DEJAVM_NEXT();
 }
 template <class D, class S> Handler extend(Form form) {
-  return form == Form::kRR ? extend_rr<D, S> : form == Form::kRM ? extend_rm<D, S> : nullptr;
+  return form == Form::kRR   ? extend_rr<D, S>
+         : form == Form::kRM ? extend_rm<D, S>
+         : form == Form::kRB ? extend_rm<D, S, false>
+                             : nullptr;
 }
 
-template <class T> const Insn* lea(Cpu& c, const Insn* i) {
-  put<T>(c, i->dst, static_cast<T>(address_of(c, i)));
+template <class T, bool kIndexed = true> const Insn* lea(Cpu& c, const Insn* i) {
+  put<T>(c, i->dst, static_cast<T>(address_of<kIndexed>(c, i)));
   DEJAVM_NEXT();
 }
 
@@ -168,6 +171,9 @@ const Insn* movaps_store(Cpu& c, const Insn* i) {
 
 #define DEJAVM_MOV_SIZES(fn) (size == 1 ? fn<uint8_t> : size == 2 ? fn<uint16_t> : size == 4 ? fn<uint32_t> : fn<uint64_t>)
 
+#define DEJAVM_BASE_SIZES(fn) \
+  (size == 1 ? fn<uint8_t, false> : size == 2 ? fn<uint16_t, false> : size == 4 ? fn<uint32_t, false> : fn<uint64_t, false>)
+
 Handler mov(Form form, unsigned size) {
   switch (form) {
     case Form::kRR: return DEJAVM_MOV_SIZES(mov_rr);
@@ -175,6 +181,9 @@ Handler mov(Form form, unsigned size) {
     case Form::kRM: return DEJAVM_MOV_SIZES(mov_rm);
     case Form::kMR: return DEJAVM_MOV_SIZES(mov_mr);
     case Form::kMI: return DEJAVM_MOV_SIZES(mov_mi);
+    case Form::kRB: return DEJAVM_BASE_SIZES(mov_rm);
+    case Form::kBR: return DEJAVM_BASE_SIZES(mov_mr);
+    case Form::kBI: return DEJAVM_BASE_SIZES(mov_mi);
     default: return nullptr;
   }
 }
@@ -183,6 +192,7 @@ Handler mov(Form form, unsigned size) {
 
 Handler move_handler(Op op, Form form, unsigned size, unsigned source_size) {
   if (op == Op::k_mov) return mov(form, size);
+  if (op == Op::k_lea && form == Form::kRB) return size == 8 ? lea<uint64_t, false> : size == 4 ? lea<uint32_t, false> : nullptr;
   if (op == Op::k_lea) return size == 8 ? lea<uint64_t> : size == 4 ? lea<uint32_t> : nullptr;
   if (op == Op::k_movzx) {  // a 32-bit destination serves the 64-bit one
     if (size < 4) return nullptr;

@@ -61,6 +61,23 @@ struct Ror {
   }
 };
 
+// What sees no flags.
+struct QuietShl {
+  template <class T> static T apply(T a, unsigned n, uint16_t&) { return static_cast<T>(a << n); }
+};
+struct QuietShr {
+  template <class T> static T apply(T a, unsigned n, uint16_t&) { return static_cast<T>(a >> n); }
+};
+struct QuietSar {
+  template <class T> static T apply(T a, unsigned n, uint16_t&) { return static_cast<T>(static_cast<std::make_signed_t<T>>(a) >> n); }
+};
+struct QuietRol {
+  template <class T> static T apply(T a, unsigned n, uint16_t&) { return std::rotl(a, static_cast<int>(n)); }
+};
+struct QuietRor {
+  template <class T> static T apply(T a, unsigned n, uint16_t&) { return std::rotr(a, static_cast<int>(n)); }
+};
+
 template <class T> constexpr unsigned kCountMask = 8 * sizeof(T) - 1;
 
 template <class F, class T> const Insn* by_immediate(Cpu& c, const Insn* i) {  // the lowering masked imm; it is not 0
@@ -140,6 +157,18 @@ template <class T> Handler multiply_handler(Op op, Form form) {
 }
 
 }  // namespace
+
+Handler quiet_shift_handler(Op op, Form form, unsigned size) {
+  if (form != Form::kRI) return nullptr;
+  switch (op) {
+    case Op::k_shl: return shift<QuietShl>(form, size);
+    case Op::k_shr: return shift<QuietShr>(form, size);
+    case Op::k_sar: return shift<QuietSar>(form, size);
+    case Op::k_rol: return shift<QuietRol>(form, size);
+    case Op::k_ror: return shift<QuietRor>(form, size);
+    default: return nullptr;
+  }
+}
 
 Handler shift_handler(Op op, Form form, unsigned size) {
   switch (op) {

@@ -184,8 +184,15 @@ bool is_shift(Op op) {
   return op == Op::k_shl || op == Op::k_shr || op == Op::k_sar || op == Op::k_rol || op == Op::k_ror;
 }
 
-// The specialised handler of a 64-bit-mode instruction, or nullptr.
-Handler specialise(const Decoded& d, Insn& i) {
+// The form without an index register, where the address has none.
+Form simplest(Form form, const Insn& i) {
+  if (i.index != slot_offset(kSlotZero)) return form;
+  return form == Form::kRM ? Form::kRB : form == Form::kMR ? Form::kBR : form == Form::kMI ? Form::kBI : form;
+}
+
+// The specialised handler of a 64-bit-mode instruction, or nullptr. `form` is set when there is one of a family with quiet
+// handlers.
+Handler specialise(const Decoded& d, Insn& i, Form& form) {
   switch (d.op) {
     case Op::k_jcc: return d.op_size == 8 ? direct_branch(d, i, jcc_handler(d.cc)) : nullptr;
     case Op::k_jmp: case Op::k_call:
@@ -197,7 +204,6 @@ Handler specialise(const Decoded& d, Insn& i) {
     default: break;
   }
   if (op_group(d.op) != OpGroup::kInt) return nullptr;
-  Form form;
   if (d.op == Op::k_nop) return other_handler(d.op, Form::kR, 8);
   if (!lower_operands(d, i, form)) return nullptr;
   const unsigned size = d.operand_count > 0 ? d.operands[0].size : d.op_size;
@@ -209,9 +215,10 @@ Handler specialise(const Decoded& d, Insn& i) {
     case Op::k_setcc: return setcc_handler(d.cc, form);
     case Op::k_cmovcc: return cmov_handler(d.cc, form, size);
     case Op::k_mov: case Op::k_lea: case Op::k_movzx: case Op::k_movsx: case Op::k_movsxd:
-      return move_handler(d.op, form, size, source_size);
+      return move_handler(d.op, simplest(form, i), size, source_size);
     default: break;
   }
+  if (Handler h = alu_handler(d.op, simplest(form, i), size)) return h;
   if (Handler h = alu_handler(d.op, form, size)) return h;
   if (is_shift(d.op) && d.operands[1].kind == OperandKind::kImm) {
     i.imm &= size == 8 ? 63 : 31;
@@ -219,6 +226,40 @@ Handler specialise(const Decoded& d, Insn& i) {
   }
   if (Handler h = shift_handler(d.op, form, size)) return h;
   return other_handler(d.op, form, size);
+}
+
+// What an instruction does to the arithmetic flags. kWritesAll: to all six, reading none. kKeepsSome: writes some.
+enum class FlagUse : uint8_t { kNone, kWritesAll, kKeepsSome, kOther };
+FlagUse flag_use(Op op) {
+  switch (op) {
+    case Op::k_mov: case Op::k_lea: case Op::k_movzx: case Op::k_movsx: case Op::k_movsxd: case Op::k_xchg: case Op::k_bswap:
+    case Op::k_not: case Op::k_nop: case Op::k_cdqe: case Op::k_cwde: case Op::k_cdq: case Op::k_cqo:
+      return FlagUse::kNone;
+    case Op::k_add: case Op::k_or: case Op::k_and: case Op::k_sub: case Op::k_xor: case Op::k_cmp: case Op::k_test: case Op::k_neg:
+    case Op::k_shl: case Op::k_shr: case Op::k_sar: case Op::k_imul:
+      return FlagUse::kWritesAll;
+    case Op::k_rol: case Op::k_ror: case Op::k_inc: case Op::k_dec: return FlagUse::kKeepsSome;
+    default: return FlagUse::kOther;
+  }
+}
+
+// Gives instructions whose flags nobody sees a handler that does not compute them: those followed, in the same block, by one
+// that writes all flags, with only register operations in between, which can neither read flags nor fault nor leave.
+void silence(Insn* insns, const Decoded* decoded, const bool* is_plain, const Form* forms, unsigned n) {
+  bool seen = true;
+  for (unsigned k = n; k-- > 0;) {
+    const Decoded& d = decoded[k];
+    const FlagUse use = is_plain[k] || (d.has_mem && d.op != Op::k_lea && d.op != Op::k_nop) ? FlagUse::kOther : flag_use(d.op);
+    if (use == FlagUse::kOther) {
+      seen = true;
+      continue;
+    }
+    // A count in CL may be zero, and then no flag is written.
+    const bool by_cl = is_shift(d.op) && forms[k] == Form::kRR;
+    if (!seen && use != FlagUse::kNone)
+      if (Handler quiet = quiet_handler(d.op, forms[k], d.operands[0].size)) insns[k].fn = quiet;
+    if (use == FlagUse::kWritesAll && !by_cl) seen = false;
+  }
 }
 
 }  // namespace
@@ -268,6 +309,7 @@ Block* make_block(Cpu& c) {
   Insn out[kBlockInsns + 1];
   Decoded decoded[kBlockInsns];
   bool is_plain[kBlockInsns];
+  Form forms[kBlockInsns] = {};
   unsigned n = 0;
   uint16_t off = 0;
   bool ended = false;
@@ -284,7 +326,7 @@ Block* make_block(Cpu& c) {
     i.len = d.len;
     i.off = off;
     i.seg = d.seg;
-    Handler h = c.code_mode == CodeMode::k64 ? specialise(d, i) : nullptr;
+    Handler h = c.code_mode == CodeMode::k64 ? specialise(d, i, forms[n]) : nullptr;
     ended = ends_block(d);
     is_plain[n] = h == nullptr;
     if (h == nullptr) h = repeats(d) ? rep_end : ended ? plain_end : plain;
@@ -296,12 +338,13 @@ Block* make_block(Cpu& c) {
       Insn scratch = out[n - 1];
       if (before.op == Op::k_cmp || before.op == Op::k_test)
         if (lower_operands(before, scratch, form))
-          if (Handler fused = fused_handler(before.op, form, before.operands[0].size, d.cc)) out[n - 1].fn = fused;
+          if (Handler fused = fused_handler(before.op, simplest(form, scratch), before.operands[0].size, d.cc)) out[n - 1].fn = fused;
     }
     off = static_cast<uint16_t>(off + d.len);
     ++n;
   }
   if (n == 0) return nullptr;
+  if (c.code_mode == CodeMode::k64) silence(out, decoded, is_plain, forms, n);
   unsigned insns = n;
   // The pseudo-instruction at the end: goes on where the block stops short. In 16- and 32-bit code, to the run loop.
   Insn& end = out[insns++];
