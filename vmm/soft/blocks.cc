@@ -18,18 +18,17 @@ uint64_t line_mask(uint64_t offset, uint64_t len) {
 void kill(BlockCache& cache, Block* block) {
   for (uint32_t k = 0; k < block->insns; ++k) block->first[k].fn = leave_before;
   Block*& slot = cache.table[block_slot(block->key)];
-  if (slot == block) slot = &cache.none;
+  if (slot == block) slot = cache.none;
   block->key = kNoKey;
 }
 
 }  // namespace
 
 BlockCache::BlockCache(const GuestMemory& memory) {
-  none = Block{kNoKey, 0xffff, 0, 0, nullptr, nullptr};
-  table.fill(&none);
   void* p = mmap(nullptr, kArenaBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   CHECK(p != MAP_FAILED);
   arena = static_cast<std::byte*>(p);
+  clear();
   for (const MemoryRegion& r : memory.regions()) regions.emplace_back(r.start, std::vector<CodePage>(r.len_bytes / kPageSize));
 }
 
@@ -39,6 +38,14 @@ CodePage* BlockCache::page(uint64_t gpa) {
   for (auto& [start, pages] : regions)
     if (gpa >= start.value && (gpa - start.value) / kPageSize < pages.size()) return &pages[(gpa - start.value) / kPageSize];
   return nullptr;
+}
+
+void BlockCache::clear() {
+  used = 0;
+  full = false;
+  none = static_cast<Block*>(allocate(sizeof(Block)));
+  *none = Block{kNoKey, 0xffff, 0, 0, nullptr, nullptr};
+  table.fill(none);
 }
 
 void* BlockCache::allocate(size_t bytes) {
@@ -96,9 +103,7 @@ void blocks_stored(Cpu& c, uint64_t gpa, unsigned len) {
 
 void drop_blocks(Cpu& c) {
   BlockCache& cache = *c.blocks;
-  cache.table.fill(&cache.none);
-  cache.used = 0;
-  cache.full = false;
+  cache.clear();
   for (BlockCache::Again& a : cache.again) a.insn = nullptr;
   for (auto& [start, pages] : cache.regions)
     for (size_t i = 0; i < pages.size(); ++i)

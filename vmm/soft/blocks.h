@@ -26,7 +26,12 @@ using Handler = const Insn* (*)(Cpu& c, const Insn* i);
 // Register fields are byte offsets into Cpu::r. imm: immediate, or the Decoded of a plain operation; link: block ends.
 struct Insn {
   Handler fn;
-  uint8_t dst, src, base, index;
+  union {
+    struct {
+      uint8_t dst, src, base, index;
+    };
+    uint32_t direct_guess;  // of direct branches and block ends: as `guess`
+  };
   uint8_t scale;
   uint8_t n;         // instructions complete in the block before this one
   uint8_t len;
@@ -34,7 +39,10 @@ struct Insn {
   int32_t disp;
   uint16_t off;      // of this instruction from the block's rip
   uint16_t extra;
-  uint64_t imm;
+  union {
+    uint64_t imm;
+    uint32_t guess;         // of indirect branches: the block that was entered last, as its place in the arena
+  };
 };
 static_assert(sizeof(Insn) == 32);
 
@@ -62,7 +70,7 @@ struct BlockCache {
   BlockCache(const GuestMemory& memory);
   ~BlockCache();
   std::array<Block*, kCacheEntries> table;
-  Block none;                        // what empty entries point at: a key that matches nothing
+  Block* none;                       // what empty entries point at: a key that matches nothing; place 0
   std::byte* arena;
   size_t used = 0;
   std::vector<std::pair<Gpa, std::vector<CodePage>>> regions;  // as GuestMemory's
@@ -77,6 +85,9 @@ struct BlockCache {
 
   CodePage* page(uint64_t gpa);
   void* allocate(size_t bytes);      // nullptr when the arena is full
+  Block* at(uint32_t place) const { return reinterpret_cast<Block*>(arena + size_t{place} * 16); }
+  uint32_t place(const Block* b) const { return static_cast<uint32_t>((reinterpret_cast<const std::byte*>(b) - arena) / 16); }
+  void clear();                      // an empty arena but for `none`, which every entry points at
 };
 
 inline uint64_t block_key(uint64_t gpa, CodeMode mode) { return gpa << 2 | static_cast<uint64_t>(mode); }
