@@ -5,6 +5,8 @@
 
 #include <fmt/format.h>
 
+#include "replay/replayer.h"
+
 namespace dejavm {
 namespace {
 
@@ -37,6 +39,7 @@ RunSummary summarize(Machine& machine, RunEnd end, uint64_t exits, const Hash128
   RunSummary s{end, exits, machine.position().retired.value, digest, 0, {}};
   if (end == RunEnd::kDebugExit) s.debug_exit = machine.debug_exit_status();
   if (end != RunEnd::kUntil && end != RunEnd::kPowerOff) s.detail = machine.detail();
+  if (end == RunEnd::kUnimplemented) s.detail += "; " + describe_instruction(machine);
   return s;
 }
 

@@ -165,7 +165,7 @@ RunEnd Machine::Impl::run(Retired until, Inputs& inputs, ExitHandler& exits) {
     }
     if (at >= until) return RunEnd::kUntil;
     if (apply_inputs(inputs)) return RunEnd::kUserStop;
-    if (asleep && !control.intr) return RunEnd::kHaltedForever;
+    if (asleep && !control.nmi && !(control.intr && (vcpus[0].rflags & kFlagIf))) return RunEnd::kHaltedForever;
     asleep = false;
 
     control.until = std::min(until, std::max(inputs.next_poll(position()), at + 1));

@@ -5,15 +5,10 @@
 #include <random>
 
 #include "replay/recorder.h"
+#include "vmm/host.h"
 
 namespace dejavm {
 namespace {
-
-struct NoInputs final : Inputs {
-  Retired next_poll(Position) override { return kForever; }
-  Input take(Position, Nanos) override { return {}; }
-  Nanos idle(Position, Nanos now, Nanos next_event) override { return next_event == kNever ? now : next_event; }
-};
 
 std::unique_ptr<Machine> boot(const BootSource& source, uint64_t memory_bytes) {
   MachineConfig config;
@@ -37,7 +32,7 @@ struct End {
 // Runs to the end by way of `stops`, forgetting all decoded code at each.
 End run(const BootSource& source, uint64_t memory_bytes, std::vector<uint64_t> stops) {
   auto machine = boot(source, memory_bytes);
-  NoInputs none;
+  NoConsoleInputs none;
   std::sort(stops.begin(), stops.end());
   for (uint64_t at : stops) {
     machine->run({at}, none, machine->board());
