@@ -180,4 +180,22 @@ bool CborMap::next(std::string_view& key) {
   return true;
 }
 
+void put_hash(CborWriter& w, const Hash128& h) {
+  uint8_t bytes[16];
+  store_hash(h, bytes);
+  w.bytes(bytes);
+}
+
+Hash128 get_hash(CborReader& r) {
+  const auto bytes = r.bytes();
+  if (r.ok() && bytes.size() != 16) r.fail("a hash is not 16 bytes long");
+  return r.ok() ? load_hash(bytes.data()) : Hash128{};
+}
+
+uint64_t number_up_to(CborReader& r, uint64_t max) {
+  const uint64_t v = r.unsigned_int();
+  if (r.ok() && v > max) r.fail(std::to_string(v) + " is more than " + std::to_string(max));
+  return r.ok() ? v : 0;
+}
+
 }  // namespace dejavm

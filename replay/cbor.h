@@ -9,6 +9,8 @@
 #include <string_view>
 #include <vector>
 
+#include "replay/hash.h"
+
 namespace dejavm {
 
 using Bytes = std::vector<uint8_t>;
@@ -87,5 +89,10 @@ class CborMap {
   std::string_view last_;
   bool first_ = true;
 };
+
+// A hash as a byte string of 16; a number with a limit.
+void put_hash(CborWriter&, const Hash128&);
+Hash128 get_hash(CborReader&);
+uint64_t number_up_to(CborReader&, uint64_t max);
 
 }  // namespace dejavm

@@ -4,21 +4,6 @@
 #include <cstring>
 
 namespace dejavm {
-namespace {
-
-bool all_zero(const uint8_t* p) {
-  // Comparing the page with itself shifted by a word is the fastest portable test.
-  uint64_t first;
-  std::memcpy(&first, p, 8);
-  return first == 0 && std::memcmp(p, p + 8, kPageSize - 8) == 0;
-}
-
-}  // namespace
-
-Hash128 hash_page(uint64_t index, const uint8_t* content) {
-  return all_zero(content) ? Hash128{} : hash128({content, kPageSize}, index);
-}
-
 Hash128& MemorySummer::hash_of(uint64_t index) {
   const uint64_t block = index / kBlock;
   if (block >= blocks_.size()) blocks_.resize(block + 1);
@@ -30,7 +15,7 @@ void MemorySummer::update(Machine& machine, const Changed& changed) {
   for (const MemoryRegion& region : machine.memory().regions()) {
     const uint64_t first = region.start.value / kPageSize;
     for (uint64_t i = 0; i < region.len_bytes / kPageSize; ++i) {
-      if (!(region.flags[i] & kPageDirty)) continue;
+      if (!(region.flags[i] & kPageDirtySum)) continue;
       const uint8_t* content = region.host + i * kPageSize;
       const Hash128 now = hash_page(first + i, content);
       Hash128& before = hash_of(first + i);
@@ -41,7 +26,7 @@ void MemorySummer::update(Machine& machine, const Changed& changed) {
       if (changed) changed(first + i, now.zero() ? nullptr : content);
     }
   }
-  machine.memory().clear_dirty();
+  machine.memory().clear_dirty(kPageDirtySum);
   machine.engine().dirty_flags_cleared();
 }
 

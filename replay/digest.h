@@ -17,8 +17,6 @@
 
 namespace dejavm {
 
-Hash128 hash_page(uint64_t index, const uint8_t* content);  // zero for a page of zeros
-
 // The only place that clears dirty flags; it tells the engine. When the summer first looks, memory must have been all
 // zero and clean when it was made, and every change since then flagged (GuestMemory does so).
 class MemorySummer {

@@ -13,12 +13,6 @@
 namespace dejavm {
 namespace {
 
-Error host(const std::string& path, std::string_view doing, int error) {
-  std::string hint;
-  if (error == ENOSPC || error == EDQUOT) hint = "; free some space and try again";
-  return {ErrorKind::kHost, fmt::format("{}: cannot {}: {}{}", path, doing, std::strerror(error), hint)};
-}
-
 class FileSink final : public ByteSink {
  public:
   FileSink(int fd, std::string path) : fd_(fd), path_(std::move(path)) {}
@@ -27,7 +21,7 @@ class FileSink final : public ByteSink {
     while (!bytes.empty()) {
       const ssize_t n = ::write(fd_, bytes.data(), bytes.size());
       if (n < 0 && errno == EINTR) continue;
-      if (n <= 0) return host(path_, "write the trace", n < 0 ? errno : EIO);
+      if (n <= 0) return host_error(path_, "write the file", n < 0 ? errno : EIO);
       bytes = bytes.subspan(static_cast<size_t>(n));
     }
     return {};
@@ -52,7 +46,7 @@ class FileSource final : public ByteSource {
     while (!to.empty()) {
       const ssize_t n = ::pread(fd_, to.data(), to.size(), static_cast<off_t>(offset));
       if (n < 0 && errno == EINTR) continue;
-      if (n < 0) return host(path_, "read the trace", errno);
+      if (n < 0) return host_error(path_, "read the file", errno);
       if (n == 0) return Error{ErrorKind::kBadInput, fmt::format("{}: became shorter while it was read", path_)};
       to = to.subspan(static_cast<size_t>(n));
       offset += static_cast<uint64_t>(n);
@@ -60,6 +54,7 @@ class FileSource final : public ByteSource {
     return {};
   }
   const std::string& name() const override { return path_; }
+  int fd() const override { return fd_; }
 
  private:
   int fd_;
@@ -68,6 +63,12 @@ class FileSource final : public ByteSource {
 };
 
 }  // namespace
+
+Error host_error(const std::string& path, std::string_view doing, int error) {
+  std::string hint;
+  if (error == ENOSPC || error == EDQUOT) hint = "; free some space and try again";
+  return {ErrorKind::kHost, fmt::format("{}: cannot {}: {}{}", path, doing, std::strerror(error), hint)};
+}
 
 Result<std::unique_ptr<ByteSink>> create_file(const std::string& path, bool force) {
   struct stat st;
@@ -78,16 +79,16 @@ Result<std::unique_ptr<ByteSink>> create_file(const std::string& path, bool forc
     if (!S_ISREG(st.st_mode) && !S_ISLNK(st.st_mode))
       return Error{ErrorKind::kHost, fmt::format("{}: is not a regular file", path)};
     // Removed rather than emptied: who has the old file open keeps a whole one.
-    if (::unlink(path.c_str()) != 0) return host(path, "replace the file", errno);
+    if (::unlink(path.c_str()) != 0) return host_error(path, "replace the file", errno);
   }
   const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-  if (fd < 0) return host(path, "create the file", errno);
+  if (fd < 0) return host_error(path, "create the file", errno);
   return std::unique_ptr<ByteSink>(std::make_unique<FileSink>(fd, path));
 }
 
 Result<std::unique_ptr<ByteSource>> open_file(const std::string& path) {
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (fd < 0) return host(path, "open the file", errno);
+  if (fd < 0) return host_error(path, "open the file", errno);
   struct stat st;
   if (::fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
     ::close(fd);
@@ -100,7 +101,7 @@ Result<void> MemorySink::append(std::span<const uint8_t> bytes) {
   const uint64_t room = limit_ - to_.size();
   const auto part = bytes.first(std::min<uint64_t>(room, bytes.size()));
   to_.insert(to_.end(), part.begin(), part.end());
-  if (part.size() < bytes.size()) return host("memory", "write the trace", ENOSPC);
+  if (part.size() < bytes.size()) return host_error("memory", "write the file", ENOSPC);
   return {};
 }
 

@@ -5,6 +5,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "devices/core/result.h"
@@ -29,7 +30,11 @@ class ByteSource {
   // All of `to`, or an error; never beyond size().
   virtual Result<void> read_at(uint64_t offset, std::span<uint8_t> to) const = 0;
   virtual const std::string& name() const = 0;
+  virtual int fd() const { return -1; }  // of a file, for mapping it
 };
+
+// "PATH: cannot DOING: what errno says"
+Error host_error(const std::string& path, std::string_view doing, int error);
 
 // Creates the file itself, not a temporary one. An existing one is refused unless `force`, which replaces it.
 Result<std::unique_ptr<ByteSink>> create_file(const std::string& path, bool force);

@@ -1,5 +1,7 @@
 #include "replay/hash.h"
 
+#include <cstring>
+
 #include <xxhash.h>
 
 namespace dejavm {
@@ -54,6 +56,17 @@ std::optional<Hash128> hash128_from_hex(std::string_view text) {
     half = half << 4 | digit;
   }
   return h;
+}
+
+bool is_zero_page(const uint8_t* p) {
+  // Comparing the page with itself shifted by a word is the fastest portable test.
+  uint64_t first;
+  std::memcpy(&first, p, 8);
+  return first == 0 && std::memcmp(p, p + 8, 4096 - 8) == 0;
+}
+
+Hash128 hash_page(uint64_t index, const uint8_t* content) {
+  return is_zero_page(content) ? Hash128{} : hash128({content, 4096}, index);
 }
 
 }  // namespace dejavm

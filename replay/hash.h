@@ -35,4 +35,8 @@ std::optional<Hash128> hash128_from_hex(std::string_view);
 void store_hash(const Hash128&, uint8_t* to);
 Hash128 load_hash(const uint8_t* from);
 
+// Of a page of guest memory: XXH3-128 seeded with its index (Gpa / 4096); zero for a page of zeros.
+Hash128 hash_page(uint64_t index, const uint8_t* content);
+bool is_zero_page(const uint8_t* content);
+
 }  // namespace dejavm

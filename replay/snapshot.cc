@@ -10,17 +10,6 @@
 namespace dejavm {
 namespace {
 
-void put_hash(CborWriter& w, const Hash128& h) {
-  uint8_t bytes[16];
-  store_hash(h, bytes);
-  w.bytes(bytes);
-}
-Hash128 get_hash(CborReader& r) {
-  const auto bytes = r.bytes();
-  if (r.ok() && bytes.size() != 16) r.fail("a hash is not 16 bytes long");
-  return r.ok() ? load_hash(bytes.data()) : Hash128{};
-}
-
 StoredChunk get_chunk(CborReader& r) {
   StoredChunk c;
   unsigned seen = 0;

@@ -7,21 +7,6 @@ namespace {
 
 // The version of the header's and end's maps themselves is the trace's; an unknown key is refused.
 
-void hash_value(CborWriter& w, const Hash128& h) {
-  uint8_t bytes[16];
-  store_hash(h, bytes);
-  w.bytes(bytes);
-}
-Hash128 hash_value(CborReader& r) {
-  const auto bytes = r.bytes();
-  if (r.ok() && bytes.size() != 16) r.fail("a hash is not 16 bytes long");
-  return r.ok() ? load_hash(bytes.data()) : Hash128{};
-}
-uint64_t number_up_to(CborReader& r, uint64_t max) {
-  const uint64_t v = r.unsigned_int();
-  if (r.ok() && v > max) r.fail(fmt::format("{} is more than {}", v, max));
-  return r.ok() ? v : 0;
-}
 
 constexpr std::string_view kKinds[] = {"unsigned", "signed", "bool", "struct"};
 
@@ -55,32 +40,6 @@ void describe_fields(CborReader& r, const std::string& prefix, unsigned depth, s
                                  since > 1 ? fmt::format(" since {}", since) : ""));
     describe_fields(r, name, depth + 1, out);
   }
-}
-
-// {"name": ..., "fields": [...], "version": n} each.
-void read_schemas(CborReader& r, std::vector<std::string>* out) {
-  for (uint64_t n = r.array(); n > 0 && r.ok(); --n) {
-    if (r.array() != 3 && r.ok()) return r.fail("a schema has not three parts");
-    const std::string name(r.text());
-    r.unsigned_int();
-    describe_fields(r, name, 0, out);
-  }
-}
-
-std::vector<BootImage> read_boot(CborReader& r) {
-  std::vector<BootImage> out;
-  for (uint64_t n = r.array(); n > 0 && r.ok(); --n) {
-    BootImage& b = out.emplace_back();
-    CborMap map(r);
-    for (std::string_view key; map.next(key);) {
-      if (key == "hash") b.hash = hash_value(r);
-      else if (key == "name") b.name = r.text();
-      else if (key == "role") b.role = r.text();
-      else if (key == "len_bytes") b.len_bytes = r.unsigned_int();
-      else r.fail(fmt::format("unknown key '{}' in a boot image", key));
-    }
-  }
-  return out;
 }
 
 Error damaged(std::string_view what, const CborReader& r) {
@@ -146,26 +105,59 @@ std::string invalid_config(const MachineConfig& c) {
   return {};
 }
 
-Bytes encode_header(const TraceHeader& h) {
-  CborWriter w;
-  w.map(7);
-  w.text("boot"), w.array(h.boot.size());
-  for (const BootImage& b : h.boot) {
+void read_schemas(CborReader& r, std::vector<std::string>* out) {
+  for (uint64_t n = r.array(); n > 0 && r.ok(); --n) {
+    if (r.array() != 3 && r.ok()) return r.fail("a schema has not three parts");
+    const std::string name(r.text());
+    r.unsigned_int();
+    describe_fields(r, name, 0, out);
+  }
+}
+
+std::vector<BootImage> decode_boot(CborReader& r) {
+  std::vector<BootImage> out;
+  for (uint64_t n = r.array(); n > 0 && r.ok(); --n) {
+    BootImage& b = out.emplace_back();
+    CborMap map(r);
+    for (std::string_view key; map.next(key);) {
+      if (key == "hash") b.hash = get_hash(r);
+      else if (key == "name") b.name = r.text();
+      else if (key == "role") b.role = r.text();
+      else if (key == "len_bytes") b.len_bytes = r.unsigned_int();
+      else r.fail(fmt::format("unknown key '{}' in a boot image", key));
+    }
+  }
+  return out;
+}
+
+void encode_boot(CborWriter& w, std::span<const BootImage> boot) {
+  w.array(boot.size());
+  for (const BootImage& b : boot) {
     w.map(4);
-    w.text("hash"), hash_value(w, b.hash);
+    w.text("hash"), put_hash(w, b.hash);
     w.text("name"), w.text(b.name);
     w.text("role"), w.text(b.role);
     w.text("len_bytes"), w.unsigned_int(b.len_bytes);
   }
+}
+
+void encode_schemas(CborWriter& w, std::span<const Schema* const> schemas) {
+  w.array(schemas.size());
+  for (const Schema* s : schemas) {
+    w.array(3);
+    w.text(s->name), w.unsigned_int(s->version), encode_fields(w, s->fields);
+  }
+}
+
+Bytes encode_header(const TraceHeader& h) {
+  CborWriter w;
+  w.map(7);
+  w.text("boot"), encode_boot(w, h.boot);
   w.text("append"), w.text(h.append);
   w.text("config"), encode_config(w, h.config);
   w.text("engine"), w.text(h.engine);
   w.text("writer"), w.text(h.writer);
-  w.text("schemas"), w.array(h.schemas.size());
-  for (const Schema* s : h.schemas) {
-    w.array(3);
-    w.text(s->name), w.unsigned_int(s->version), encode_fields(w, s->fields);
-  }
+  w.text("schemas"), encode_schemas(w, h.schemas);
   w.text("keyframe_interval"), w.unsigned_int(h.keyframe_interval);
   return w.take();
 }
@@ -176,7 +168,7 @@ Result<TraceHeader> decode_header(std::span<const uint8_t> payload) {
   CborReader r(payload);
   CborMap map(r);
   for (std::string_view key; map.next(key); ++seen) {
-    if (key == "boot") h.boot = read_boot(r);
+    if (key == "boot") h.boot = decode_boot(r);
     else if (key == "append") h.append = r.text();
     else if (key == "config") h.config = decode_config(r);
     else if (key == "engine") h.engine = r.text();
@@ -208,7 +200,7 @@ Bytes encode_end(const TraceEnd& e) {
   w.text("end"), w.unsigned_int(static_cast<uint64_t>(e.end));
   w.text("exits"), w.unsigned_int(e.exits);
   w.text("detail"), w.text(std::string_view(e.detail).substr(0, kMaxDetailBytes));
-  w.text("digest"), hash_value(w, e.digest);
+  w.text("digest"), put_hash(w, e.digest);
   w.text("events"), w.unsigned_int(e.events);
   w.text("debug_exit"), w.unsigned_int(e.debug_exit);
   w.text("instructions"), w.unsigned_int(e.instructions);
@@ -224,7 +216,7 @@ Result<TraceEnd> decode_end(std::span<const uint8_t> payload) {
     if (key == "end") e.end = static_cast<RunEnd>(number_up_to(r, static_cast<uint64_t>(RunEnd::kReset)));
     else if (key == "exits") e.exits = r.unsigned_int();
     else if (key == "detail") e.detail = r.text();
-    else if (key == "digest") e.digest = hash_value(r);
+    else if (key == "digest") e.digest = get_hash(r);
     else if (key == "events") e.events = r.unsigned_int();
     else if (key == "debug_exit") e.debug_exit = static_cast<uint8_t>(number_up_to(r, 255));
     else if (key == "instructions") e.instructions = r.unsigned_int();

@@ -51,6 +51,12 @@ MachineConfig decode_config(CborReader&);  // errors: the reader's
 // Empty, or why no machine can be built from it, whoever wrote it.
 std::string invalid_config(const MachineConfig&);
 
+void encode_boot(CborWriter&, std::span<const BootImage>);
+std::vector<BootImage> decode_boot(CborReader&);
+void encode_schemas(CborWriter&, std::span<const Schema* const>);
+// Checks the form; with `out`, one field a line: "vatpit.channel[3].reload unsigned 2 bytes ticks".
+void read_schemas(CborReader&, std::vector<std::string>* out);
+
 Bytes encode_header(const TraceHeader&);
 Result<TraceHeader> decode_header(std::span<const uint8_t> payload);
 // The schema table of a header as text, one field a line: "vatpit.channel[3].reload unsigned 2 bytes ticks".

@@ -12,7 +12,6 @@
 namespace dejavm {
 namespace {
 
-constexpr uint64_t kLowRamLimit = uint64_t{3} << 30, kFourGiB = uint64_t{4} << 30;
 constexpr uint64_t kMinRamBytes = 1 << 20;
 constexpr uint64_t kMaxRamBytes = (uint64_t{1} << 40) - (kFourGiB - kLowRamLimit);  // 40 physical address bits
 // A larger window would cover the I/O APIC, the HPET or the local APIC (0xfec00000-0xfeefffff).
@@ -54,10 +53,7 @@ Result<std::unique_ptr<GuestMemory>> GuestMemory::create(uint64_t ram_bytes, uin
     return bad_size("a firmware window", rom_bytes, "a multiple of 4 KiB up to 16 MiB");
   std::unique_ptr<GuestMemory> m(new GuestMemory);
   m->ram_bytes_ = ram_bytes;
-  const uint64_t low = std::min(ram_bytes, kLowRamLimit);
-  m->regions_.push_back({{0}, low});
-  if (rom_bytes) m->regions_.push_back({{kFourGiB - rom_bytes}, rom_bytes, nullptr, nullptr, true});
-  if (ram_bytes > low) m->regions_.push_back({{kFourGiB}, ram_bytes - low});
+  m->regions_ = memory_layout(ram_bytes, rom_bytes);
   for (MemoryRegion& r : m->regions_) {
     r.host = reserve_guest_memory(r.len_bytes);
     r.flags = r.host ? reserve(r.len_bytes / kPageSize) : nullptr;
@@ -123,11 +119,11 @@ bool GuestMemory::write(Gpa gpa, const void* from, uint64_t len) {
   });
 }
 
-void GuestMemory::clear_dirty() {
+void GuestMemory::clear_dirty(uint8_t flag) {
   for (const MemoryRegion& r : regions_)
     for (uint64_t p = 0; p < r.len_bytes / kPageSize; ++p)
       // Reading first leaves flags that were never set without host memory.
-      if (r.flags[p] & kPageDirty) r.flags[p] = static_cast<uint8_t>(r.flags[p] & ~kPageDirty);
+      if (r.flags[p] & flag) r.flags[p] = static_cast<uint8_t>(r.flags[p] & ~flag);
 }
 
 }  // namespace dejavm

@@ -15,9 +15,11 @@ namespace dejavm {
 
 inline constexpr uint64_t kPageSize = 4096;
 
-// Flags of a RAM page. kPageDirty: written since the flags were last cleared. kPageCode: the engine has decoded
-// instructions from it, so stores must go through the engine's slow path.
-inline constexpr uint8_t kPageDirty = 1, kPageCode = 2;
+// Flags of a RAM page. kPageCode: the engine has decoded instructions from it, so stores must go through the engine's
+// slow path. A store sets all of kPageDirty: kPageWritten is never cleared (without it the page is all zero), the others
+// by one user each: the memory sum, and delta snapshots.
+inline constexpr uint8_t kPageDirtySum = 1, kPageCode = 2, kPageDirtySave = 4, kPageWritten = 8;
+inline constexpr uint8_t kPageDirty = kPageDirtySum | kPageDirtySave | kPageWritten;
 
 struct MemoryRegion {
   Gpa start;
@@ -26,6 +28,17 @@ struct MemoryRegion {
   uint8_t* flags = nullptr;    // one per page
   bool rom = false;            // guest stores are ignored
 };
+
+inline constexpr uint64_t kLowRamLimit = uint64_t{3} << 30, kFourGiB = uint64_t{4} << 30;
+
+// The regions of a machine with so much RAM and so large a firmware window, ascending, without host memory.
+inline std::vector<MemoryRegion> memory_layout(uint64_t ram_bytes, uint64_t rom_bytes) {
+  const uint64_t low = ram_bytes < kLowRamLimit ? ram_bytes : kLowRamLimit;
+  std::vector<MemoryRegion> out = {{{0}, low}};
+  if (rom_bytes) out.push_back({{kFourGiB - rom_bytes}, rom_bytes, nullptr, nullptr, true});
+  if (ram_bytes > low) out.push_back({{kFourGiB}, ram_bytes - low});
+  return out;
+}
 
 class GuestMemory {
  public:
@@ -47,7 +60,7 @@ class GuestMemory {
   // the caller tells the engine (Machine::write_memory does both).
   bool read(Gpa gpa, void* to, uint64_t len) const;
   bool write(Gpa gpa, const void* from, uint64_t len);
-  void clear_dirty();
+  void clear_dirty(uint8_t flag);  // kPageDirtySum or kPageDirtySave; the caller tells the engine
 
  private:
   GuestMemory() = default;

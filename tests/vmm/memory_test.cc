@@ -70,8 +70,8 @@ TEST(Memory, ClearingDirtyFlagsKeepsTheOthers) {
   const auto m = make(kMiB);
   *m->page_flags({0x3000}) = kPageDirty | kPageCode;
   *m->page_flags({0x4000}) = kPageCode;
-  m->clear_dirty();
-  EXPECT_EQ(*m->page_flags({0x3000}), kPageCode);
+  m->clear_dirty(kPageDirtySum);
+  EXPECT_EQ(*m->page_flags({0x3000}), kPageCode | kPageDirtySave | kPageWritten);
   EXPECT_EQ(*m->page_flags({0x4000}), kPageCode);
 }
 

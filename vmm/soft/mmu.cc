@@ -165,7 +165,7 @@ void fill_fast(Cpu& c, uint64_t linear, uint64_t entry) {
   f.read_tag = page;
   need.write = true;
   const uint8_t flags = region->flags[offset / kPageSize];
-  if (!region->rom && (entry & kTlbDirty) && allowed(c, entry, need) && (flags & kPageDirty) && !(flags & kPageCode))
+  if (!region->rom && (entry & kTlbDirty) && allowed(c, entry, need) && (flags & kPageDirty) == kPageDirty && !(flags & kPageCode))
     f.write_tag = page;
 }
 
