@@ -269,9 +269,11 @@ void lay_out(SnapshotHead& h) {
     if (data == h.data) break;
     h.data = data;
   }
-  for (ElfLoad& m : h.mappings)
+  for (ElfLoad& m : h.mappings) {
+    m.file_bytes = m.len_bytes;
     for (const MemoryExtent& e : h.extents)
       if (m.physical >= e.gpa && m.physical - e.gpa < e.len_bytes) m.offset = e.offset + (m.physical - e.gpa);
+  }
 }
 
 Bytes encode_snapshot_head(const SnapshotHead& h) {

@@ -119,6 +119,25 @@ bool GuestMemory::write(Gpa gpa, const void* from, uint64_t len) {
   });
 }
 
+uint8_t* GuestMemory::written_range(Gpa gpa, uint64_t len_bytes) {
+  const MemoryRegion* r = find(gpa);
+  CHECK(r && len_bytes <= r->len_bytes - (gpa.value - r->start.value));
+  const uint64_t at = gpa.value - r->start.value;
+  std::memset(r->flags + at / kPageSize, kPageWritten, len_bytes / kPageSize);
+  return r->host + at;
+}
+
+bool GuestMemory::map_file(Gpa gpa, uint64_t len_bytes, int fd, uint64_t offset) {
+  constexpr uint64_t kWorthMapping = 1 << 20;  // a mapping costs more than a copy of less
+  if (fd < 0 || len_bytes < kWorthMapping) return false;
+  uint8_t* to = page(gpa);
+  CHECK(to != nullptr);
+  if (mmap(to, len_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, fd, static_cast<off_t>(offset)) == MAP_FAILED)
+    return false;
+  written_range(gpa, len_bytes);
+  return true;
+}
+
 void GuestMemory::clear_dirty(uint8_t flag) {
   for (const MemoryRegion& r : regions_)
     for (uint64_t p = 0; p < r.len_bytes / kPageSize; ++p)

@@ -1,0 +1,141 @@
+#include "replay/restore_file.h"
+
+#include <dirent.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include <fmt/format.h>
+
+namespace dejavm {
+namespace {
+
+constexpr size_t kMaxChain = 1000;
+
+std::string folder_of(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  return slash == std::string::npos ? "" : path.substr(0, slash + 1);
+}
+
+bool has_digest(const Result<std::unique_ptr<SnapshotFile>>& file, const Hash128& digest) {
+  return file && (*file)->head().state.digest == digest;
+}
+
+Result<std::unique_ptr<SnapshotFile>> find_parent(const SnapshotFile& child) {
+  const ParentRef& parent = *child.head().parent;
+  const std::string folder = folder_of(child.name());
+  if (auto file = SnapshotFile::open(folder + parent.name); has_digest(file, parent.digest)) return file;
+  std::vector<std::string> names;
+  if (DIR* d = ::opendir(folder.empty() ? "." : folder.c_str())) {
+    while (const dirent* e = ::readdir(d)) names.emplace_back(e->d_name);
+    ::closedir(d);
+  }
+  std::sort(names.begin(), names.end());
+  for (const std::string& name : names)
+    if (auto file = SnapshotFile::open(folder + name); has_digest(file, parent.digest)) return file;
+  return child.damaged(fmt::format("holds the changes since the snapshot '{}' with digest {}, and that is not in its folder",
+                                   parent.name, to_hex(parent.digest)));
+}
+
+// Puts one file's memory into the machine's.
+Result<void> load_memory(const SnapshotFile& file, GuestMemory& memory) {
+  for (const MemoryExtent& e : file.head().extents) {
+    if (memory.map_file({e.gpa}, e.len_bytes, e.offset ? file.source().fd() : -1, e.offset)) continue;
+    uint8_t* to = memory.written_range({e.gpa}, e.len_bytes);
+    if (!e.offset) std::memset(to, 0, e.len_bytes);
+    else if (auto done = file.source().read_at(e.offset, {to, e.len_bytes}); !done) return done;
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<SnapshotChain> SnapshotChain::open(const std::string& path) {
+  SnapshotChain chain;
+  auto file = SnapshotFile::open(path);
+  if (!file) return file.error();
+  chain.files.push_back(file.take());
+  while (chain.files.back()->head().delta()) {
+    const SnapshotFile& child = *chain.files.back();
+    if (chain.files.size() == kMaxChain) return child.damaged(fmt::format("the {}th snapshot in a row that needs a parent", kMaxChain));
+    auto parent = find_parent(child);
+    if (!parent) return parent.error();
+    const SnapshotHead& h = (*parent)->head();
+    for (const auto& f : chain.files)
+      if (f->head().state.digest == h.state.digest) return child.damaged("its parents form a circle");
+    if (!(h.config == child.head().config)) return child.damaged("its parent is a snapshot of another machine");
+    chain.files.push_back(parent.take());
+  }
+  std::reverse(chain.files.begin(), chain.files.end());
+  return chain;
+}
+
+Result<void> SnapshotChain::read_memory(const SnapshotFile::Page& page) const {
+  for (const auto& file : files)
+    if (auto done = file->read_memory(page); !done) return done;
+  return {};
+}
+
+Verification::Verification(std::shared_ptr<SnapshotChain> chain, std::span<const MemoryRegion> regions)
+    : chain_(std::move(chain)), hashes_(regions), thread_([this] {
+        result_ = verify();
+        if (!result_) failed_ = true;
+      }) {}
+
+Verification::~Verification() {
+  stop_ = true;
+  if (thread_.joinable()) thread_.join();
+}
+
+Result<void> Verification::wait() {
+  if (thread_.joinable()) thread_.join();
+  return result_;
+}
+
+Result<void> Verification::verify() {
+  Hash128 sum;
+  auto done = chain_->read_memory([&](uint64_t index, const uint8_t*, const Hash128& hash) -> Result<void> {
+    if (stop_) return Error{ErrorKind::kHost, "stopped"};
+    Hash128& known = hashes_[index];
+    if (known == hash) return {};
+    sum -= known, sum += hash;
+    known = hash;
+    return {};
+  });
+  if (!done) return done;
+  if (sum != chain_->head().state.memory)
+    return chain_->files.back()->damaged("memory, with that of its parents, is not what was saved: the memory sum differs");
+  return {};
+}
+
+Result<RestoredFile> restore_file(const std::string& path, Console* console, const RestoreOptions& options) {
+  auto chain = SnapshotChain::open(path);
+  if (!chain) return chain.error();
+  RestoredFile r;
+  r.chain = std::make_shared<SnapshotChain>(chain.take());
+  const SnapshotHead& head = r.chain->head();
+  auto machine = Machine::create(head.config, options.engine.empty() ? head.engine : options.engine, console);
+  if (!machine) return machine.error();
+  r.machine = machine.take();
+  r.machine->sync_out();
+  if (auto done = load_chunks(head.state.chunks, r.machine->chunks()); !done) return r.chain->files.back()->damaged(done.error().message);
+  if (r.machine->position().retired.value > head.retired) return r.chain->files.back()->damaged("its position is behind its vCPU");
+  GuestMemory& memory = r.machine->memory();
+  r.verification = std::make_unique<Verification>(r.chain, memory.regions());
+  for (const auto& file : r.chain->files)
+    if (auto done = load_memory(*file, memory); !done) return done.error();
+  r.machine->sync_in();
+  if (r.machine->position().retired.value != head.retired || r.machine->now().value != head.now_ns)
+    return r.chain->files.back()->damaged("chunk 'file.snapshot': its position or time is not that of the machine");
+  if (options.verify)
+    if (auto done = r.verification->wait(); !done) return done.error();
+  return r;
+}
+
+void mark_all_written(Machine& machine) {
+  for (const MemoryRegion& r : machine.memory().regions())
+    for (uint64_t p = 0; p < r.len_bytes / kPageSize; ++p)
+      if (r.flags[p] & kPageWritten) r.flags[p] |= kPageDirtySum;
+}
+
+}  // namespace dejavm

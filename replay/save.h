@@ -1,0 +1,67 @@
+// Saving a machine to a snapshot file, while it may go on running.
+//
+// capture: the state's chunks and, for a delta, the list of written pages are taken; then the process forks, and the
+// child, whose memory stands still, hashes and writes it. The machine's pause is the capture, not the copy. The child
+// finishes its file even if the parent is killed; a file appears whole or not at all.
+#pragma once
+
+#include <sys/types.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "replay/page_hashes.h"
+#include "replay/snapshot_file.h"
+#include "vmm/machine.h"
+
+namespace dejavm {
+
+struct SaveOptions {
+  bool force = false;  // replace an existing file
+  bool delta = false;  // only what changed since the Saver's latest snapshot, if there is one; else a full one
+  uint64_t exits = 0;  // of the run so far
+};
+
+struct Saved {
+  std::string path;
+  Hash128 digest;
+  uint64_t retired = 0, file_bytes = 0, content_bytes = 0;  // content: memory in the file that is not zero
+  bool delta = false;
+};
+
+class Saver {
+ public:
+  // `about`: writer, boot, append; the rest of the head is the machine's.
+  Saver(Machine& machine, SnapshotHead about);
+  ~Saver();  // waits
+  // The machine came from this file: deltas may follow. `hashes`: of its whole memory as restored; kPageDirtySave must be
+  // set on what was written since.
+  void came_from(const ParentRef& parent, const Hash128& memory, const PageHashes& hashes);
+
+  // Returns as soon as the machine may go on. One save runs at a time: waits for the one before.
+  Result<void> start(const std::string& path, const SaveOptions&);
+  // The end of a save that was started: its result, once; none while it is running or when there is none.
+  std::optional<Result<Saved>> poll();
+  std::optional<Result<Saved>> wait();
+  bool running() const { return child_ > 0; }
+
+ private:
+  struct Reply;
+  std::optional<Result<Saved>> collect(bool block);
+  Result<Reply> write(const std::string& path, const SaveOptions&, SnapshotHead, std::vector<uint64_t> written) const;
+  std::vector<uint64_t> written_pages() const;
+
+  Machine& machine_;
+  SnapshotHead about_;
+  PageHashes hashes_;  // as of base_; the child of a save brings them up to date
+  std::optional<ParentRef> base_;
+  Hash128 base_memory_;
+  pid_t child_ = 0;
+  int pipe_ = -1;
+  std::optional<Result<Saved>> result_;
+  std::string path_;
+  uint64_t retired_ = 0;
+};
+
+}  // namespace dejavm
