@@ -51,6 +51,31 @@ Result<BootImage> describe_image(std::string role, const std::string& path) {
   return BootImage{std::move(role), path.substr(path.rfind('/') + 1), bytes.size(), hash128(bytes)};
 }
 
+// The stops of a run in their order, one of them periodic (interval 0: none).
+class Stops {
+ public:
+  Stops(std::vector<RunStop> stops, Retired begin, uint64_t interval, std::function<void(uint64_t)> periodic)
+      : stops_(std::move(stops)), interval_(interval ? interval : ~uint64_t{0}), tick_(after(begin)), periodic_(std::move(periodic)) {
+    std::stable_sort(stops_.begin(), stops_.end(), [](const RunStop& a, const RunStop& b) { return a.at < b.at; });
+  }
+  Retired next() const { return next_ < stops_.size() ? std::min(stops_[next_].at, tick_) : tick_; }
+  void act(Retired at, uint64_t exits, bool last) {
+    if (at >= tick_ && !last) {
+      periodic_(exits);
+      tick_ = after(tick_);
+    }
+    for (; next_ < stops_.size() && stops_[next_].at <= at; ++next_) stops_[next_].action(exits);
+  }
+
+ private:
+  Retired after(Retired at) const { return interval_ > ~at.value ? kForever : at + interval_; }
+  std::vector<RunStop> stops_;
+  size_t next_ = 0;
+  uint64_t interval_;
+  Retired tick_;
+  std::function<void(uint64_t)> periodic_;
+};
+
 }  // namespace
 
 Result<std::vector<BootImage>> describe_boot(const BootSource& source) {
@@ -72,15 +97,24 @@ Result<RunSummary> record(Machine& machine, Inputs& inputs, TraceWriter& log, co
   write_keyframe(machine, summer, log);
   RecordingExits exits(machine.board(), log);
   RecordingInputs logged_inputs(inputs, log, machine, options);
-  const uint64_t interval = options.keyframe_interval ? options.keyframe_interval : ~uint64_t{0};
-  uint64_t next_keyframe = machine.position().retired.value;
+  std::vector<RunStop> stops = options.stops;
+  Retired keyframe_at = machine.position().retired;
+  const auto keyframe = [&](uint64_t) {
+    const Retired at = machine.position().retired;
+    if (at == keyframe_at) return;
+    keyframe_at = at;
+    write_keyframe(machine, summer, log);
+  };
+  for (const Retired at : options.keyframes_at) stops.push_back({at, keyframe});
+  Stops order(std::move(stops), machine.position().retired, options.keyframe_interval, keyframe);
   RunEnd end;
   for (;;) {
-    next_keyframe = interval > ~next_keyframe ? ~uint64_t{0} : next_keyframe + interval;
-    end = machine.run(std::min(options.until, Retired{next_keyframe}), logged_inputs, exits);
+    end = machine.run(std::min(options.until, order.next()), logged_inputs, exits);
     if (log.failed()) return *log.error();
-    if (end != RunEnd::kUntil || machine.position().retired >= options.until) break;
-    write_keyframe(machine, summer, log);
+    if (end != RunEnd::kUntil) break;
+    const bool last = machine.position().retired >= options.until;
+    order.act(machine.position().retired, log.exits(), last);
+    if (last) break;
   }
   const Snapshot last = take_snapshot(machine, summer);
   RunSummary summary = summarize(machine, end, log.exits(), last.digest);
@@ -91,8 +125,15 @@ Result<RunSummary> record(Machine& machine, Inputs& inputs, TraceWriter& log, co
   return summary;
 }
 
-RunSummary run_plain(Machine& machine, Inputs& inputs, Retired until, bool digest) {
-  const RunEnd end = machine.run(until, inputs, machine.board());
+RunSummary run_plain(Machine& machine, Inputs& inputs, Retired until, bool digest, std::vector<RunStop> stops) {
+  Stops order(std::move(stops), machine.position().retired, 0, {});
+  RunEnd end;
+  for (;;) {
+    end = machine.run(std::min(until, order.next()), inputs, machine.board());
+    if (end != RunEnd::kUntil) break;
+    order.act(machine.position().retired, 0, true);
+    if (machine.position().retired >= until) break;
+  }
   Hash128 hash;
   if (digest) {
     MemorySummer summer;

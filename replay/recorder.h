@@ -35,8 +35,16 @@ struct Progress {
   uint64_t trace_bytes = 0;   // written, or (replaying) of the file
 };
 
+// Something to do with the machine between two instructions; the run goes on as if nothing had been done.
+struct RunStop {
+  Retired at;
+  std::function<void(uint64_t exits)> action;  // exits: logged so far
+};
+
 struct RecordOptions {
   uint64_t keyframe_interval = 100'000'000;  // instructions; 0: none but the initial state
+  std::vector<Retired> keyframes_at{};       // more keyframes
+  std::vector<RunStop> stops{};
   Retired until = kForever;
   uint64_t max_events = ~uint64_t{0};        // the run is stopped, as if by the user, once the log has so many
   std::vector<BootImage> boot{};             // for the reader of the trace
@@ -54,7 +62,7 @@ Result<std::vector<BootImage>> describe_boot(const BootSource&);
 Result<RunSummary> record(Machine&, Inputs&, TraceWriter&, const RecordOptions&);
 
 // The same without a trace: what `run` is measured by. Computes the digest only if asked.
-RunSummary run_plain(Machine&, Inputs&, Retired until, bool digest);
+RunSummary run_plain(Machine&, Inputs&, Retired until, bool digest, std::vector<RunStop> stops = {});
 
 // Logs each exit with the answer of `to`, which is the board or ends in it.
 class RecordingExits final : public ExitHandler {

@@ -9,6 +9,8 @@ constexpr const char* kExamples = R"(Examples:
   dejavm record -o t.dvt                       record it
   dejavm replay t.dvt                          run it again and compare every exit
   dejavm record -o boot.dvt --kernel vmlinuz --initrd initrd --append console=ttyS0
+  dejavm run --snapshot-at 5000000:s.dvs       save it once it has run 5 million instructions, and go on
+  dejavm restore s.dvs                         go on from there, with nothing but the file
   dejavm replay --console stdio boot.dvt       ... and see what it printed
 
 Exit status: 0 done; 1 wrong usage or a host error; 2 a damaged or foreign file; 3 the replay diverged;
@@ -23,13 +25,17 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", "dejavm " DEJAVM_VERSION);
   app.footer(kExamples);
   app.require_subcommand(1);
-  Options for_run, for_record, for_replay;
+  Options for_run, for_record, for_replay, for_restore;
   CLI::App* run_app = app.add_subcommand("run", "run a guest until it powers off");
   CLI::App* record_app = app.add_subcommand("record", "run a guest and write a trace of everything that happens to it");
   CLI::App* replay_app = app.add_subcommand("replay", "run a trace's guest again, from the trace alone, and compare each exit");
   add_machine_options(*run_app, for_run);
   add_record_options(*record_app, for_record);
   add_replay_options(*replay_app, for_replay);
+  CLI::App* restore_app = app.add_subcommand("restore", "go on from a snapshot; nothing but the file is needed");
+  CLI::App* restore_record_app = restore_app->add_subcommand("record", "... and record what follows");
+  add_restore_options(*restore_app, for_restore);
+  add_trace_options(*restore_record_app, for_restore);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
@@ -38,6 +44,7 @@ int main(int argc, char** argv) {
   }
   try {
     if (*run_app) return run(for_run);
+    if (*restore_app) return restore(for_restore);
     if (*record_app) return record(for_record);
     return replay(for_replay);
   } catch (const std::bad_alloc&) {

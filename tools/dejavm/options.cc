@@ -11,6 +11,31 @@ void check_console(const std::string& v) {
   if (v != "stdio" && v != "none" && v.rfind("file:", 0) != 0) refuse(v, "a console: stdio, none or file:PATH");
 }
 
+void add_console_option(CLI::App& app, Options& o, const char* help) {
+  app.add_option_function<std::string>("--console", [&o](const std::string& v) { check_console(v); o.console = v; }, help)->type_name("WHERE");
+}
+
+SnapshotRequest parse_snapshot(const std::string& text) {
+  size_t colon = 0;
+  SnapshotRequest s;
+  for (; colon < text.size() && text[colon] >= '0' && text[colon] <= '9'; ++colon) {
+    if (s.at > ~uint64_t{0} / 10 - 1) refuse(text, "INSTRUCTION:FILE with a count below 2^63");
+    s.at = s.at * 10 + static_cast<uint64_t>(text[colon] - '0');
+  }
+  if (colon == 0 || colon + 1 >= text.size() || text[colon] != ':') refuse(text, "INSTRUCTION:FILE, such as 1000000:boot.dvs");
+  s.path = text.substr(colon + 1);
+  return s;
+}
+
+void add_snapshot_options(CLI::App& app, Options& o) {
+  app.add_option_function<std::vector<std::string>>("--snapshot-at", [&o](const std::vector<std::string>& all) {
+       for (const std::string& text : all) o.snapshots.push_back(parse_snapshot(text));
+     }, "save the machine to FILE once it has completed so many instructions; may be given again")
+      ->type_name("INSTRUCTION:FILE")->expected(1)->take_all();
+  app.add_flag("--delta", o.delta, "save only what changed since the snapshot before, where there is one");
+  app.add_option("--max-instructions", o.max_instructions, "stop once so many are complete, with status 4")->type_name("N");
+}
+
 }  // namespace
 
 uint64_t parse_size(const std::string& text) {
@@ -61,26 +86,47 @@ void add_machine_options(CLI::App& app, Options& o) {
   app.add_option("--seed", o.config.seed, "what RDRAND and the kernel's random seed are drawn from [0]")->type_name("N");
   app.add_option_function<std::string>("--start-time", [&o](const std::string& v) { o.config.start_time_unix_s = parse_time(v); },
                                        "what the real-time clock shows at the start [2000-01-01T00:00:00Z]")->type_name("RFC3339");
-  app.add_option("--max-instructions", o.max_instructions, "stop after so many instructions, with status 4")->type_name("N");
-  app.add_option_function<std::string>("--console", [&o](const std::string& v) { check_console(v); o.console = v; },
-                                       "the serial port: stdio, none or file:PATH [stdio]")->type_name("WHERE");
+  add_console_option(app, o, "the serial port: stdio, none or file:PATH [stdio]");
+  add_snapshot_options(app, o);
   app.add_flag("--debug-exit", o.config.debug_exit, "a write of N to port 0xf4 ends the run with status N*2+1");
   app.add_flag("--strict", o.config.strict, "stop, with status 4, at an instruction that the CPU model lacks, instead of raising #UD");
   app.add_flag("--json", o.json, "the result as one JSON object on standard error");
 }
 
-void add_record_options(CLI::App& app, Options& o) {
+void add_trace_options(CLI::App& app, Options& o) {
   app.add_option("-o,--output", o.trace, "the trace to write")->type_name("FILE")->required();
-  app.add_flag("--force", o.force, "replace an existing trace");
+  app.add_flag("--force", o.force, "replace existing files");
+  app.add_option("--keyframe-every", o.keyframe_interval, "instructions between keyframes, from which a replay can start; 0: none [100000000]")->type_name("N");
+  app.add_option("--keyframe-at", o.keyframes_at, "another keyframe, at this instruction; may be given again")->type_name("INSTRUCTION")->expected(1)->take_all();
+}
+
+void add_record_options(CLI::App& app, Options& o) {
+  add_trace_options(app, o);
   add_machine_options(app, o);
 }
 
 void add_replay_options(CLI::App& app, Options& o) {
   o.console = "none";
   app.add_option("trace", o.trace, "a trace that record wrote")->type_name("FILE")->required();
-  app.add_option_function<std::string>("--console", [&o](const std::string& v) { check_console(v); o.console = v; },
-                                       "where the guest's serial output goes: stdio, none or file:PATH [none]")->type_name("WHERE");
+  add_console_option(app, o, "where the guest's serial output goes: stdio, none or file:PATH [none]");
   app.add_flag("--json", o.json, "the result as one JSON object on standard output");
+}
+
+void add_restore_options(CLI::App& app, Options& o) {
+  app.add_option("snapshot", o.snapshot, "a snapshot that --snapshot-at or ctl wrote")->type_name("FILE")->required();
+  add_console_option(app, o, "the serial port: stdio, none or file:PATH [stdio]");
+  app.add_option_function<std::vector<std::string>>("--bind", [&o](const std::vector<std::string>& all) {
+       for (const std::string& text : all) {
+         const size_t equals = text.find('=');
+         if (text.substr(0, equals) != "console" || equals == std::string::npos || equals + 1 == text.size())
+           refuse(text, "NAME=PATH with a name that the machine has: console");
+         o.console = "file:" + text.substr(equals + 1);
+       }
+     }, "the host file for one of the machine's resources: console=PATH")->type_name("NAME=PATH")->expected(1)->take_all();
+  app.add_flag("--verify", o.verify, "compare all of memory with its hashes first, rather than while the guest runs");
+  add_snapshot_options(app, o);
+  app.add_flag("--force", o.force, "replace existing files");
+  app.add_flag("--json", o.json, "the result as one JSON object on standard error");
 }
 
 }  // namespace dejavm::cli

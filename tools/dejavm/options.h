@@ -3,6 +3,7 @@
 
 #include <CLI/CLI.hpp>
 #include <string>
+#include <vector>
 
 #include "vmm/config.h"
 #include "vmm/machine.h"
@@ -12,12 +13,23 @@ namespace dejavm::cli {
 // Exit statuses; docs/manual.md explains them.
 enum Status : int { kDone = 0, kUsage = 1, kBadFile = 2, kDiverged = 3, kAbnormal = 4 };
 
+struct SnapshotRequest {
+  uint64_t at = 0;    // instruction
+  std::string path;
+};
+
 struct Options {
   MachineConfig config;
   BootSource boot;
   std::string console = "stdio";
   std::string trace;               // record's output, replay's input
   uint64_t max_instructions = 0;   // 0: no limit
+  std::vector<SnapshotRequest> snapshots;
+  bool delta = false;              // snapshots after the first as changes
+  std::string snapshot;            // restore's input
+  bool verify = false;             // restore: all of memory before the first instruction
+  std::vector<uint64_t> keyframes_at;
+  uint64_t keyframe_interval = 100'000'000;
   bool force = false;
   bool json = false;
 };
@@ -31,5 +43,8 @@ int64_t parse_time(const std::string&);
 void add_machine_options(CLI::App&, Options&);
 void add_record_options(CLI::App&, Options&);
 void add_replay_options(CLI::App&, Options&);
+void add_restore_options(CLI::App&, Options&);
+// -o, --force and keyframes, of a subcommand that records.
+void add_trace_options(CLI::App&, Options&);
 
 }  // namespace dejavm::cli

@@ -2,7 +2,9 @@
 
 #include "replay/recorder.h"
 #include "replay/replayer.h"
+#include "replay/restore_file.h"
 #include "tools/dejavm/report.h"
+#include "tools/dejavm/snapshots.h"
 #include "vmm/host.h"
 
 namespace dejavm::cli {
@@ -19,21 +21,37 @@ struct Session {
   std::unique_ptr<HostConsole> console;
   std::unique_ptr<Machine> machine;
   std::unique_ptr<Inputs> inputs;
+  std::unique_ptr<Snapshots> snapshots;
+  SnapshotHead about;  // for the snapshots of this machine
 
-  Result<void> prepare(const Options& o) {
+  Result<void> open(const Options& o) {
     auto opened = open_console(o);
     if (!opened) return opened.error();
     console = opened.take();
+    about.writer = "dejavm " DEJAVM_VERSION;
+    about.bindings = {"console"};
+    return {};
+  }
+  Result<void> boot(const Options& o) {
+    auto images = describe_boot(o.boot);
+    if (!images) return images.error();
+    if (auto done = open(o); !done) return done;
+    about.boot = images.take();
+    about.append = o.boot.append;
     auto made = Machine::create(o.config, "deterministic", console.get());
     if (!made) return made.error();
     machine = made.take();
     if (auto done = machine->boot(o.boot); !done) return done;
+    return begin(o);
+  }
+  Result<void> begin(const Options& o) {
     stop_on_signals();
     if (o.console == "stdio")
       inputs = std::make_unique<StandardInput>([this] { return machine->board().console_room(); }, [this] { console->flush(); });
     else
       inputs = std::make_unique<NoConsoleInputs>();
-    return {};
+    snapshots = std::make_unique<Snapshots>(*machine, about, o);
+    return snapshots->check();
   }
   // Before anything else is printed: the terminal as it was, the guest's last line out.
   void close() {
@@ -48,36 +66,73 @@ double seconds_since(std::chrono::steady_clock::time_point begin) {
 
 Retired limit(const Options& o) { return o.max_instructions ? Retired{o.max_instructions} : kForever; }
 
-}  // namespace
-
-int run(const Options& o) {
-  Session s;
-  if (auto done = s.prepare(o); !done) return fail(done.error(), kUsage);
+int run_session(Session& s, const Options& o, const char* verb) {
   const auto begin = std::chrono::steady_clock::now();
-  const RunSummary summary = run_plain(*s.machine, *s.inputs, limit(o), false);
+  const RunSummary summary = run_plain(*s.machine, *s.inputs, limit(o), false, s.snapshots->stops());
+  const double seconds = seconds_since(begin);
   s.close();
-  return report_run(o, summary, "run", seconds_since(begin), 0);
+  const int saved = s.snapshots->finish();
+  const int status = report_run(o, summary, verb, seconds, 0);
+  return saved != kDone ? saved : status;
 }
 
-int record(const Options& o) {
-  auto boot = describe_boot(o.boot);
-  if (!boot) return fail(boot.error(), kUsage);
-  Session s;
-  if (auto done = s.prepare(o); !done) return fail(done.error(), kUsage);
+int record_session(Session& s, const Options& o) {
   auto writer = TraceWriter::create(o.trace, o.force);
   if (!writer) return fail(writer.error(), kUsage);
   ProgressLine progress(o.console);
   RecordOptions options;
   options.until = limit(o);
-  options.boot = boot.take();
-  options.append = o.boot.append;
-  options.writer = "dejavm " DEJAVM_VERSION;
+  options.boot = s.about.boot;
+  options.append = s.about.append;
+  options.writer = s.about.writer;
   options.progress = progress.function();
+  options.stops = s.snapshots->stops();
+  options.keyframe_interval = o.keyframe_interval;
+  for (const uint64_t at : o.keyframes_at) options.keyframes_at.push_back({at});
   const auto begin = std::chrono::steady_clock::now();
   auto summary = dejavm::record(*s.machine, *s.inputs, **writer, options);
+  const double seconds = seconds_since(begin);
   s.close();
+  const int saved = s.snapshots->finish();
   if (!summary) return fail(summary.error(), kUsage);
-  return report_run(o, *summary, "record", seconds_since(begin), (*writer)->bytes_written());
+  const int status = report_run(o, *summary, "record", seconds, (*writer)->bytes_written());
+  return saved != kDone ? saved : status;
+}
+
+}  // namespace
+
+int run(const Options& o) {
+  Session s;
+  if (auto done = s.boot(o); !done) return fail(done.error(), kUsage);
+  return run_session(s, o, "run");
+}
+
+int record(const Options& o) {
+  Session s;
+  if (auto done = s.boot(o); !done) return fail(done.error(), kUsage);
+  return record_session(s, o);
+}
+
+int restore(const Options& o) {
+  Session s;
+  if (auto done = s.open(o); !done) return fail(done.error(), kUsage);
+  auto restored = restore_file(o.snapshot, s.console.get(), {.engine = {}, .verify = o.verify || o.delta});
+  if (!restored) return fail(restored.error());
+  s.machine = std::move(restored->machine);
+  const SnapshotHead& head = restored->chain->head();
+  s.about.boot = head.boot;
+  s.about.append = head.append;
+  if (auto done = s.begin(o); !done) return fail(done.error(), kUsage);
+  if (o.delta) s.snapshots->came_from(o.snapshot, head, restored->verification->hashes());
+  int status;
+  if (o.trace.empty()) {
+    status = run_session(s, o, "restore");
+  } else {
+    mark_all_written(*s.machine);
+    status = record_session(s, o);
+  }
+  if (auto done = restored->verification->wait(); !done) return fail(done.error());
+  return status;
 }
 
 int replay(const Options& o) {

@@ -8,5 +8,6 @@ namespace dejavm::cli {
 int run(const Options&);
 int record(const Options&);
 int replay(const Options&);
+int restore(const Options&);
 
 }  // namespace dejavm::cli
