@@ -8,8 +8,6 @@
 
 #include <fmt/format.h>
 
-#include "replay/file_io.h"
-
 namespace dejavm {
 namespace {
 
@@ -60,6 +58,8 @@ Result<void> AtomicFile::set_size(uint64_t bytes) {
   if (::ftruncate(fd_, static_cast<off_t>(bytes)) != 0) return host_error(path_, "write the file", errno);
   return {};
 }
+
+std::unique_ptr<ByteSource> AtomicFile::source(const std::string& name) const { return borrow_file(fd_, name); }
 
 Result<void> AtomicFile::commit() {
   if (::fsync(fd_) != 0) return host_error(path_, "write the file to disk", errno);

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "devices/core/result.h"
+#include "replay/file_io.h"
 
 namespace dejavm {
 
@@ -18,6 +19,8 @@ class AtomicFile {
   ~AtomicFile();  // without commit(): nothing remains
   Result<void> write_at(uint64_t offset, std::span<const uint8_t> bytes);
   Result<void> set_size(uint64_t bytes);  // what was not written is holes
+  // What was written so far, to be read back; errors call it `name`.
+  std::unique_ptr<ByteSource> source(const std::string& name) const;
   Result<void> commit();
 
  private:

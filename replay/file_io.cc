@@ -97,6 +97,13 @@ Result<std::unique_ptr<ByteSource>> open_file(const std::string& path) {
   return std::unique_ptr<ByteSource>(std::make_unique<FileSource>(fd, path, static_cast<uint64_t>(st.st_size)));
 }
 
+std::unique_ptr<ByteSource> borrow_file(int fd, const std::string& name) {
+  struct stat st;
+  const int own = ::fcntl(fd, F_DUPFD_CLOEXEC, 0);
+  CHECK(own >= 0 && ::fstat(own, &st) == 0);
+  return std::make_unique<FileSource>(own, name, static_cast<uint64_t>(st.st_size));
+}
+
 Result<void> MemorySink::append(std::span<const uint8_t> bytes) {
   const uint64_t room = limit_ - to_.size();
   const auto part = bytes.first(std::min<uint64_t>(room, bytes.size()));

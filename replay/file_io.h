@@ -39,6 +39,8 @@ Error host_error(const std::string& path, std::string_view doing, int error);
 // Creates the file itself, not a temporary one. An existing one is refused unless `force`, which replaces it.
 Result<std::unique_ptr<ByteSink>> create_file(const std::string& path, bool force);
 Result<std::unique_ptr<ByteSource>> open_file(const std::string& path);
+// A file that is open already, through a descriptor of its own.
+std::unique_ptr<ByteSource> borrow_file(int fd, const std::string& name);
 
 class MemorySink final : public ByteSink {
  public:

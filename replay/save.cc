@@ -78,10 +78,11 @@ Result<void> Saver::start(const std::string& path, const SaveOptions& options) {
   head.config = machine_.config();
   head.now_ns = machine_.now().value;
   head.retired = machine_.position().retired.value;
-  head.state.exits = options.exits;
+  if (options.exits) head.state.exits = options.exits;
   const auto chunks = machine_.chunks();
-  head.state.chunks = store_chunks(chunks);
-  for (const ChunkRef& c : chunks)
+  const bool as_stored = !head.state.chunks.empty();
+  if (!as_stored) head.state.chunks = store_chunks(chunks);
+  if (!as_stored) for (const ChunkRef& c : chunks)
     if (std::find(head.schemas.begin(), head.schemas.end(), c.schema) == head.schemas.end()) head.schemas.push_back(c.schema);
   std::vector<uint64_t> written;
   if (options.delta && base_) {
@@ -195,7 +196,9 @@ Result<Saver::Reply> Saver::write(const std::string& path, const SaveOptions& op
   }
   if (!h.parent) h.state.memory = sum;
   h.state.digest = digest_of(h.state.chunks, h.state.memory);
-  if (auto done = (*file)->write_at(0, encode_snapshot_head(h)); !done) return done.error();
+  const Bytes front = encode_snapshot_head(h);
+  CHECK(front.size() == h.data);
+  if (auto done = (*file)->write_at(0, front); !done) return done.error();
   if (auto done = (*file)->set_size(h.file_bytes); !done) return done.error();
   if (auto done = (*file)->commit(); !done) return done.error();
   reply.digest = h.state.digest;

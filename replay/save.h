@@ -32,7 +32,8 @@ struct Saved {
 
 class Saver {
  public:
-  // `about`: writer, boot, append; the rest of the head is the machine's.
+  // `about`: writer, boot, append, bindings; the rest of the head is the machine's, but the state's chunks with their
+  // schema_payload if they are there: those of the file that the machine has just been restored from.
   Saver(Machine& machine, SnapshotHead about);
   ~Saver();  // waits
   // The machine came from this file: deltas may follow. `hashes`: of its whole memory as restored; kPageDirtySave must be

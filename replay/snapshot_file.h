@@ -66,7 +66,7 @@ struct SnapshotHead {
 // Gives the extents that have content (any nonzero offset) their places, one after the other, and sets blocks (sums yet
 // zero), mappings' offsets, data and file_bytes. After it only hashes and the digest may change.
 void lay_out(SnapshotHead&);
-// The bytes before memory. layout must be up to date.
+// The bytes before memory: head.data of them, if lay_out is up to date.
 Bytes encode_snapshot_head(const SnapshotHead&);
 
 // A file opened for reading. Errors name file, chunk, field, offset and reason.

@@ -222,7 +222,17 @@ std::string chunk_name(std::string_view schema_name, uint64_t instance) {
 }
 
 Result<void> decode_state(const Schema& schema, uint32_t instance, uint64_t version, std::span<const uint8_t> payload,
-                          void* data) {
+                          void* data, std::span<const Upgrade> upgrades) {
+  Bytes upgraded;
+  for (const Upgrade& u : upgrades) {
+    if (u.chunk != schema.name || u.to <= version || u.to > schema.version) continue;
+    auto done = upgrade_payload(schema.name, static_cast<uint16_t>(version), schema.version, payload, upgrades);
+    if (!done) return done.error();
+    upgraded = done.take();
+    payload = upgraded;
+    version = schema.version;
+    break;
+  }
   StateBuffer copy(schema);
   Decoder decoder(payload, version);
   decoder.structure(schema.fields, copy.data());

@@ -16,6 +16,7 @@
 #include "devices/core/fields.h"
 #include "devices/core/result.h"
 #include "replay/cbor.h"
+#include "replay/upgrade.h"
 
 namespace dejavm {
 
@@ -33,9 +34,10 @@ class StateBuffer {
   std::vector<std::max_align_t> storage_;
 };
 
-// `version` is the schema version that wrote the payload; newer ones are read as long as they use no newer field.
+// `version` is the schema version that wrote the payload; older ones are upgraded (upgrade.h), newer ones are read as long as they use no newer field.
 Result<void> decode_state(const Schema&, uint32_t instance, uint64_t version,
-                          std::span<const uint8_t> payload, void* data);
+                          std::span<const uint8_t> payload, void* data,
+                          std::span<const Upgrade> upgrades = all_upgrades());
 
 // One number of a state that differs between two states.
 struct FieldDiff {

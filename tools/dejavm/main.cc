@@ -1,6 +1,7 @@
 #include <exception>
 
 #include "tools/dejavm/run.h"
+#include "tools/dejavm/snapshot_tool.h"
 
 namespace {
 
@@ -36,6 +37,9 @@ int main(int argc, char** argv) {
   CLI::App* restore_record_app = restore_app->add_subcommand("record", "... and record what follows");
   add_restore_options(*restore_app, for_restore);
   add_trace_options(*restore_record_app, for_restore);
+  SnapshotOptions for_snapshot;
+  CLI::App* snapshot_app = app.add_subcommand("snapshot", "look into snapshots, compare, merge, pack them");
+  add_snapshot_tool(*snapshot_app, for_snapshot);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
@@ -44,6 +48,7 @@ int main(int argc, char** argv) {
   }
   try {
     if (*run_app) return run(for_run);
+    if (*snapshot_app) return run_snapshot(*snapshot_app, for_snapshot);
     if (*restore_app) return restore(for_restore);
     if (*record_app) return record(for_record);
     return replay(for_replay);

@@ -30,6 +30,7 @@ struct Options {
   bool verify = false;             // restore: all of memory before the first instruction
   std::vector<uint64_t> keyframes_at;
   uint64_t keyframe_interval = 100'000'000;
+  bool digest = false;             // run and restore: of the machine at the end
   bool force = false;
   bool json = false;
 };

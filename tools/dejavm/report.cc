@@ -93,6 +93,7 @@ int report_run(const Options& o, const RunSummary& s, const std::string& verb, d
   if (o.json) {
     nlohmann::json j = as_json(s);
     j["seconds"] = seconds;
+    if (o.digest) j["digest"] = to_hex(s.digest);
     if (recorded) {
       j["digest"] = to_hex(s.digest);
       j["trace"] = o.trace;
@@ -102,6 +103,7 @@ int report_run(const Options& o, const RunSummary& s, const std::string& verb, d
   } else {
     std::string line = fmt::format("{}: {}; {} instructions", verb, why(s), s.instructions);
     if (recorded) line += fmt::format(", {} exits, digest {}, {} bytes in {}", s.exits, to_hex(s.digest), trace_bytes, o.trace);
+    else if (o.digest) line += fmt::format(", digest {}", to_hex(s.digest));
     std::fputs((line + "\n").c_str(), stderr);
   }
   return status(s);

@@ -68,7 +68,7 @@ Retired limit(const Options& o) { return o.max_instructions ? Retired{o.max_inst
 
 int run_session(Session& s, const Options& o, const char* verb) {
   const auto begin = std::chrono::steady_clock::now();
-  const RunSummary summary = run_plain(*s.machine, *s.inputs, limit(o), false, s.snapshots->stops());
+  const RunSummary summary = run_plain(*s.machine, *s.inputs, limit(o), o.digest, s.snapshots->stops());
   const double seconds = seconds_since(begin);
   s.close();
   const int saved = s.snapshots->finish();
@@ -124,13 +124,8 @@ int restore(const Options& o) {
   s.about.append = head.append;
   if (auto done = s.begin(o); !done) return fail(done.error(), kUsage);
   if (o.delta) s.snapshots->came_from(o.snapshot, head, restored->verification->hashes());
-  int status;
-  if (o.trace.empty()) {
-    status = run_session(s, o, "restore");
-  } else {
-    mark_all_written(*s.machine);
-    status = record_session(s, o);
-  }
+  if (!o.trace.empty() || o.digest) mark_all_written(*s.machine);
+  const int status = o.trace.empty() ? run_session(s, o, "restore") : record_session(s, o);
   if (auto done = restored->verification->wait(); !done) return fail(done.error());
   return status;
 }
