@@ -147,5 +147,71 @@ TEST(Snapshot, AFailedSaveLeavesTheOldFileAndTheGuestAlone) {
   EXPECT_EQ(files, 1u);
 }
 
+// What only a TLB remembers: an accessed bit that the guest cleared, and a mapping that it changed, without flushing.
+// 0..2 MiB are mapped to themselves, by 4 KiB.
+constexpr uint8_t kTlbGuest[] = {
+    0x48, 0x8b, 0x04, 0x25, 0x00, 0x00, 0x02, 0x00,                          // mov rax, [0x20000]
+    0x48, 0x83, 0x24, 0x25, 0x00, 0x41, 0x00, 0x00, 0xdf,                    // and qword [0x4100], ~0x20: its entry, not accessed
+    0xb9, 0x00, 0x10, 0x00, 0x00,                                            // mov ecx, 0x1000
+    0x48, 0x8b, 0x1c, 0x25, 0x00, 0x00, 0x02, 0x00, 0xff, 0xc9, 0x75, 0xf4,  // 1: mov rbx, [0x20000]; dec ecx; jnz 1b
+    0x48, 0x8b, 0x14, 0x25, 0x00, 0x41, 0x00, 0x00,                          // mov rdx, [0x4100]
+    0x48, 0xc7, 0x04, 0x25, 0x00, 0x41, 0x00, 0x00, 0x03, 0x10, 0x02, 0x00,  // mov qword [0x4100], 0x21003: to the next page
+    0xb9, 0x00, 0x10, 0x00, 0x00,                                            // mov ecx, 0x1000
+    0x48, 0x8b, 0x34, 0x25, 0x00, 0x00, 0x02, 0x00, 0xff, 0xc9, 0x75, 0xf4,  // 1: mov rsi, [0x20000]; dec ecx; jnz 1b
+    0xf4};                                                                   // hlt, with interrupts off
+
+VcpuState& vcpu(Machine& m) {
+  for (const ChunkRef& c : m.chunks())
+    if (c.schema == &schema_of<Vcpu>()) return *static_cast<VcpuState*>(c.data);
+  std::abort();
+}
+
+std::unique_ptr<Machine> tlb_guest() {
+  MachineConfig c;
+  c.memory_bytes = 2 << 20;
+  auto machine = Machine::create(c, "deterministic", nullptr);
+  CHECK(machine.ok());
+  Machine& m = **machine;
+  auto put = [&](uint64_t gpa, uint64_t value) { m.write_memory({gpa}, {reinterpret_cast<const uint8_t*>(&value), 8}); };
+  put(0x1000, 0x2003), put(0x2000, 0x3003), put(0x3000, 0x4003);
+  for (uint64_t i = 0; i < 512; ++i) put(0x4000 + i * 8, i << 12 | 3);
+  put(0x20000, 0x1111), put(0x21000, 0x2222);
+  m.write_memory({0x10000}, kTlbGuest);
+  m.sync_out();
+  VcpuState& s = vcpu(m);
+  s.rip = 0x10000, s.cr0 = 0x80000011, s.cr3 = 0x1000, s.cr4 = 0x20, s.efer = 0x500;
+  for (const Seg seg : {kEs, kSs, kDs, kFs, kGs}) s.segment[seg] = {0x10, 0xc93, 0xffffffff, 0};
+  s.segment[kCs] = {8, 0xa9b, 0xffffffff, 0};
+  m.sync_in();
+  return machine.take();
+}
+
+TEST(Snapshot, WhatOnlyTheTlbRemembersIsInIt) {
+  const Folder folder;
+  auto whole = tlb_guest();
+  ASSERT_EQ(run(*whole), RunEnd::kHaltedForever) << whole->detail();
+  whole->sync_out();
+  EXPECT_EQ(vcpu(*whole).gpr[kRdx] & 0x20, 0u) << "the accessed bit stays clear";
+  EXPECT_EQ(vcpu(*whole).gpr[kRsi], 0x1111u) << "the old mapping stays in use";
+  const Hash128 end = digest(*whole);
+  const uint64_t length = whole->position().retired.value;
+
+  auto machine = tlb_guest();
+  Saver saver(*machine, about());
+  for (int i = 1; i < 10; ++i) {
+    ASSERT_EQ(run(*machine, {length * i / 10}), RunEnd::kUntil);
+    save(saver, folder / "s", {.force = true});
+    auto r = restore_file(folder / "s", nullptr);
+    ASSERT_TRUE(r.ok()) << r.error().message;
+    ASSERT_EQ(run(*r->machine), RunEnd::kHaltedForever);
+    r->machine->sync_out();
+    EXPECT_EQ(vcpu(*r->machine).gpr[kRdx] & 0x20, 0u);
+    EXPECT_EQ(vcpu(*r->machine).gpr[kRsi], 0x1111u);
+    EXPECT_EQ(digest(*r->machine), end) << i;
+  }
+  run(*machine);
+  EXPECT_EQ(digest(*machine), end);
+}
+
 }  // namespace
 }  // namespace dejavm
