@@ -73,8 +73,7 @@ struct Replay {
 // The report of a divergence, with the instruction: another machine is taken to just before it.
 Error divergence_error(const TraceReader& trace, const Divergence& d, const ReplayOptions& options) {
   std::string text = fmt::format("{}: {}", trace.name(), d.message);
-  size_t from = 0;
-  while (from + 1 < trace.keyframes().size() && trace.keyframes()[from + 1].at <= d.at.retired) ++from;
+  const size_t from = keyframe_before(trace, d.at.retired);
   auto restored = restore_keyframe(trace, from, nullptr, options.engine);
   if (restored) {
     Replay again(trace, restored.take(), from, options);
@@ -145,22 +144,53 @@ Result<ReplaySummary> replay(const TraceReader& trace, Console* console, const R
   return s;
 }
 
-Result<std::unique_ptr<Machine>> seek(const TraceReader& trace, Retired at, Console* console) {
-  if (at > limit_of(trace, kForever))
-    return Error{ErrorKind::kHost, fmt::format("{}: ends at instruction {}; cannot go to {}", trace.name(),
-                                               limit_of(trace, kForever).value, at.value)};
-  size_t from = 0;
-  while (from + 1 < trace.keyframes().size() && trace.keyframes()[from + 1].at <= at) ++from;
-  auto restored = restore_keyframe(trace, from, console);
-  if (!restored) return restored.error();
-  const ReplayOptions options;
-  Replay r(trace, restored.take(), from, options);
-  auto end = r.run(at);
-  if (!end) return end.error();
+size_t keyframe_before(const TraceReader& trace, Retired at) {
+  size_t n = 0;
+  while (n + 1 < trace.keyframes().size() && trace.keyframes()[n + 1].at <= at) ++n;
+  return n;
+}
+
+struct Timeline::Impl {
+  const TraceReader& trace;
+  Console* console;
+  const ReplayOptions options{};
+  std::unique_ptr<Replay> replay;
+};
+
+Timeline::Timeline(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Timeline::~Timeline() = default;
+
+Result<std::unique_ptr<Timeline>> Timeline::open(const TraceReader& trace, Console* console) {
+  std::unique_ptr<Timeline> t(new Timeline(std::make_unique<Impl>(Impl{trace, console, {}, nullptr})));
+  if (auto done = t->seek(t->begin()); !done) return done.error();
+  return t;
+}
+
+Retired Timeline::begin() const { return impl_->trace.keyframes().front().at; }
+Retired Timeline::end() const { return limit_of(impl_->trace, kForever); }
+Machine& Timeline::machine() { return *impl_->replay->machine; }
+
+Result<void> Timeline::seek(Retired at) {
+  Impl& m = *impl_;
+  if (at > end() || at < begin())
+    return Error{ErrorKind::kHost, fmt::format("{}: goes from instruction {} to {}; cannot go to {}", m.trace.name(), begin().value,
+                                               end().value, at.value)};
+  const size_t from = keyframe_before(m.trace, at);
+  const Retired now = m.replay ? m.replay->machine->position().retired : Retired{0};
+  if (!m.replay || now > at || m.trace.keyframes()[from].at > now) {
+    auto restored = restore_keyframe(m.trace, from, m.console);
+    if (!restored) return restored.error();
+    m.replay = std::make_unique<Replay>(m.trace, restored.take(), from, m.options);
+  }
+  Replay& r = *m.replay;
+  if (auto end = r.run(at); !end) return end.error();
   r.log.finish(r.machine->position(), false);
   if (r.log.error()) return *r.log.error();
-  if (r.log.divergence()) return divergence_error(trace, *r.log.divergence(), options);
-  return std::move(r.machine);
+  if (r.log.divergence()) return divergence_error(m.trace, *r.log.divergence(), m.options);
+  if (r.machine->position().retired != at)
+    return Error{ErrorKind::kHost, fmt::format("{}: the run ended at instruction {}; cannot go to {}", m.trace.name(),
+                                               r.machine->position().retired.value, at.value)};
+  return {};
 }
 
 }  // namespace dejavm

@@ -38,15 +38,38 @@ struct ReplaySummary : RunSummary {
 
 Result<ReplaySummary> replay(const TraceReader&, Console*, const ReplayOptions&);
 
-// The machine at exactly instruction `at`, by the nearest keyframe before it; verified on the way like replay().
-Result<std::unique_ptr<Machine>> seek(const TraceReader&, Retired at, Console*);
+// A recorded machine that can be taken to any instruction of its trace, forwards by running and otherwise from the nearest
+// keyframe before; verified on the way like replay(). What it prints goes to the console each time it is run through.
+class Timeline {
+ public:
+  static Result<std::unique_ptr<Timeline>> open(const TraceReader&, Console*);
+  ~Timeline();
+  Retired begin() const;
+  Retired end() const;  // the last that can be gone to
+  // Exactly there; an error leaves the machine somewhere on its way.
+  Result<void> seek(Retired at);
+  Machine& machine();
+
+ private:
+  struct Impl;
+  explicit Timeline(std::unique_ptr<Impl>);
+  std::unique_ptr<Impl> impl_;
+};
+
+// The number of the last keyframe at or before an instruction.
+size_t keyframe_before(const TraceReader&, Retired at);
 
 struct DevicesSummary {
   uint64_t events = 0, exits = 0;
   uint64_t answers = 0;       // reads, MSRs, CPUIDs and interrupt vectors compared
+  uint64_t keyframes = 0;     // whose device states were compared
 };
-// Feeds the logged exits, inputs and skips of time to a fresh board and compares each answer. No guest code runs.
+// Feeds the logged exits, inputs and skips of time to a fresh board, compares each answer, and at each keyframe every field
+// of every device. No guest code runs. A difference names device, event and the fields that differ at the next keyframe.
 Result<DevicesSummary> replay_devices_only(const TraceReader&, Console*);
+
+// The device that an event is about, "cpu" for CPUID; "-": none.
+std::string_view device_of(const Event&);
 
 // "rip 0xffffffff81001234: 0f 31  rdtsc": the instruction that a machine is about to execute, by its page tables.
 std::string describe_instruction(Machine&, uint32_t vcpu = 0);

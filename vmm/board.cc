@@ -46,6 +46,27 @@ bool at_gpa(BoardModels& m, uint32_t vcpu, uint64_t gpa, F f) {
 
 }  // namespace
 
+std::string_view device_at_port(Port port) {
+  static BoardModels models;
+  std::string_view name = "-";
+  at_port(models, port.value, [&]<class M>(typename M::State&, uint64_t) { name = M::kName; });
+  return name;
+}
+
+std::string_view device_at_gpa(Gpa gpa) {
+  static BoardModels models = [] {
+    BoardModels m;
+    m.vlapic.resize(1);
+    m.vlapic[0].base = 0xfee00800;
+    return m;
+  }();
+  std::string_view name = "-";
+  at_gpa(models, 0, gpa.value, [&]<class M>(typename M::State&, uint64_t) { name = M::kName; });
+  return name;
+}
+
+std::string_view device_of_msr(uint32_t index) { return is_apic_msr(index) || index == kMsrTscAdjust ? Vlapic::kName : "-"; }
+
 Board::Board(const MachineConfig& config, std::span<RunControl> controls, Console* console)
     : impl_(std::make_unique<Impl>(config, controls, console)) {}
 Board::~Board() = default;

@@ -19,6 +19,11 @@
 
 namespace dejavm {
 
+// The model's name that answers at an address (of a local APIC: where it is after reset), for readers of logs; "-": none.
+std::string_view device_at_port(Port);
+std::string_view device_at_gpa(Gpa);
+std::string_view device_of_msr(uint32_t index);
+
 class Board final : public ExitHandler {
  public:
   // `controls`: one per vCPU, owned by the caller, updated by the board.

@@ -5,6 +5,7 @@
 
 #include "replay/recorder.h"
 #include "replay/replayer.h"
+#include "replay/restore_file.h"
 
 namespace dejavm {
 namespace {
@@ -156,10 +157,22 @@ TEST(MachineReplay, UntilAnInstructionItIsTheSameMachineFromAnywhere) {
     if (digest.empty()) digest = to_hex(s->digest);
     EXPECT_EQ(to_hex(s->digest), digest);
   }
-  auto machine = seek(*trace, at, nullptr);
-  ASSERT_TRUE(machine.ok()) << machine.error().message;
-  EXPECT_EQ((*machine)->position().retired, at);
-  EXPECT_NE(describe_instruction(**machine).find("rip 0x"), std::string::npos);
+  auto timeline = Timeline::open(*trace, nullptr);
+  ASSERT_TRUE(timeline.ok()) << timeline.error().message;
+  auto digest_there = [&](Retired where) {
+    const auto done = (*timeline)->seek(where);
+    EXPECT_TRUE(done.ok()) << done.error().message;
+    EXPECT_EQ((*timeline)->machine().position().retired, where);
+    MemorySummer summer;
+    mark_all_written((*timeline)->machine());
+    return to_hex(take_snapshot((*timeline)->machine(), summer).digest);
+  };
+  EXPECT_EQ(digest_there(at), digest);
+  EXPECT_NE(describe_instruction((*timeline)->machine()).find("rip 0x"), std::string::npos);
+  digest_there({at.value + 5000});
+  EXPECT_EQ(digest_there({at.value - 1}), digest_there({at.value - 1}));
+  EXPECT_EQ(digest_there(at), digest) << "backwards and forwards again";
+  EXPECT_FALSE((*timeline)->seek((*timeline)->end() + 1).ok());
 }
 
 TEST(MachineReplay, TheDevicesAloneGiveTheSameAnswers) {

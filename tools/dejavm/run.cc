@@ -33,15 +33,15 @@ struct Session {
     return {};
   }
   Result<void> boot(const Options& o) {
-    auto images = describe_boot(o.boot);
-    if (!images) return images.error();
     if (auto done = open(o); !done) return done;
-    about.boot = images.take();
-    about.append = o.boot.append;
     auto made = Machine::create(o.config, "deterministic", console.get());
     if (!made) return made.error();
     machine = made.take();
     if (auto done = machine->boot(o.boot); !done) return done;
+    auto images = describe_boot(o.boot);
+    if (!images) return images.error();
+    about.boot = images.take();
+    about.append = o.boot.append;
     return begin(o);
   }
   Result<void> begin(const Options& o) {

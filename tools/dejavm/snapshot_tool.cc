@@ -225,12 +225,13 @@ int rewrite(const SnapshotOptions& o, bool as_stored) {
 int extract(const SnapshotOptions& o) {
   auto trace = TraceReader::open(o.file, TraceReader::Check::kAll);
   if (!trace) return fail(trace.error());
-  auto machine = seek(**trace, {o.at}, nullptr);
-  if (!machine) return fail(machine.error());
+  auto timeline = Timeline::open(**trace, nullptr);
+  if (!timeline) return fail(timeline.error());
+  if (auto done = (*timeline)->seek({o.at}); !done) return fail(done.error());
   SnapshotHead about;
   about.writer = "dejavm " DEJAVM_VERSION;
   about.boot = (*trace)->header().boot, about.append = (*trace)->header().append, about.bindings = {"console"};
-  return save_again(**machine, std::move(about), o);
+  return save_again((*timeline)->machine(), std::move(about), o);
 }
 
 int finish(const Result<void>& done) { return done ? kDone : fail(done.error()); }
