@@ -1,6 +1,7 @@
 #include "replay/file_io.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -83,6 +84,7 @@ Result<std::unique_ptr<ByteSink>> create_file(const std::string& path, bool forc
   }
   const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   if (fd < 0) return host_error(path, "create the file", errno);
+  ::flock(fd, LOCK_EX | LOCK_NB);  // tells readers that it is being written
   return std::unique_ptr<ByteSink>(std::make_unique<FileSink>(fd, path));
 }
 

@@ -12,7 +12,7 @@
 namespace dejavm {
 namespace {
 
-constexpr uint64_t kNear = 16 << 20;  // beyond the last symbol nothing has its name
+constexpr uint64_t kNear = 1 << 20;  // beyond the last symbol nothing has its name
 
 template <class T>
 bool get(const std::vector<uint8_t>& in, uint64_t offset, T& value) {
@@ -77,9 +77,9 @@ std::string Symbols::name(uint64_t address) const {
   return linked == s.address ? s.name : fmt::format("{}+{:#x}", s.name, linked - s.address);
 }
 
-uint64_t Symbols::address(const std::string& name) const {
+uint64_t Symbols::linked(const std::string& name) const {
   for (const Symbol& s : all_)
-    if (s.name == name) return s.address + offset_;
+    if (s.name == name) return s.address;
   return 0;
 }
 

@@ -17,8 +17,8 @@ class Symbols {
   void set_offset(uint64_t offset) { offset_ = offset; }
   // "do_syscall_64+0x1c", or empty where nothing near is known.
   std::string name(uint64_t address) const;
-  // Linked address of a symbol + offset; 0 if unknown.
-  uint64_t address(const std::string& name) const;
+  // Where a symbol was linked; 0 if unknown.
+  uint64_t linked(const std::string& name) const;
 
  private:
   struct Symbol {

@@ -2,6 +2,7 @@
 
 #include "tools/dejavm/run.h"
 #include "tools/dejavm/snapshot_tool.h"
+#include "tools/dejavm/trace_tool.h"
 
 namespace {
 
@@ -40,6 +41,9 @@ int main(int argc, char** argv) {
   SnapshotOptions for_snapshot;
   CLI::App* snapshot_app = app.add_subcommand("snapshot", "look into snapshots, compare, merge, pack them");
   add_snapshot_tool(*snapshot_app, for_snapshot);
+  TraceOptions for_trace;
+  CLI::App* trace_app = app.add_subcommand("trace", "read what a trace holds");
+  add_trace_tool(*trace_app, for_trace);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
@@ -48,6 +52,7 @@ int main(int argc, char** argv) {
   }
   try {
     if (*run_app) return run(for_run);
+    if (*trace_app) return run_trace(*trace_app, for_trace);
     if (*snapshot_app) return run_snapshot(*snapshot_app, for_snapshot);
     if (*restore_app) return restore(for_restore);
     if (*record_app) return record(for_record);

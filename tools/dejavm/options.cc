@@ -110,6 +110,9 @@ void add_replay_options(CLI::App& app, Options& o) {
   o.console = "none";
   app.add_option("trace", o.trace, "a trace that record wrote")->type_name("FILE")->required();
   add_console_option(app, o, "where the guest's serial output goes: stdio, none or file:PATH [none]");
+  app.add_option("--from", o.from, "start at the last keyframe at or before this instruction; or kN: at keyframe N")->type_name("INSTRUCTION|kN");
+  app.add_option("--until", o.until, "stop at this instruction")->type_name("INSTRUCTION");
+  app.add_flag("--devices-only", o.devices_only, "run no guest code: feed the logged exits to fresh devices and compare their answers");
   app.add_flag("--json", o.json, "the result as one JSON object on standard output");
 }
 

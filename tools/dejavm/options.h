@@ -30,6 +30,9 @@ struct Options {
   bool verify = false;             // restore: all of memory before the first instruction
   std::vector<uint64_t> keyframes_at;
   uint64_t keyframe_interval = 100'000'000;
+  std::string from;                // replay: an instruction, or kN for a keyframe
+  uint64_t until = 0;              // replay; 0: the end
+  bool devices_only = false;       // replay
   bool digest = false;             // run and restore: of the machine at the end
   bool force = false;
   bool json = false;

@@ -1,5 +1,9 @@
 #include "tools/dejavm/run.h"
 
+#include <cstdlib>
+
+#include <fmt/format.h>
+
 #include "replay/recorder.h"
 #include "replay/replayer.h"
 #include "replay/restore_file.h"
@@ -130,14 +134,38 @@ int restore(const Options& o) {
   return status;
 }
 
+// "12345" or "k3"; kUsage if it is neither.
+static Result<size_t> first_keyframe(const TraceReader& trace, const std::string& from) {
+  if (from.empty()) return size_t{0};
+  const bool number = from[0] == 'k';
+  char* end = nullptr;
+  const uint64_t v = std::strtoull(from.c_str() + (number ? 1 : 0), &end, 10);
+  if (*end != 0 || from.size() > 20 || from.size() == (number ? 1u : 0u))
+    return Error{ErrorKind::kHost, fmt::format("--from '{}': neither an instruction nor kN", from)};
+  if (!number && Retired{v} < trace.keyframes().front().at)
+    return Error{ErrorKind::kHost, fmt::format("--from {}: the trace begins at instruction {}", v, trace.keyframes().front().at.value)};
+  return number ? v : keyframe_before(trace, {v});
+}
+
+static int replay_devices(const TraceReader& trace, Console* console) {
+  auto s = replay_devices_only(trace, console);
+  if (!s) return fail(s.error());
+  std::puts(fmt::format("replay: devices identical, {} exits, {} answers, {} keyframes", s->exits, s->answers, s->keyframes).c_str());
+  return kDone;
+}
+
 int replay(const Options& o) {
   auto console = open_console(o);
   if (!console) return fail(console.error(), kUsage);
   auto trace = TraceReader::open(o.trace, TraceReader::Check::kAll);
   if (!trace) return fail(trace.error());
+  if (o.devices_only) return replay_devices(**trace, console->get());
+  auto from = first_keyframe(**trace, o.from);
+  if (!from) return fail(from.error(), kUsage);
   Result<ReplaySummary> summary = [&] {
     ProgressLine progress(o.console);
-    return dejavm::replay(**trace, console->get(), {.progress = progress.function()});
+    return dejavm::replay(**trace, console->get(),
+                          {.from_keyframe = *from, .until = o.until ? Retired{o.until} : kForever, .progress = progress.function()});
   }();
   if (*console) (*console)->flush();
   if (!summary) return fail(summary.error());

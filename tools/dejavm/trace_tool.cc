@@ -1,0 +1,254 @@
+#include "tools/dejavm/trace_tool.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <map>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "replay/replayer.h"
+#include "replay/symbols.h"
+#include "tools/dejavm/report.h"
+#include "vmm/host.h"
+
+namespace dejavm::cli {
+namespace {
+
+using nlohmann::json;
+
+void print(const std::string& line) { std::puts(line.c_str()); }
+
+std::string hex(uint64_t v) { return fmt::format("{:#x}", v); }
+
+json as_json(const Event& e, uint64_t index) {
+  json j{{"event", index}, {"kind", std::string(name_of(e.kind))}, {"vcpu", e.at.vcpu}, {"instruction", e.at.retired.value}};
+  if (const auto device = device_of(e); device != "-") j["device"] = std::string(device);
+  switch (e.kind) {
+    case EventKind::kIoRead: case EventKind::kIoWrite: case EventKind::kMmioRead: case EventKind::kMmioWrite:
+      j["address"] = hex(e.address), j["size"] = e.size, j["value"] = hex(e.value);
+      break;
+    case EventKind::kMsrRead: case EventKind::kMsrWrite: j["msr"] = hex(e.address), j["ok"] = e.ok, j["value"] = hex(e.value); break;
+    case EventKind::kCr8Read: case EventKind::kCr8Write: j["value"] = hex(e.value); break;
+    case EventKind::kCpuid:
+      j["leaf"] = hex(e.address), j["subleaf"] = hex(e.subleaf);
+      j["result"] = {hex(e.cpuid.eax), hex(e.cpuid.ebx), hex(e.cpuid.ecx), hex(e.cpuid.edx)};
+      break;
+    case EventKind::kInterrupt: j["vector"] = e.value == kNoVector ? json() : json(e.value); break;
+    case EventKind::kConsole: j["data"] = e.data; break;
+    case EventKind::kStop: break;
+    case EventKind::kIdle: j["now_ns"] = e.now.value, j["to_ns"] = e.value; break;
+  }
+  return j;
+}
+
+// Events that pass the filters, printed one a line.
+class Printer {
+ public:
+  Printer(const TraceOptions& o, Symbols symbols) : o_(o), symbols_(std::move(symbols)) {}
+  bool wanted(const Event& e) const {
+    auto in = [](const std::vector<std::string>& list, std::string_view name) {
+      return list.empty() || std::find(list.begin(), list.end(), name) != list.end();
+    };
+    return e.at.retired.value >= o_.from && e.at.retired.value <= o_.to && in(o_.kinds, name_of(e.kind)) && in(o_.devices, device_of(e));
+  }
+  // False: enough.
+  bool show(const Event& e, uint64_t index, Timeline* timeline) {
+    if (printed_++ >= o_.limit) return false;
+    std::string code, where;
+    if (timeline) {
+      Machine& m = timeline->machine();
+      code = describe_instruction(m, e.at.vcpu);
+      VcpuState s;
+      m.engine().get_state(e.at.vcpu, s);
+      // A Linux kernel's offset from where it was linked (KASLR): its entry point for SYSCALL tells.
+      if (const uint64_t entry = symbols_.linked("entry_SYSCALL_64"); entry && s.lstar) symbols_.set_offset(s.lstar - entry);
+      where = symbols_.name(s.rip);
+      if (const size_t rip = code.find("rip "); rip != std::string::npos) code = code.substr(rip);
+    }
+    if (o_.json) {
+      json j = as_json(e, index);
+      if (!code.empty()) j["code"] = code;
+      if (!where.empty()) j["symbol"] = where;
+      print(j.dump());
+    } else {
+      print(fmt::format("{:>8} {:<9} {}{}{}", index, device_of(e), describe(e), code.empty() ? "" : "  | " + code, where.empty() ? "" : "  <" + where + ">"));
+    }
+    return true;
+  }
+
+ private:
+  const TraceOptions& o_;
+  Symbols symbols_;
+  uint64_t printed_ = 0;
+};
+
+int bad_filter(const TraceOptions& o) {
+  for (const std::string& kind : o.kinds) {
+    std::string all;
+    bool known = false;
+    for (unsigned k = 0; k < kEventKinds; ++k) {
+      const std::string name(name_of(static_cast<EventKind>(k)));
+      known |= name == kind;
+      all += (k ? ", " : "") + name;
+    }
+    if (!known) return fail({ErrorKind::kHost, fmt::format("there is no kind of event '{}'; there are {}", kind, all)});
+  }
+  return kDone;
+}
+
+int dump(const TraceOptions& o) {
+  if (const int status = bad_filter(o)) return status;
+  auto trace = TraceReader::open(o.file, TraceReader::Check::kHeads);
+  if (!trace) return fail(trace.error());
+  Symbols symbols;
+  if (!o.symbols.empty()) {
+    auto loaded = Symbols::load(o.symbols);
+    if (!loaded) return fail(loaded.error());
+    symbols = loaded.take();
+  }
+  std::unique_ptr<Timeline> timeline;
+  if (o.code || !o.symbols.empty()) {
+    auto opened = Timeline::open(**trace, nullptr);
+    if (!opened) return fail(opened.error());
+    timeline = opened.take();
+  }
+  Printer printer(o, std::move(symbols));
+  EventCursor cursor(**trace, (*trace)->keyframes()[keyframe_before(**trace, {o.from})]);
+  for (; const Event* e = cursor.peek(); cursor.pop()) {
+    if (e->at.retired.value > o.to) break;
+    if (!printer.wanted(*e)) continue;
+    if (timeline)
+      if (auto done = timeline->seek(e->at.retired); !done) return fail(done.error());
+    if (!printer.show(*e, cursor.index(), timeline.get())) break;
+  }
+  if (cursor.error()) return fail(*cursor.error());
+  return kDone;
+}
+
+// Whether the recorder still has the file open: it holds a lock on it.
+bool being_written(const std::string& path) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return false;
+  const bool free = ::flock(fd, LOCK_SH | LOCK_NB) == 0;
+  ::close(fd);
+  return !free;
+}
+
+int tail(const TraceOptions& o) {
+  if (const int status = bad_filter(o)) return status;
+  stop_on_signals();
+  Printer printer(o, {});
+  uint64_t next = 0, whole = 0;
+  for (;;) {
+    const bool live = being_written(o.file);
+    auto trace = TraceReader::open(o.file, TraceReader::Check::kHeads);
+    if (!trace) {
+      // A recording that has just begun has no snapshot yet.
+      if (!live || stop_requested()) return fail(trace.error());
+    } else if ((*trace)->whole_bytes() != whole) {
+      whole = (*trace)->whole_bytes();
+      size_t k = 0;
+      while (k + 1 < (*trace)->keyframes().size() && (*trace)->keyframes()[k + 1].first_event <= next) ++k;
+      EventCursor cursor(**trace, (*trace)->keyframes()[k]);
+      for (; const Event* e = cursor.peek(); cursor.pop()) {
+        if (cursor.index() < next) continue;
+        next = cursor.index() + 1;
+        if (printer.wanted(*e) && !printer.show(*e, cursor.index(), nullptr)) return kDone;
+      }
+      if (cursor.error()) return fail(*cursor.error());
+      std::fflush(stdout);
+      if ((*trace)->end()) return kDone;
+    }
+    if (!live || stop_requested()) {
+      if (trace && (*trace)->truncated()) std::fputs(((*trace)->name() + ": " + (*trace)->truncation() + "\n").c_str(), stderr);
+      return kDone;
+    }
+    ::usleep(100'000);
+  }
+}
+
+int info(const TraceOptions& o) {
+  auto opened = TraceReader::open(o.file, TraceReader::Check::kAll);
+  if (!opened) return fail(opened.error());
+  const TraceReader& t = **opened;
+  const TraceHeader& h = t.header();
+  uint64_t counts[kEventKinds] = {};
+  std::map<std::string, uint64_t> devices;
+  EventCursor cursor(t, t.keyframes().front());
+  for (; const Event* e = cursor.peek(); cursor.pop()) {
+    ++counts[static_cast<size_t>(e->kind)];
+    if (device_of(*e) != "-") ++devices[std::string(device_of(*e))];
+  }
+  if (cursor.error()) return fail(*cursor.error());
+  std::map<std::string, std::pair<uint64_t, uint64_t>> frames;  // number, bytes
+  for (const FrameInfo& f : t.frames()) {
+    auto& [n, bytes] = frames[std::string(name_of(f.head.kind))];
+    ++n, bytes += f.head.stored_bytes + kFrameHeadBytes;
+  }
+  if (o.json) {
+    json j{{"file", o.file}, {"writer", h.writer}, {"engine", h.engine}, {"append", h.append}, {"memory_bytes", h.config.memory_bytes},
+           {"seed", h.config.seed}, {"keyframe_interval", h.keyframe_interval}, {"events", t.event_count()}, {"file_bytes", t.file_bytes()},
+           {"last_instruction", t.last_at().value}, {"truncated", t.truncated()}};
+    for (unsigned k = 0; k < kEventKinds; ++k) j["events_by_kind"][std::string(name_of(static_cast<EventKind>(k)))] = counts[k];
+    for (const auto& [name, n] : devices) j["events_by_device"][name] = n;
+    for (const auto& [name, f] : frames) j["frames"][name] = {{"count", f.first}, {"bytes", f.second}};
+    for (const Keyframe& k : t.keyframes()) j["keyframes"].push_back({{"instruction", k.at.value}, {"event", k.first_event}});
+    for (const BootImage& b : h.boot) j["boot"].push_back({{"role", b.role}, {"name", b.name}, {"len_bytes", b.len_bytes}, {"hash", to_hex(b.hash)}});
+    if (t.end()) j["end"] = {{"how", std::string(name_of(t.end()->end))}, {"instructions", t.end()->instructions}, {"exits", t.end()->exits}, {"digest", to_hex(t.end()->digest)}};
+    print(j.dump());
+    return kDone;
+  }
+  print(fmt::format("{}: {} bytes, written by {}, engine {}", o.file, t.file_bytes(), h.writer, h.engine));
+  print(fmt::format("machine      {} MiB, {} vCPU, {}, seed {}", h.config.memory_bytes >> 20, h.config.vcpus, h.config.cpu_model, h.config.seed));
+  for (const BootImage& b : h.boot) print(fmt::format("{:<12} {}, {} bytes, {}", b.role, b.name, b.len_bytes, to_hex(b.hash)));
+  if (!h.append.empty()) print(fmt::format("command line {}", h.append));
+  if (t.end())
+    print(fmt::format("the run      {}; {} instructions, {} exits, digest {}", name_of(t.end()->end), t.end()->instructions, t.end()->exits, to_hex(t.end()->digest)));
+  else
+    print(fmt::format("the run      {}", t.truncation()));
+  for (const auto& [name, f] : frames) print(fmt::format("frames       {:<9} {:>6}  {:>10} bytes", name, f.first, f.second));
+  print(fmt::format("keyframes    {}, every {} instructions", t.keyframes().size(), h.keyframe_interval));
+  print(fmt::format("events       {}", t.event_count()));
+  for (unsigned k = 0; k < kEventKinds; ++k)
+    if (counts[k]) print(fmt::format("  {:<18} {:>9}", name_of(static_cast<EventKind>(k)), counts[k]));
+  print("by device");
+  for (const auto& [name, n] : devices) print(fmt::format("  {:<18} {:>9}", name, n));
+  return kDone;
+}
+
+}  // namespace
+
+void add_trace_tool(CLI::App& app, TraceOptions& o) {
+  app.require_subcommand(1);
+  auto sub = [&](const char* name, const char* help) {
+    CLI::App* s = app.add_subcommand(name, help);
+    s->add_option("trace", o.file, "a trace, whole or not")->type_name("FILE")->required();
+    s->add_flag("--json", o.json, "as JSON, one object a line");
+    return s;
+  };
+  auto filters = [&](CLI::App* s) {
+    s->add_option("--kind", o.kinds, "only this kind of event; may be given again")->type_name("KIND")->expected(1)->take_all();
+    s->add_option("--device", o.devices, "only this device's; may be given again")->type_name("NAME")->expected(1)->take_all();
+    s->add_option("--from", o.from, "from this instruction on")->type_name("INSTRUCTION");
+    s->add_option("--to", o.to, "up to this instruction")->type_name("INSTRUCTION");
+    s->add_option("--limit", o.limit, "at most so many")->type_name("N");
+  };
+  sub("info", "what was recorded: the machine, its end, frames, keyframes, events by kind and device");
+  CLI::App* s = sub("dump", "a line for each event");
+  filters(s);
+  s->add_flag("--code", o.code, "with the instruction at which it happened, by running the guest again");
+  s->add_option("--symbols", o.symbols, "a System.map or an ELF file, to name that instruction's place (implies --code)")->type_name("FILE");
+  filters(sub("tail", "a line for each event as it is recorded, until the recording ends"));
+}
+
+int run_trace(const CLI::App& app, const TraceOptions& o) {
+  const std::string what = app.get_subcommands().front()->get_name();
+  return what == "info" ? info(o) : what == "dump" ? dump(o) : tail(o);
+}
+
+}  // namespace dejavm::cli
