@@ -65,7 +65,7 @@ class LoneBoard {
         break;
       }
       case EventKind::kConsole: board_.console_input(board_.now(e.at), e.data); break;
-      case EventKind::kStop: break;
+      case EventKind::kStop: case EventKind::kControl: break;
       case EventKind::kIdle:
         a.now = board_.now(e.at);
         for (RunControl& c : controls_) c.time_base_ns += e.value - e.now.value;
@@ -92,7 +92,7 @@ std::string_view device_of(const Event& e) {
     case EventKind::kCr8Read: case EventKind::kCr8Write: case EventKind::kInterrupt: return "vlapic";
     case EventKind::kCpuid: return "cpu";
     case EventKind::kConsole: return "uart16550";
-    case EventKind::kStop: case EventKind::kIdle: break;
+    case EventKind::kStop: case EventKind::kControl: case EventKind::kIdle: break;
   }
   return "-";
 }

@@ -30,6 +30,18 @@ void MemorySummer::update(Machine& machine, const Changed& changed) {
   machine.engine().dirty_flags_cleared();
 }
 
+void mark_all_written(Machine& machine) {
+  for (const MemoryRegion& r : machine.memory().regions())
+    for (uint64_t p = 0; p < r.len_bytes / kPageSize; ++p)
+      if (r.flags[p] & kPageWritten) r.flags[p] |= kPageDirtySum;
+}
+
+Hash128 machine_digest(Machine& machine) {
+  mark_all_written(machine);
+  MemorySummer summer;
+  return take_snapshot(machine, summer).digest;
+}
+
 Snapshot take_snapshot(Machine& machine, MemorySummer& summer, const MemorySummer::Changed& changed) {
   machine.sync_out();
   summer.update(machine, changed);

@@ -38,4 +38,9 @@ class MemorySummer {
 // The machine's state now: pulls it from the engine, updates the summer. `pages` and `exits` are the caller's to fill.
 Snapshot take_snapshot(Machine&, MemorySummer&, const MemorySummer::Changed& changed = {});
 
+// Makes a MemorySummer that is new see all of a machine's memory.
+void mark_all_written(Machine&);
+// The digest of a machine at whatever moment, by hashing all of its memory.
+Hash128 machine_digest(Machine&);
+
 }  // namespace dejavm

@@ -46,7 +46,7 @@ void EventCursor::load() {
   batch_.reserve(head.count);
   while (decoder.next(batch_.emplace_back())) {
     const EventKind kind = batch_.back().kind;
-    if (kind == EventKind::kConsole || kind == EventKind::kStop)
+    if (is_taken(kind))
       inputs_.push_back(static_cast<uint32_t>(batch_.size() - 1));
   }
   batch_.pop_back();

@@ -26,7 +26,7 @@ uint64_t& last_address(EventContext& c, EventKind kind) {
 
 std::string_view name_of(EventKind kind) {
   static constexpr std::string_view kNames[kEventKinds] = {"io_read", "io_write", "mmio_read", "mmio_write", "msr_read",
-    "msr_write", "cr8_read", "cr8_write", "cpuid", "interrupt", "console", "stop", "idle"};
+    "msr_write", "cr8_read", "cr8_write", "cpuid", "interrupt", "console", "stop", "idle", "control"};
   return kNames[static_cast<unsigned>(kind)];
 }
 
@@ -48,6 +48,7 @@ std::string describe(const Event& e) {
                              e.cpuid.edx);
     case EventKind::kInterrupt:
       return s + (e.value == kNoVector ? std::string(": no vector") : fmt::format(": vector {:#x}", e.value));
+    case EventKind::kControl:
     case EventKind::kConsole: {
       s += ": ";
       for (const uint8_t b : e.data)
@@ -107,6 +108,7 @@ void EventEncoder::append(const Event& e) {
         put_varint(out_, v);
       break;
     case EventKind::kInterrupt: put_varint(out_, e.value + 1); break;
+    case EventKind::kControl:
     case EventKind::kConsole:
       CHECK(!e.data.empty() && e.data.size() <= kMaxConsoleBytes);
       put_varint(out_, e.data.size());
@@ -215,10 +217,11 @@ bool EventDecoder::fields(uint8_t tag, Event& e) {
       if (!small(v, 256, "vector + 1")) return false;
       e.value = v - 1;
       return true;
+    case EventKind::kControl:
     case EventKind::kConsole: {
-      if (!small(v, kMaxConsoleBytes, "console bytes")) return false;
-      if (v == 0) return fail("console input without bytes");
-      if (v > in_.size() - pos_) return fail("console bytes are cut off");
+      if (!small(v, kMaxConsoleBytes, "bytes of an input")) return false;
+      if (v == 0) return fail("an input without bytes");
+      if (v > in_.size() - pos_) return fail("the bytes of an input are cut off");
       const auto bytes = in_.subspan(pos_, v);
       e.data.assign(bytes.begin(), bytes.end());
       pos_ += v;

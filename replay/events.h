@@ -28,11 +28,14 @@ enum class EventKind : uint8_t {
   kInterrupt = 9,  // value: the vector acknowledged, or all ones for none
   kConsole = 10,   // data: typed bytes, 1 to kMaxConsoleBytes
   kStop = 11,      // the user ended the run
+  kControl = 13,   // data: a request to the machine's keeper, as text; 1 to kMaxConsoleBytes. The guest sees nothing of it
   kIdle = 12,      // now, next_event: asked with; value: the time skipped to
 };
-inline constexpr unsigned kEventKinds = 13;
+inline constexpr unsigned kEventKinds = 14;
 std::string_view name_of(EventKind);
 inline bool is_exit(EventKind kind) { return kind <= EventKind::kInterrupt; }
+// What Inputs::take() answers.
+inline bool is_taken(EventKind kind) { return kind == EventKind::kConsole || kind == EventKind::kStop || kind == EventKind::kControl; }
 
 struct Event {
   EventKind kind = EventKind::kIoRead;

@@ -35,14 +35,6 @@ void write_keyframe(Machine& machine, MemorySummer& summer, TraceWriter& log) {
   log.snapshot(s, machine.position().retired);
 }
 
-RunSummary summarize(Machine& machine, RunEnd end, uint64_t exits, const Hash128& digest) {
-  RunSummary s{end, exits, machine.position().retired.value, digest, 0, {}};
-  if (end == RunEnd::kDebugExit) s.debug_exit = machine.debug_exit_status();
-  if (end != RunEnd::kUntil && end != RunEnd::kPowerOff) s.detail = machine.detail();
-  if (end == RunEnd::kUnimplemented) s.detail += "; " + describe_instruction(machine);
-  return s;
-}
-
 Result<BootImage> describe_image(std::string role, const std::string& path) {
   auto source = open_file(path);
   if (!source) return source.error();
@@ -50,31 +42,6 @@ Result<BootImage> describe_image(std::string role, const std::string& path) {
   if (auto done = (*source)->read_at(0, bytes); !done) return done.error();
   return BootImage{std::move(role), path.substr(path.rfind('/') + 1), bytes.size(), hash128(bytes)};
 }
-
-// The stops of a run in their order, one of them periodic (interval 0: none).
-class Stops {
- public:
-  Stops(std::vector<RunStop> stops, Retired begin, uint64_t interval, std::function<void(uint64_t)> periodic)
-      : stops_(std::move(stops)), interval_(interval ? interval : ~uint64_t{0}), tick_(after(begin)), periodic_(std::move(periodic)) {
-    std::stable_sort(stops_.begin(), stops_.end(), [](const RunStop& a, const RunStop& b) { return a.at < b.at; });
-  }
-  Retired next() const { return next_ < stops_.size() ? std::min(stops_[next_].at, tick_) : tick_; }
-  void act(Retired at, uint64_t exits, bool last) {
-    if (at >= tick_ && !last) {
-      periodic_(exits);
-      tick_ = after(tick_);
-    }
-    for (; next_ < stops_.size() && stops_[next_].at <= at; ++next_) stops_[next_].action(exits);
-  }
-
- private:
-  Retired after(Retired at) const { return interval_ > ~at.value ? kForever : at + interval_; }
-  std::vector<RunStop> stops_;
-  size_t next_ = 0;
-  uint64_t interval_;
-  Retired tick_;
-  std::function<void(uint64_t)> periodic_;
-};
 
 }  // namespace
 
@@ -91,38 +58,68 @@ Result<std::vector<BootImage>> describe_boot(const BootSource& source) {
   return out;
 }
 
-Result<RunSummary> record(Machine& machine, Inputs& inputs, TraceWriter& log, const RecordOptions& options) {
-  log.header(make_header(machine, options));
-  MemorySummer summer;
-  write_keyframe(machine, summer, log);
-  RecordingExits exits(machine.board(), log);
-  RecordingInputs logged_inputs(inputs, log, machine, options);
-  std::vector<RunStop> stops = options.stops;
-  Retired keyframe_at = machine.position().retired;
-  const auto keyframe = [&](uint64_t) {
-    const Retired at = machine.position().retired;
-    if (at == keyframe_at) return;
-    keyframe_at = at;
-    write_keyframe(machine, summer, log);
-  };
-  for (const Retired at : options.keyframes_at) stops.push_back({at, keyframe});
-  Stops order(std::move(stops), machine.position().retired, options.keyframe_interval, keyframe);
-  RunEnd end;
-  for (;;) {
-    end = machine.run(std::min(options.until, order.next()), logged_inputs, exits);
-    if (log.failed()) return *log.error();
-    if (end != RunEnd::kUntil) break;
-    const bool last = machine.position().retired >= options.until;
-    order.act(machine.position().retired, log.exits(), last);
-    if (last) break;
+RunSummary summarize(Machine& machine, RunEnd end, uint64_t exits, const Hash128& digest) {
+  RunSummary s{end, exits, machine.position().retired.value, digest, 0, {}};
+  if (end == RunEnd::kDebugExit) s.debug_exit = machine.debug_exit_status();
+  if (end != RunEnd::kUntil && end != RunEnd::kPowerOff) s.detail = machine.detail();
+  if (end == RunEnd::kUnimplemented) s.detail += "; " + describe_instruction(machine);
+  return s;
+}
+
+Stops::Stops(std::vector<RunStop> stops, Retired begin, uint64_t interval, std::function<void()> recurring)
+    : stops_(std::move(stops)), interval_(interval ? interval : ~uint64_t{0}), tick_(after(begin)), recurring_(std::move(recurring)) {
+  std::stable_sort(stops_.begin(), stops_.end(), [](const RunStop& a, const RunStop& b) { return a.at < b.at; });
+}
+
+Retired Stops::next() const { return next_ < stops_.size() ? std::min(stops_[next_].at, tick_) : tick_; }
+
+void Stops::act(Retired at, uint64_t exits, bool last) {
+  if (at >= tick_ && !last) {
+    recurring_();
+    tick_ = after(tick_);
   }
-  const Snapshot last = take_snapshot(machine, summer);
-  RunSummary summary = summarize(machine, end, log.exits(), last.digest);
-  TraceEnd record_end{end,         log.events(),       log.exits(),   summary.instructions,
+  for (; next_ < stops_.size() && stops_[next_].at <= at; ++next_) stops_[next_].action(exits);
+}
+
+Recording::Recording(Machine& machine, Inputs& from, TraceWriter& log, const RecordOptions& options)
+    : machine_(machine), log_(log), options_(options), keyframe_at_(machine.position().retired), exits_(machine.board(), log),
+      inputs_(from, log, machine, options_) {
+  log_.header(make_header(machine_, options_));
+  mark_all_written(machine_);
+  write_keyframe(machine_, summer_, log_);
+}
+
+void Recording::keyframe() {
+  const Retired at = machine_.position().retired;
+  if (at == keyframe_at_) return;
+  keyframe_at_ = at;
+  write_keyframe(machine_, summer_, log_);
+}
+
+Result<RunSummary> Recording::finish(RunEnd end) {
+  if (log_.failed()) return *log_.error();
+  const Snapshot last = take_snapshot(machine_, summer_);
+  RunSummary summary = summarize(machine_, end, log_.exits(), last.digest);
+  TraceEnd record_end{end,         log_.events(),      log_.exits(),   summary.instructions,
                       last.digest, summary.debug_exit, summary.detail};
   record_end.detail.resize(std::min(record_end.detail.size(), kMaxDetailBytes));
-  if (auto done = log.finish(record_end); !done) return done.error();
+  if (auto done = log_.finish(record_end); !done) return done.error();
   return summary;
+}
+
+Result<RunSummary> record(Machine& machine, Inputs& inputs, TraceWriter& log, const RecordOptions& options) {
+  Recording recording(machine, inputs, log, options);
+  std::vector<RunStop> stops = options.stops;
+  for (const Retired at : options.keyframes_at) stops.push_back({at, [&](uint64_t) { recording.keyframe(); }});
+  Stops order(std::move(stops), machine.position().retired, options.keyframe_interval, [&] { recording.keyframe(); });
+  for (;;) {
+    const RunEnd end = machine.run(std::min(options.until, order.next()), recording.inputs(), recording.exits());
+    if (log.failed()) return *log.error();
+    if (end != RunEnd::kUntil) return recording.finish(end);
+    const bool last = machine.position().retired >= options.until;
+    order.act(machine.position().retired, log.exits(), last);
+    if (last) return recording.finish(end);
+  }
 }
 
 RunSummary run_plain(Machine& machine, Inputs& inputs, Retired until, bool digest, std::vector<RunStop> stops) {
@@ -135,10 +132,7 @@ RunSummary run_plain(Machine& machine, Inputs& inputs, Retired until, bool diges
     if (machine.position().retired >= until) break;
   }
   Hash128 hash;
-  if (digest) {
-    MemorySummer summer;
-    hash = take_snapshot(machine, summer).digest;
-  }
+  if (digest) hash = machine_digest(machine);
   return summarize(machine, end, 0, hash);
 }
 
@@ -217,6 +211,7 @@ Input RecordingInputs::take(Position at, Nanos now) {
   } else {
     input = from_.take(at, now);
   }
+  if (input.kind == Input::Kind::kControl) log_.event({.kind = EventKind::kControl, .at = at, .data = input.data});
   if (input.kind == Input::Kind::kConsole) {
     if (input.data.empty()) return {};
     if (input.data.size() > kMaxConsoleBytes) {

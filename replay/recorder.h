@@ -57,12 +57,14 @@ inline constexpr uint64_t kPollInterval = 20'000'000;
 // Names, sizes and hashes of what a machine is booted from.
 Result<std::vector<BootImage>> describe_boot(const BootSource&);
 
-// From the machine's present state (freshly booted, or restored) until it ends. The machine must not have been recorded
-// or replayed before.
+// From the machine's present state (freshly booted, restored, or in the middle of a run) until it ends.
 Result<RunSummary> record(Machine&, Inputs&, TraceWriter&, const RecordOptions&);
 
 // The same without a trace: what `run` is measured by. Computes the digest only if asked.
 RunSummary run_plain(Machine&, Inputs&, Retired until, bool digest, std::vector<RunStop> stops = {});
+
+// What happened, of a machine whose run ended so. `exits`: logged.
+RunSummary summarize(Machine&, RunEnd, uint64_t exits, const Hash128& digest);
 
 // Logs each exit with the answer of `to`, which is the board or ends in it.
 class RecordingExits final : public ExitHandler {
@@ -100,6 +102,46 @@ class RecordingInputs final : public Inputs {
   const RecordOptions& options_;
   std::vector<uint8_t> rest_;  // of console bytes that did not fit one event
   uint64_t next_progress_ = 0;
+};
+
+// A recording in progress, for who runs the machine himself: Machine::run(..., inputs(), exits()), and keyframe() at any
+// stop. It begins where the machine is.
+class Recording {
+ public:
+  Recording(Machine&, Inputs& from, TraceWriter&, const RecordOptions&);
+  Inputs& inputs() { return inputs_; }
+  ExitHandler& exits() { return exits_; }
+  void keyframe();  // unless there is one here already
+  bool failed() const { return log_.failed(); }
+  uint64_t exits_logged() const { return log_.exits(); }
+  // RunEnd::kUntil: the recording ends here, the machine may go on.
+  Result<RunSummary> finish(RunEnd);
+
+ private:
+  Machine& machine_;
+  TraceWriter& log_;
+  RecordOptions options_;
+  MemorySummer summer_;
+  Retired keyframe_at_;
+  RecordingExits exits_;
+  RecordingInputs inputs_;
+};
+
+// The stops of a run in their order, with one that recurs every `interval` instructions (0: none) from `begin` on.
+class Stops {
+ public:
+  Stops(std::vector<RunStop> stops, Retired begin, uint64_t interval, std::function<void()> recurring);
+  Retired next() const;
+  // Does what is due at `at`; at the last instruction of a run nothing recurs.
+  void act(Retired at, uint64_t exits, bool last);
+
+ private:
+  Retired after(Retired at) const { return interval_ > ~at.value ? kForever : at + interval_; }
+  std::vector<RunStop> stops_;
+  size_t next_ = 0;
+  uint64_t interval_;
+  Retired tick_;
+  std::function<void()> recurring_;
 };
 
 }  // namespace dejavm

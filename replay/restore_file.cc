@@ -132,10 +132,4 @@ Result<RestoredFile> restore_file(const std::string& path, Console* console, con
   return r;
 }
 
-void mark_all_written(Machine& machine) {
-  for (const MemoryRegion& r : machine.memory().regions())
-    for (uint64_t p = 0; p < r.len_bytes / kPageSize; ++p)
-      if (r.flags[p] & kPageWritten) r.flags[p] |= kPageDirtySum;
-}
-
 }  // namespace dejavm

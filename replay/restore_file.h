@@ -56,7 +56,4 @@ struct RestoredFile {
 };
 Result<RestoredFile> restore_file(const std::string& path, Console*, const RestoreOptions& = {});
 
-// Makes a MemorySummer that is new see all of a restored machine's memory.
-void mark_all_written(Machine&);
-
 }  // namespace dejavm

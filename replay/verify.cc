@@ -89,10 +89,10 @@ void LogFollower::finish(Position at, bool whole_log) {
 Retired LogFollower::next_poll(Position at) {
   const Event* first = next(at);
   if (!first) return stop() ? Retired{at.retired.value + 1} : kForever;
-  const bool input = first->kind == EventKind::kConsole || first->kind == EventKind::kStop;
+  const bool input = is_taken(first->kind);
   if (input) return std::max(first->at.retired, at.retired);
   const Event* ahead = cursor_.next_input_or_last();
-  const bool ahead_is_input = ahead->kind == EventKind::kConsole || ahead->kind == EventKind::kStop;
+  const bool ahead_is_input = is_taken(ahead->kind);
   const uint64_t due = ahead->at.retired.value + (ahead_is_input ? 0 : 1);
   return {std::clamp(due, at.retired.value + 1, at.retired.value + kMaxPoll)};
 }
@@ -162,6 +162,7 @@ Retired ReplayInputs::next_poll(Position at) {
 Input ReplayInputs::take(Position at, Nanos) {
   log_.at_boundary(at);
   if (log_.stop()) return {Input::Kind::kStop, {}};
+  while (log_.due(at, EventKind::kControl)) log_.matched();
   if (const Event* e = log_.due(at, EventKind::kConsole)) {
     Input input{Input::Kind::kConsole, e->data};
     log_.matched();

@@ -12,9 +12,10 @@
 namespace dejavm {
 
 struct Input {
-  enum class Kind : uint8_t { kNone = 0, kConsole = 1, kStop = 2 };  // kStop: the user ended the run
+  enum class Kind : uint8_t { kNone = 0, kConsole = 1, kStop = 2, kControl = 3 };
+  // kStop: the user ended the run. kControl: somebody wants the machine to stand still here: run() returns kUntil
   Kind kind = Kind::kNone;
-  std::vector<uint8_t> data;  // kConsole: bytes for the UART's receiver
+  std::vector<uint8_t> data;  // kConsole: bytes for the UART's receiver; kControl: the request, as text
 };
 
 class Inputs {

@@ -79,7 +79,7 @@ struct Machine::Impl {
   }
 
   RunEnd run(Retired until, Inputs& inputs, ExitHandler& exits);
-  bool apply_inputs(Inputs& inputs);
+  Input::Kind apply_inputs(Inputs& inputs);
   bool sleep(Inputs& inputs);
 };
 
@@ -114,14 +114,13 @@ Result<void> Machine::boot(const BootSource& source) {
   return {};
 }
 
-// Everything that has arrived at this boundary. True: the user ends the run.
-bool Machine::Impl::apply_inputs(Inputs& inputs) {
+// Everything that has arrived at this boundary, up to what ends the run or makes it stand still: kNone if nothing does.
+Input::Kind Machine::Impl::apply_inputs(Inputs& inputs) {
   for (;;) {
     const Input input = inputs.take(position(), now());
     switch (input.kind) {
-      case Input::Kind::kNone: return false;
+      case Input::Kind::kNone: case Input::Kind::kStop: case Input::Kind::kControl: return input.kind;
       case Input::Kind::kConsole: board->console_input(now(), input.data); break;
-      case Input::Kind::kStop: return true;
     }
   }
 }
@@ -164,7 +163,9 @@ RunEnd Machine::Impl::run(Retired until, Inputs& inputs, ExitHandler& exits) {
         continue;
     }
     if (at >= until) return RunEnd::kUntil;
-    if (apply_inputs(inputs)) return RunEnd::kUserStop;
+    const Input::Kind taken = apply_inputs(inputs);
+    if (taken == Input::Kind::kStop) return RunEnd::kUserStop;
+    if (taken == Input::Kind::kControl) return RunEnd::kUntil;
     if (asleep && !control.nmi && !(control.intr && (vcpus[0].rflags & kFlagIf))) return RunEnd::kHaltedForever;
     asleep = false;
 

@@ -13,7 +13,7 @@
 
 namespace dejavm {
 
-// How a run ended. kUntil: the position asked for was reached and the machine can go on.
+// How a run ended. kUntil: the position asked for was reached, or an Input::Kind::kControl was taken; it can go on.
 // kReset: the guest asked for a reset, and without firmware there is nothing to start from again.
 enum class RunEnd : uint8_t {
   kUntil, kPowerOff, kDebugExit, kUserStop, kHaltedForever, kTripleFault, kUnimplemented, kEngineError, kReset

@@ -53,6 +53,7 @@ inline std::vector<Event> sample_events() {
                  .cpuid = {1, 2, 3, 0xffffffff}});
   out.push_back({.kind = EventKind::kInterrupt, .at = at(46), .value = 0x30});
   out.push_back({.kind = EventKind::kInterrupt, .at = at(46), .value = kNoVector});
+  out.push_back({.kind = EventKind::kControl, .at = at(48), .data = {'s', 't', 'o', 'p'}});
   out.push_back({.kind = EventKind::kConsole, .at = at(50), .data = {'l', 's', '\n'}});
   out.push_back({.kind = EventKind::kIdle, .at = at(60), .value = 1000, .now = {60}, .next_event = {1000}});
   out.push_back({.kind = EventKind::kIdle, .at = at(61), .value = 1001, .now = {1001}, .next_event = kNever});
@@ -94,7 +95,7 @@ inline Snapshot sample_snapshot(uint32_t count, uint64_t pages, uint64_t exits) 
   return s;
 }
 
-inline TraceEnd sample_end() { return {RunEnd::kUserStop, 17, 13, 62, {3, 4}, 0, "asked to"}; }
+inline TraceEnd sample_end() { return {RunEnd::kUserStop, 18, 13, 62, {3, 4}, 0, "asked to"}; }
 
 // Two keyframes: the initial state, and one before event 8.
 inline Result<void> write_sample(TraceWriter& w) {

@@ -69,7 +69,7 @@ def canonical(data):
 
 def events(data, count):
     pos, vcpu, retired, ports, gpas, base = 0, 0, {}, [0, 0], [0, 0], 0
-    names = "io_read io_write mmio_read mmio_write msr_read msr_write cr8_read cr8_write cpuid interrupt console stop idle".split()
+    names = "io_read io_write mmio_read mmio_write msr_read msr_write cr8_read cr8_write cpuid interrupt console stop idle control".split()
     for _ in range(count):
         tag = data[pos]
         pos += 1
@@ -106,7 +106,7 @@ def events(data, count):
         elif kind == 9:
             value, pos = varint(data, pos)
             text += f": vector {value - 1:#x}" if value else ": no vector"
-        elif kind == 10:
+        elif kind in (10, 13):
             length, pos = varint(data, pos)
             shown = "".join(chr(b) if 0x20 <= b < 0x7F and b != 0x5C else f"\\x{b:02x}" for b in data[pos:pos + length])
             text += f": {shown}"

@@ -45,6 +45,7 @@ bool act(const Event& e, ScriptedBoard& board, VerifyingExits& exits, ReplayInpu
       const Input i = inputs.take(e.at, {});
       return i.kind == Input::Kind::kConsole && i.data == e.data;
     }
+    case EventKind::kControl: return inputs.take(e.at, {}).kind == Input::Kind::kNone;
     case EventKind::kStop: return inputs.take(e.at, {}).kind == Input::Kind::kStop;
     case EventKind::kIdle: return inputs.idle(e.at, e.now, e.next_event) == Nanos{e.value};
   }
@@ -70,7 +71,7 @@ TEST(Verify, TheSameRunFollowsTheLogToItsEnd) {
   EXPECT_FALSE(run.log.divergence()) << run.log.divergence()->message;
   EXPECT_FALSE(run.log.stop());
   EXPECT_EQ(run.log.exits(), 13u);
-  EXPECT_EQ(run.log.index(), 17u);
+  EXPECT_EQ(run.log.index(), 18u);
 }
 
 TEST(Verify, EveryChangedOperandAndAnswerIsNoticedAtOnce) {
@@ -116,7 +117,7 @@ TEST(Verify, AMissingExitIsNoticedAtTheNextBoundary) {
 
 TEST(Verify, AnEndBeforeTheLogsEndIsADifference) {
   Replayed run;
-  for (size_t i = 0; i < 16; ++i) run.act(sample_events()[i]);
+  for (size_t i = 0; i < 17; ++i) run.act(sample_events()[i]);
   run.log.finish({0, {62}}, false);
   EXPECT_FALSE(run.log.divergence());
   run.log.finish({0, {62}}, true);
@@ -145,7 +146,7 @@ TEST(Verify, AnExitAfterTheLogsEndIsADifferenceOnlyIfTheLogIsWhole) {
 TEST(Verify, InputsComeOnlyAtTheirPosition) {
   const auto events = sample_events();
   Replayed run;
-  for (size_t i = 0; i < 13; ++i) run.act(events[i]);
+  for (size_t i = 0; i < 14; ++i) run.act(events[i]);
   EXPECT_EQ(run.inputs.next_poll({0, {47}}).value, 50u);
   EXPECT_EQ(run.inputs.take({0, {49}}, {}).kind, Input::Kind::kNone);
   EXPECT_EQ(run.inputs.take({0, {50}}, {}).kind, Input::Kind::kConsole);
@@ -157,8 +158,8 @@ TEST(Verify, ADifferentIdleIsADifference) {
   for (const int change : {0, 1, 2}) {
     const auto events = sample_events();
     Replayed run;
-    for (size_t i = 0; i < 14; ++i) run.act(events[i]);
-    Event e = events[14];
+    for (size_t i = 0; i < 15; ++i) run.act(events[i]);
+    Event e = events[15];
     if (change == 0) ++e.at.retired.value;
     if (change == 1) ++e.now.value;
     if (change == 2) ++e.next_event.value;

@@ -128,7 +128,6 @@ int restore(const Options& o) {
   s.about.append = head.append;
   if (auto done = s.begin(o); !done) return fail(done.error(), kUsage);
   if (o.delta) s.snapshots->came_from(o.snapshot, head, restored->verification->hashes());
-  if (!o.trace.empty() || o.digest) mark_all_written(*s.machine);
   const int status = o.trace.empty() ? run_session(s, o, "restore") : record_session(s, o);
   if (auto done = restored->verification->wait(); !done) return fail(done.error());
   return status;

@@ -40,6 +40,7 @@ json as_json(const Event& e, uint64_t index) {
       break;
     case EventKind::kInterrupt: j["vector"] = e.value == kNoVector ? json() : json(e.value); break;
     case EventKind::kConsole: j["data"] = e.data; break;
+    case EventKind::kControl: j["request"] = std::string(e.data.begin(), e.data.end()); break;
     case EventKind::kStop: break;
     case EventKind::kIdle: j["now_ns"] = e.now.value, j["to_ns"] = e.value; break;
   }
