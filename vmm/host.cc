@@ -27,15 +27,15 @@ void on_signal(int number) {
   stopping = 1;
 }
 
-// Until there is input, `wait` is over (negative: for ever), or a signal comes. True: input, or its end.
-bool wait_for_input(std::chrono::nanoseconds wait) {
-  pollfd p{STDIN_FILENO, POLLIN, 0};
+// Until there is input, `wait` is over (negative: for ever), `wake_fd` is readable, or a signal comes. True: input, or its end.
+bool wait_for_input(std::chrono::nanoseconds wait, int wake_fd = -1) {
+  pollfd p[2] = {{STDIN_FILENO, POLLIN, 0}, {wake_fd, POLLIN, 0}};
   timespec t{};
   if (wait.count() >= 0) {
     t.tv_sec = wait.count() / 1'000'000'000;
     t.tv_nsec = wait.count() % 1'000'000'000;
   }
-  return ppoll(&p, 1, wait.count() < 0 ? nullptr : &t, nullptr) > 0;
+  return ppoll(p, 2, wait.count() < 0 ? nullptr : &t, nullptr) > 0 && p[0].revents != 0;
 }
 
 }  // namespace
@@ -97,8 +97,8 @@ struct StandardInput::Terminal {
   ~Terminal() { tcsetattr(STDIN_FILENO, TCSANOW, &before); }
 };
 
-StandardInput::StandardInput(std::function<size_t()> room, std::function<void()> flush)
-    : room_(std::move(room)), flush_(std::move(flush)) {
+StandardInput::StandardInput(std::function<size_t()> room, std::function<void()> flush, int wake_fd)
+    : room_(std::move(room)), flush_(std::move(flush)), wake_fd_(wake_fd) {
   if (isatty(STDIN_FILENO)) terminal_ = std::make_unique<Terminal>();
 }
 StandardInput::~StandardInput() = default;
@@ -152,11 +152,11 @@ Nanos StandardInput::idle(Position at, Nanos now, Nanos next_event) {
   if (!terminal_) {
     // A pipe: typed bytes are taken now, or, when there is nothing else to wait for, as soon as there are any.
     if (!for_ever) return next_event;
-    wait_for_input(std::chrono::nanoseconds(-1));
+    wait_for_input(std::chrono::nanoseconds(-1), wake_fd_);
     return now + Nanos{1};
   }
   const auto begin = std::chrono::steady_clock::now();
-  wait_for_input(std::chrono::nanoseconds(for_ever ? -1 : static_cast<int64_t>(std::min((next_event - now).value, uint64_t{1} << 62))));
+  wait_for_input(std::chrono::nanoseconds(for_ever ? -1 : static_cast<int64_t>(std::min((next_event - now).value, uint64_t{1} << 62))), wake_fd_);
   const auto waited = static_cast<uint64_t>((std::chrono::steady_clock::now() - begin).count());
   return std::min(now + Nanos{std::max<uint64_t>(waited, 1)}, next_event);
 }

@@ -49,7 +49,8 @@ class NoConsoleInputs : public Inputs {
 class StandardInput final : public NoConsoleInputs {
  public:
   // room: how many bytes the machine takes now. flush: called before waiting.
-  StandardInput(std::function<size_t()> room, std::function<void()> flush);
+  // wake_fd: what ends a wait early once it is readable; -1: nothing.
+  StandardInput(std::function<size_t()> room, std::function<void()> flush, int wake_fd = -1);
   ~StandardInput() override;
   Retired next_poll(Position at) override;
   Input take(Position at, Nanos now) override;
@@ -60,6 +61,7 @@ class StandardInput final : public NoConsoleInputs {
   struct Terminal;
   std::function<size_t()> room_;
   std::function<void()> flush_;
+  int wake_fd_;
   std::unique_ptr<Terminal> terminal_;  // raw mode, if standard input is a terminal
   uint64_t next_read_ = 0;              // retired
   bool ready_ = false, ended_ = false, escape_ = false, stop_ = false;

@@ -1,5 +1,6 @@
 #include <exception>
 
+#include "tools/dejavm/ctl.h"
 #include "tools/dejavm/run.h"
 #include "tools/dejavm/snapshot_tool.h"
 #include "tools/dejavm/trace_tool.h"
@@ -41,6 +42,8 @@ int main(int argc, char** argv) {
   SnapshotOptions for_snapshot;
   CLI::App* snapshot_app = app.add_subcommand("snapshot", "look into snapshots, compare, merge, pack them");
   add_snapshot_tool(*snapshot_app, for_snapshot);
+  CtlOptions for_ctl;
+  add_ctl(*app.add_subcommand("ctl", "talk to a running machine through its control socket"), for_ctl);
   TraceOptions for_trace;
   CLI::App* trace_app = app.add_subcommand("trace", "read what a trace holds");
   add_trace_tool(*trace_app, for_trace);
@@ -52,10 +55,11 @@ int main(int argc, char** argv) {
   }
   try {
     if (*run_app) return run(for_run);
+    if (app.got_subcommand("ctl")) return run_ctl(for_ctl);
     if (*trace_app) return run_trace(*trace_app, for_trace);
     if (*snapshot_app) return run_snapshot(*snapshot_app, for_snapshot);
     if (*restore_app) return restore(for_restore);
-    if (*record_app) return record(for_record);
+    if (*record_app) return run(for_record);
     return replay(for_replay);
   } catch (const std::bad_alloc&) {
     std::fputs("dejavm: the host is out of memory; give the machine less (--memory)\n", stderr);

@@ -88,22 +88,21 @@ void ProgressLine::show(const Progress& p) {
              stderr);
 }
 
-int report_run(const Options& o, const RunSummary& s, const std::string& verb, double seconds, uint64_t trace_bytes) {
-  const bool recorded = !o.trace.empty();
+int report_run(const Options& o, const Outcome& out, const std::string& verb) {
+  const RunSummary& s = out.summary;
   if (o.json) {
     nlohmann::json j = as_json(s);
-    j["seconds"] = seconds;
-    if (o.digest) j["digest"] = to_hex(s.digest);
-    if (recorded) {
-      j["digest"] = to_hex(s.digest);
-      j["trace"] = o.trace;
-      j["trace_bytes"] = trace_bytes;
-    }
+    j["seconds"] = out.seconds;
+    if (o.digest || out.recorded) j["digest"] = to_hex(s.digest);
+    if (out.recorded) j["trace"] = out.trace, j["trace_bytes"] = out.trace_bytes;
+    if (!out.suspended.empty()) j["suspended"] = out.suspended;
     std::fputs((j.dump() + "\n").c_str(), stderr);
   } else {
-    std::string line = fmt::format("{}: {}; {} instructions", verb, why(s), s.instructions);
-    if (recorded) line += fmt::format(", {} exits, digest {}, {} bytes in {}", s.exits, to_hex(s.digest), trace_bytes, o.trace);
-    else if (o.digest) line += fmt::format(", digest {}", to_hex(s.digest));
+    const std::string how = out.suspended.empty() ? why(s) : "suspended to " + out.suspended;
+    std::string line = fmt::format("{}: {}; {} instructions", verb, how, s.instructions);
+    if (out.recorded) line += fmt::format(", {} exits", s.exits);
+    if (o.digest || out.recorded) line += fmt::format(", digest {}", to_hex(s.digest));
+    if (out.recorded) line += fmt::format(", {} bytes in {}", out.trace_bytes, out.trace);
     std::fputs((line + "\n").c_str(), stderr);
   }
   return status(s);

@@ -30,8 +30,19 @@ class ProgressLine {
   std::chrono::steady_clock::time_point begin_, last_;
 };
 
+// How run, record or restore went.
+struct Outcome {
+  RunSummary summary;
+  bool recorded = false;      // to the end; its digest is in the summary
+  std::string trace;
+  uint64_t trace_bytes = 0;
+  double seconds = 0;
+  Status status = kDone;      // kUsage if a snapshot or a trace failed; said already
+  std::string suspended;      // to this file
+};
+
 // The outcome of run or record on standard error, and its exit status.
-int report_run(const Options&, const RunSummary&, const std::string& verb, double seconds, uint64_t trace_bytes);
+int report_run(const Options&, const Outcome&, const std::string& verb);
 int report_replay(const Options&, const ReplaySummary&, const TraceReader&);
 
 }  // namespace dejavm::cli

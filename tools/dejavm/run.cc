@@ -4,11 +4,10 @@
 
 #include <fmt/format.h>
 
-#include "replay/recorder.h"
 #include "replay/replayer.h"
 #include "replay/restore_file.h"
+#include "tools/dejavm/drive.h"
 #include "tools/dejavm/report.h"
-#include "tools/dejavm/snapshots.h"
 #include "vmm/host.h"
 
 namespace dejavm::cli {
@@ -25,8 +24,9 @@ struct Session {
   std::unique_ptr<HostConsole> console;
   std::unique_ptr<Machine> machine;
   std::unique_ptr<Inputs> inputs;
-  std::unique_ptr<Snapshots> snapshots;
-  SnapshotHead about;  // for the snapshots of this machine
+  std::unique_ptr<ControlServer> control;
+  SnapshotHead about;  // for the snapshots and traces of this machine
+  std::unique_ptr<Driver> driver;
 
   Result<void> open(const Options& o) {
     auto opened = open_console(o);
@@ -50,57 +50,37 @@ struct Session {
   }
   Result<void> begin(const Options& o) {
     stop_on_signals();
+    if (!o.control.empty()) {
+      auto server = ControlServer::listen(o.control);
+      if (!server) return server.error();
+      control = server.take();
+    }
     if (o.console == "stdio")
-      inputs = std::make_unique<StandardInput>([this] { return machine->board().console_room(); }, [this] { console->flush(); });
+      inputs = std::make_unique<StandardInput>([this] { return machine->board().console_room(); }, [this] { console->flush(); },
+                                               control ? control->wake_fd() : -1);
     else
       inputs = std::make_unique<NoConsoleInputs>();
-    snapshots = std::make_unique<Snapshots>(*machine, about, o);
-    return snapshots->check();
+    driver = std::make_unique<Driver>(*machine, *inputs, control.get(), about, o);
+    return driver->check();
   }
   // Before anything else is printed: the terminal as it was, the guest's last line out.
   void close() {
+    control.reset();
     inputs.reset();
     if (console) console->flush();
   }
 };
 
-double seconds_since(std::chrono::steady_clock::time_point begin) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-}
-
-Retired limit(const Options& o) { return o.max_instructions ? Retired{o.max_instructions} : kForever; }
-
 int run_session(Session& s, const Options& o, const char* verb) {
-  const auto begin = std::chrono::steady_clock::now();
-  const RunSummary summary = run_plain(*s.machine, *s.inputs, limit(o), o.digest, s.snapshots->stops());
-  const double seconds = seconds_since(begin);
+  if (!o.trace.empty())
+    if (auto done = s.driver->start_recording(o.trace, o.force); !done) return fail(done.error(), kUsage);
+  Outcome outcome = [&] {
+    ProgressLine progress(o.console);
+    return s.driver->run(progress.function());
+  }();
   s.close();
-  const int saved = s.snapshots->finish();
-  const int status = report_run(o, summary, verb, seconds, 0);
-  return saved != kDone ? saved : status;
-}
-
-int record_session(Session& s, const Options& o) {
-  auto writer = TraceWriter::create(o.trace, o.force);
-  if (!writer) return fail(writer.error(), kUsage);
-  ProgressLine progress(o.console);
-  RecordOptions options;
-  options.until = limit(o);
-  options.boot = s.about.boot;
-  options.append = s.about.append;
-  options.writer = s.about.writer;
-  options.progress = progress.function();
-  options.stops = s.snapshots->stops();
-  options.keyframe_interval = o.keyframe_interval;
-  for (const uint64_t at : o.keyframes_at) options.keyframes_at.push_back({at});
-  const auto begin = std::chrono::steady_clock::now();
-  auto summary = dejavm::record(*s.machine, *s.inputs, **writer, options);
-  const double seconds = seconds_since(begin);
-  s.close();
-  const int saved = s.snapshots->finish();
-  if (!summary) return fail(summary.error(), kUsage);
-  const int status = report_run(o, *summary, "record", seconds, (*writer)->bytes_written());
-  return saved != kDone ? saved : status;
+  const int status = report_run(o, outcome, verb);
+  return outcome.status != kDone ? outcome.status : status;
 }
 
 }  // namespace
@@ -108,13 +88,7 @@ int record_session(Session& s, const Options& o) {
 int run(const Options& o) {
   Session s;
   if (auto done = s.boot(o); !done) return fail(done.error(), kUsage);
-  return run_session(s, o, "run");
-}
-
-int record(const Options& o) {
-  Session s;
-  if (auto done = s.boot(o); !done) return fail(done.error(), kUsage);
-  return record_session(s, o);
+  return run_session(s, o, o.trace.empty() ? "run" : "record");
 }
 
 int restore(const Options& o) {
@@ -127,8 +101,9 @@ int restore(const Options& o) {
   s.about.boot = head.boot;
   s.about.append = head.append;
   if (auto done = s.begin(o); !done) return fail(done.error(), kUsage);
-  if (o.delta) s.snapshots->came_from(o.snapshot, head, restored->verification->hashes());
-  const int status = o.trace.empty() ? run_session(s, o, "restore") : record_session(s, o);
+  if (o.delta)
+    s.driver->saver().came_from({head.state.digest, o.snapshot.substr(o.snapshot.rfind('/') + 1)}, head.state.memory, restored->verification->hashes());
+  const int status = run_session(s, o, o.trace.empty() ? "restore" : "record");
   if (auto done = restored->verification->wait(); !done) return fail(done.error());
   return status;
 }

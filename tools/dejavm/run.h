@@ -6,7 +6,6 @@
 namespace dejavm::cli {
 
 int run(const Options&);
-int record(const Options&);
 int replay(const Options&);
 int restore(const Options&);
 

@@ -1,0 +1,18 @@
+// dejavm ctl: one request to a machine's control socket.
+#pragma once
+
+#include <string>
+
+#include "tools/dejavm/options.h"
+
+namespace dejavm::cli {
+
+struct CtlOptions {
+  std::string socket, command, file;
+  bool force = false, delta = false, json = false;
+};
+
+void add_ctl(CLI::App& app, CtlOptions&);
+int run_ctl(const CtlOptions&);
+
+}  // namespace dejavm::cli

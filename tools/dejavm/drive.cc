@@ -1,0 +1,235 @@
+#include "tools/dejavm/drive.h"
+
+#include <unistd.h>
+
+#include <chrono>
+
+#include <fmt/format.h>
+
+#include "vmm/host.h"
+
+namespace dejavm::cli {
+namespace {
+
+using nlohmann::json;
+
+constexpr uint64_t kControlPoll = 5'000'000;  // instructions: some ms
+
+json as_json(const Error& e) { return {{"ok", false}, {"error", e.message}}; }
+json as_json(const Saved& s) {
+  return {{"ok", true},          {"file", s.path},          {"instruction", s.retired}, {"digest", to_hex(s.digest)},
+          {"delta", s.delta},    {"bytes", s.content_bytes}};
+}
+
+std::string file_exists(const std::string& path) {
+  return fmt::format("{}: exists; choose another name, or give --force to replace it", path);
+}
+
+}  // namespace
+
+// The machine's inputs, and requests at the socket, which make it stand still.
+class Driver::ControlledInputs final : public Inputs {
+ public:
+  explicit ControlledInputs(Driver& d) : d_(d) {}
+  Retired next_poll(Position at) override {
+    const Retired theirs = d_.inputs_.next_poll(at);
+    return d_.control_ ? std::min(theirs, at.retired + kControlPoll) : theirs;
+  }
+  Input take(Position at, Nanos now) override {
+    if (d_.control_) {
+      if (d_.save_for_) d_.poll_saves();
+      if (at.retired.value >= next_publish_) {
+        next_publish_ = at.retired.value + kControlPoll;
+        d_.publish();
+      }
+      if (d_.control_->pending()) {
+        const std::string text = d_.control_->waiting();
+        return {Input::Kind::kControl, {text.begin(), text.end()}};
+      }
+    }
+    return d_.inputs_.take(at, now);
+  }
+  Nanos idle(Position at, Nanos now, Nanos next_event) override { return d_.inputs_.idle(at, now, next_event); }
+
+ private:
+  Driver& d_;
+  uint64_t next_publish_ = 0;
+};
+
+Driver::Driver(Machine& machine, Inputs& inputs, ControlServer* control, const SnapshotHead& about, const Options& options)
+    : machine_(machine), inputs_(inputs), control_(control), about_(about), options_(options), saver_(machine, about) {}
+
+Result<void> Driver::check() const {
+  for (const SnapshotRequest& r : options_.snapshots) {
+    if (Retired{r.at} < machine_.position().retired)
+      return Error{ErrorKind::kHost, fmt::format("cannot save {} at instruction {}: the machine is at {} already", r.path, r.at,
+                                                 machine_.position().retired.value)};
+    if (!options_.force && ::access(r.path.c_str(), F_OK) == 0) return Error{ErrorKind::kHost, file_exists(r.path)};
+  }
+  return {};
+}
+
+Result<void> Driver::start_recording(const std::string& path, bool force) {
+  auto writer = TraceWriter::create(path, force);
+  if (!writer) return writer.error();
+  writer_ = writer.take();
+  trace_path_ = path;
+  return {};
+}
+
+std::vector<RunStop> Driver::stops() {
+  std::vector<RunStop> out;
+  for (const SnapshotRequest& r : options_.snapshots)
+    out.push_back({{r.at}, [this, &r](uint64_t exits) {
+                     ++snapshots_taken_;
+                     report_save(saver_.wait());
+                     if (auto done = saver_.start(r.path, {.force = options_.force, .delta = options_.delta, .exits = exits}); !done) failed(done.error());
+                   }});
+  for (const uint64_t at : options_.keyframes_at)
+    out.push_back({{at}, [this](uint64_t) {
+                     if (recording_) recording_->keyframe();
+                   }});
+  return out;
+}
+
+void Driver::report_save(std::optional<Result<Saved>> result) {
+  if (!result) return;
+  if (save_for_) {
+    const ControlRequest r = std::move(*save_for_);
+    save_for_.reset();
+    control_->answer(r, *result ? as_json(**result) : as_json(result->error()));
+    if (r.command == "suspend" && *result) {
+      ended_ = true;
+      outcome_.suspended = (*result)->path;
+    }
+    return;
+  }
+  if (!*result) return failed(result->error());
+  const Saved& s = **result;
+  std::fputs(fmt::format("snapshot: {} at instruction {}, digest {}, {} bytes{}\n", s.path, s.retired, to_hex(s.digest), s.content_bytes,
+                         s.delta ? " changed" : "")
+                 .c_str(),
+             stderr);
+}
+
+void Driver::poll_saves() { report_save(saver_.poll()); }
+
+void Driver::publish() {
+  if (!control_) return;
+  control_->publish({paused_ ? "paused" : "running", machine_.position().retired.value, machine_.now().value, saver_.running(),
+                     writer_ ? trace_path_ : ""});
+}
+
+Result<RunSummary> Driver::stop_recording(RunEnd end) {
+  auto summary = recording_->finish(end);
+  outcome_.trace_bytes = writer_->bytes_written();
+  outcome_.trace = trace_path_;
+  recording_.reset();
+  writer_.reset();
+  return summary;
+}
+
+void Driver::serve(const ControlRequest& r) {
+  auto ok = [&](json more = json::object()) {
+    json a{{"ok", true}, {"instruction", machine_.position().retired.value}};
+    a.update(more);
+    control_->answer(r, a);
+  };
+  if (r.command == "pause" || r.command == "resume") {
+    paused_ = r.command == "pause";
+    ok();
+  } else if (r.command == "stop") {
+    ended_ = true;
+    ok();
+  } else if (r.command == "checkpoint" || r.command == "suspend") {
+    report_save(saver_.wait());
+    const SaveOptions options{.force = r.force, .delta = r.delta, .exits = recording_ ? recording_->exits_logged() : 0};
+    if (auto done = saver_.start(r.file, options); !done) return control_->answer(r, as_json(done.error()));
+    save_for_ = r;
+    if (r.command == "suspend") report_save(saver_.wait());  // the machine must not go on from what it left
+  } else if (r.command == "record-start") {
+    if (writer_) return control_->answer(r, as_json({ErrorKind::kHost, fmt::format("already recording to {}", trace_path_)}));
+    if (auto done = start_recording(r.file, r.force); !done) return control_->answer(r, as_json(done.error()));
+    ok({{"file", r.file}});
+  } else if (r.command == "record-stop") {
+    if (!recording_) return control_->answer(r, as_json({ErrorKind::kHost, "not recording"}));
+    const std::string path = trace_path_;
+    auto summary = stop_recording(RunEnd::kUntil);
+    if (!summary) return control_->answer(r, as_json(summary.error()));
+    ok({{"file", path}, {"digest", to_hex(summary->digest)}, {"exits", summary->exits}, {"bytes", outcome_.trace_bytes}});
+  }
+}
+
+bool Driver::serve() {
+  for (;;) {
+    publish();
+    while (!ended_) {
+      const auto r = control_->next();
+      if (!r) break;
+      serve(*r);
+    }
+    if (ended_ || !paused_) break;
+    if (stop_requested()) {
+      ended_ = true;
+      break;
+    }
+    poll_saves();
+    publish();
+    control_->wait(50);
+  }
+  publish();
+  return !ended_;
+}
+
+Outcome Driver::run(std::function<void(const Progress&)> progress) {
+  progress_ = std::move(progress);
+  const auto begin = std::chrono::steady_clock::now();
+  const Retired until = options_.max_instructions ? Retired{options_.max_instructions} : kForever;
+  ControlledInputs inputs(*this);
+  Stops order(stops(), machine_.position().retired, options_.keyframe_interval, [this] {
+    if (recording_) recording_->keyframe();
+  });
+  RunEnd end;
+  for (;;) {
+    if (writer_ && !recording_) {
+      RecordOptions o;
+      o.boot = about_.boot, o.append = about_.append, o.writer = about_.writer;
+      o.keyframe_interval = options_.keyframe_interval;
+      o.progress = progress_;
+      recording_ = std::make_unique<Recording>(machine_, inputs, *writer_, o);
+    }
+    const Retired target = std::min(until, order.next());
+    end = recording_ ? machine_.run(target, recording_->inputs(), recording_->exits()) : machine_.run(target, inputs, machine_.board());
+    if (recording_ && recording_->failed()) {
+      // The log cannot be written (a full disk). A run that was to be recorded ends; one that only happened to be goes on.
+      failed(*writer_->error());
+      recording_.reset();
+      writer_.reset();
+      if (!options_.trace.empty()) break;
+      continue;
+    }
+    if (end != RunEnd::kUntil) break;
+    const Retired at = machine_.position().retired;
+    const bool last = at >= until;
+    order.act(at, recording_ ? recording_->exits_logged() : 0, last);
+    if (last) break;
+    if (control_ && !serve()) {
+      end = RunEnd::kUserStop;
+      break;
+    }
+  }
+  report_save(saver_.wait());
+  if (recording_) {
+    auto summary = stop_recording(ended_ ? RunEnd::kUntil : end);
+    if (summary) outcome_.summary = *summary, outcome_.summary.end = end, outcome_.recorded = true;
+    else failed(summary.error());
+  }
+  if (!outcome_.recorded) outcome_.summary = summarize(machine_, end, 0, options_.digest ? machine_digest(machine_) : Hash128{});
+  outcome_.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  if (snapshots_taken_ < options_.snapshots.size() && outcome_.status == kDone)
+    failed({ErrorKind::kHost, fmt::format("the run ended at instruction {}; {} of {} snapshots were not reached", machine_.position().retired.value,
+                                          options_.snapshots.size() - snapshots_taken_, options_.snapshots.size())});
+  return outcome_;
+}
+
+}  // namespace dejavm::cli

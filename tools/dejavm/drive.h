@@ -1,0 +1,57 @@
+// Running a machine as the command line and the control socket want it: recorded or not, with snapshots on the way.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "replay/recorder.h"
+#include "replay/save.h"
+#include "tools/dejavm/control.h"
+#include "tools/dejavm/options.h"
+#include "tools/dejavm/report.h"
+
+namespace dejavm::cli {
+
+class Driver {
+ public:
+  // `inputs`: the machine's own. `control`: may be nullptr. `about`: for snapshots and traces.
+  Driver(Machine& machine, Inputs& inputs, ControlServer* control, const SnapshotHead& about, const Options& options);
+
+  // Before the run: files that exist, places that the machine has passed.
+  Result<void> check() const;
+  // Deltas may be of the snapshot that the machine was restored from.
+  Saver& saver() { return saver_; }
+  // From here on everything is written to a trace.
+  Result<void> start_recording(const std::string& path, bool force);
+
+  // Until the machine ends, or is stopped. `progress`: of a recording.
+  Outcome run(std::function<void(const Progress&)> progress);
+
+ private:
+  class ControlledInputs;
+  std::vector<RunStop> stops();
+  void report_save(std::optional<Result<Saved>> result);
+  void poll_saves();
+  bool serve();                     // requests, for as long as the machine is to stand still; false: the run ends
+  void serve(const ControlRequest&);
+  void publish();
+  Result<RunSummary> stop_recording(RunEnd end);
+  void failed(const Error& e) { outcome_.status = static_cast<Status>(fail(e, kUsage)); }
+
+  Machine& machine_;
+  Inputs& inputs_;
+  ControlServer* control_;
+  SnapshotHead about_;
+  const Options& options_;
+  Saver saver_;
+  std::optional<ControlRequest> save_for_;  // who asked for the save that is running
+  size_t snapshots_taken_ = 0;
+  bool paused_ = false, ended_ = false;
+  std::string trace_path_;
+  std::unique_ptr<TraceWriter> writer_;
+  std::unique_ptr<Recording> recording_;
+  std::function<void(const Progress&)> progress_;
+  Outcome outcome_;
+};
+
+}  // namespace dejavm::cli
