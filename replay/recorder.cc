@@ -107,6 +107,11 @@ Result<RunSummary> Recording::finish(RunEnd end) {
   return summary;
 }
 
+Result<RunSummary> Recording::stop() {
+  log_.event({.kind = EventKind::kStop, .at = machine_.position()});
+  return finish(RunEnd::kUserStop);
+}
+
 Result<RunSummary> record(Machine& machine, Inputs& inputs, TraceWriter& log, const RecordOptions& options) {
   Recording recording(machine, inputs, log, options);
   std::vector<RunStop> stops = options.stops;

@@ -114,8 +114,9 @@ class Recording {
   void keyframe();  // unless there is one here already
   bool failed() const { return log_.failed(); }
   uint64_t exits_logged() const { return log_.exits(); }
-  // RunEnd::kUntil: the recording ends here, the machine may go on.
   Result<RunSummary> finish(RunEnd);
+  // The recording ends here, though the machine may go on; to its replay that is a stop by the user.
+  Result<RunSummary> stop();
 
  private:
   Machine& machine_;

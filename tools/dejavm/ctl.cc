@@ -40,7 +40,7 @@ std::string as_text(const std::string& command, const json& a) {
   std::string out = command + ":";
   if (a.contains("state")) out += fmt::format(" {}", a["state"].get<std::string>());
   if (a.contains("file")) out += fmt::format(" {}", a["file"].get<std::string>());
-  if (a.contains("instruction")) out += fmt::format("{} at instruction {}", a.contains("state") || a.contains("file") ? "," : "", a["instruction"].get<uint64_t>());
+  if (a.contains("instruction")) out += fmt::format(" at instruction {}", a["instruction"].get<uint64_t>());
   if (a.contains("now_ns")) out += fmt::format(", {:.6f} s of guest time", static_cast<double>(a["now_ns"].get<uint64_t>()) / 1e9);
   if (a.contains("digest")) out += fmt::format(", digest {}", a["digest"].get<std::string>());
   if (a.contains("bytes")) out += fmt::format(", {} bytes", a["bytes"].get<uint64_t>());

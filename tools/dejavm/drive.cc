@@ -120,13 +120,11 @@ void Driver::publish() {
                      writer_ ? trace_path_ : ""});
 }
 
-Result<RunSummary> Driver::stop_recording(RunEnd end) {
-  auto summary = recording_->finish(end);
+void Driver::close_trace() {
   outcome_.trace_bytes = writer_->bytes_written();
   outcome_.trace = trace_path_;
   recording_.reset();
   writer_.reset();
-  return summary;
 }
 
 void Driver::serve(const ControlRequest& r) {
@@ -154,7 +152,8 @@ void Driver::serve(const ControlRequest& r) {
   } else if (r.command == "record-stop") {
     if (!recording_) return control_->answer(r, as_json({ErrorKind::kHost, "not recording"}));
     const std::string path = trace_path_;
-    auto summary = stop_recording(RunEnd::kUntil);
+    auto summary = recording_->stop();
+    close_trace();
     if (!summary) return control_->answer(r, as_json(summary.error()));
     ok({{"file", path}, {"digest", to_hex(summary->digest)}, {"exits", summary->exits}, {"bytes", outcome_.trace_bytes}});
   }
@@ -189,8 +188,10 @@ Outcome Driver::run(std::function<void(const Progress&)> progress) {
   Stops order(stops(), machine_.position().retired, options_.keyframe_interval, [this] {
     if (recording_) recording_->keyframe();
   });
-  RunEnd end;
-  for (;;) {
+  RunEnd end = RunEnd::kUserStop;
+  paused_ = options_.paused;
+  const bool begins = !control_ || serve();
+  while (begins) {
     if (writer_ && !recording_) {
       RecordOptions o;
       o.boot = about_.boot, o.append = about_.append, o.writer = about_.writer;
@@ -220,7 +221,8 @@ Outcome Driver::run(std::function<void(const Progress&)> progress) {
   }
   report_save(saver_.wait());
   if (recording_) {
-    auto summary = stop_recording(ended_ ? RunEnd::kUntil : end);
+    auto summary = ended_ ? recording_->stop() : recording_->finish(end);
+    close_trace();
     if (summary) outcome_.summary = *summary, outcome_.summary.end = end, outcome_.recorded = true;
     else failed(summary.error());
   }

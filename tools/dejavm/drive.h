@@ -35,7 +35,7 @@ class Driver {
   bool serve();                     // requests, for as long as the machine is to stand still; false: the run ends
   void serve(const ControlRequest&);
   void publish();
-  Result<RunSummary> stop_recording(RunEnd end);
+  void close_trace();
   void failed(const Error& e) { outcome_.status = static_cast<Status>(fail(e, kUsage)); }
 
   Machine& machine_;

@@ -33,6 +33,7 @@ void add_snapshot_options(CLI::App& app, Options& o) {
      }, "save the machine to FILE once it has completed so many instructions; may be given again")
       ->type_name("INSTRUCTION:FILE")->expected(1)->take_all();
   app.add_option("--control", o.control, "listen for requests (dejavm ctl) on a Unix socket at this path")->type_name("PATH");
+  app.add_flag("--paused", o.paused, "stand still until 'dejavm ctl ... resume'")->needs("--control");
   app.add_flag("--digest", o.digest, "print the digest of the machine at the end, which record and replay print anyway");
   app.add_flag("--delta", o.delta, "save only what changed since the snapshot before, where there is one");
   app.add_option("--max-instructions", o.max_instructions, "stop once so many are complete, with status 4")->type_name("N");

@@ -1,0 +1,198 @@
+#!/usr/bin/env python3
+"""The control socket: every request, what each leads to, and clients that mean no good.
+Usage: control_test.py DEJAVM [GUEST_DIR]; with a Debian guest there, also suspended at its shell and resumed elsewhere."""
+import json, os, pty, re, select, socket, subprocess, sys, tempfile, time
+
+dejavm = os.path.abspath(sys.argv[1])
+guest = os.path.abspath(sys.argv[2]) if len(sys.argv) > 2 else ""
+
+
+def require(condition, what):
+    if not condition:
+        raise AssertionError(what)
+
+
+def ctl(*arguments, status=0):
+    r = subprocess.run([dejavm, "ctl"] + list(arguments), capture_output=True, text=True, timeout=60)
+    require(r.returncode == status, (arguments, r))
+    return r.stdout + r.stderr
+
+
+class Client:
+    def __init__(self, path):
+        self.s = socket.socket(socket.AF_UNIX)
+        self.s.settimeout(30)
+        self.s.connect(path)
+        self.f = self.s.makefile("rb")
+
+    def line(self):
+        return json.loads(self.f.readline() or "null")
+
+    def ask(self, text):
+        self.s.sendall(text if isinstance(text, bytes) else json.dumps(text).encode() + b"\n")
+        return self.line()
+
+
+def wait_for(path):
+    for _ in range(600):
+        if os.path.exists(path):
+            return
+        time.sleep(0.05)
+    raise AssertionError("no " + path)
+
+
+def start(arguments):
+    return subprocess.Popen([dejavm] + arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def digest_of(text):
+    return re.search(r"digest ([0-9a-f]{32})", text).group(1)
+
+
+def requests_and_enemies():
+    plain = subprocess.run([dejavm, "run", "--digest", "--console", "none"], capture_output=True, text=True).stderr
+    end = digest_of(plain)
+    machine = start(["run", "--digest", "--console", "none", "--control", "sock", "--paused"])
+    wait_for("sock")
+    require(os.stat("sock").st_mode & 0o777 == 0o600, "mode of the socket")
+    require("paused at instruction 0" in ctl("sock", "status"), "paused")
+
+    # Every line is answered, whatever it is.
+    c = Client("sock")
+    require(c.line() == {"dejavm": "control", "version": 1, "pid": machine.pid}, "greeting")
+    for bad in (b"\n", b"hello\n", b"[1,2]\n", b"\xff\xfe\x00\n", b"{\n", b"[" * 60000 + b"\n", b'{"command":1}\n', b'{"command":"fly"}\n',
+                b'{"command":"checkpoint"}\n', b'{"command":"pause","file":"x"}\n', b'{"command":"status","extra":1}\n',
+                b'{"command":"checkpoint","file":"a\\u0000b"}\n', b'{"command":"checkpoint","file":"no/such/folder/x"}\n',
+                b'{"command":"checkpoint","file":"/dev/null"}\n', b'{"command":"record-stop"}\n'):
+        a = c.ask(bad)
+        require(a and a["ok"] is False and a["error"], (bad[:40], a))
+    a = c.ask({"command": "status", "id": {"mine": 7}})
+    require(a["ok"] and a["id"] == {"mine": 7} and a["state"] == "paused", a)
+    a = c.ask(b"x" * 200000)
+    require(a["ok"] is False, "an endless line is refused")
+    try:
+        require(c.f.readline() == b"", "and its sender sent away")
+    except ConnectionResetError:
+        pass
+    half = Client("sock")
+    half.s.sendall(b'{"command":"sta')  # and nothing more
+    deaf = Client("sock")
+    try:
+        deaf.s.settimeout(2)
+        for _ in range(20000):
+            deaf.s.sendall(b'{"command":"status"}\n' * 20)
+    except OSError:
+        pass  # sent away, or its buffer is full
+    crowd = []
+    for _ in range(1000):
+        try:
+            s = socket.socket(socket.AF_UNIX)
+            s.setblocking(False)
+            s.connect("sock")
+            crowd.append(s)
+        except OSError:
+            time.sleep(0.002)
+    require("paused" in ctl("sock", "status"), "it answers through the crowd")
+    for s in crowd:
+        s.close()
+
+    out = ctl("sock", "checkpoint", "a.dvs")
+    require("a.dvs at instruction 0, digest" in out, out)
+    require("exists" in ctl("sock", "checkpoint", "a.dvs", status=1), "an existing file is refused")
+    ctl("sock", "checkpoint", "a.dvs", "--force", "--delta")
+    ctl("sock", "record", "start", "t.dvt")
+    ctl("sock", "resume")
+    out, _ = machine.communicate(timeout=60)
+    require(machine.returncode == 0 and digest_of(out) == end, (machine.returncode, out, end))
+    require(not os.path.exists("sock"), "the socket is gone")
+    out = subprocess.run([dejavm, "replay", "t.dvt"], capture_output=True, text=True).stdout
+    require(digest_of(out) == end, out)
+
+    # Suspended, and gone on from the file alone; stopped; a socket that a killed machine left is no obstacle.
+    machine = start(["run", "--console", "none", "--control", "sock", "--paused"])
+    wait_for("sock")
+    ctl("sock", "suspend", "b.dvs")
+    out, _ = machine.communicate(timeout=60)
+    require(machine.returncode == 0 and "suspended to" in out, out)
+    out = subprocess.run([dejavm, "restore", "--digest", "--console", "none", os.path.abspath("b.dvs")], cwd="/", capture_output=True, text=True).stderr
+    require(digest_of(out) == end, out)
+    machine = start(["run", "--console", "none", "--control", "sock", "--paused"])
+    wait_for("sock")
+    machine.kill()
+    machine.wait()
+    machine = start(["run", "--console", "none", "--control", "sock", "--paused"])
+    time.sleep(0.3)
+    second = subprocess.run([dejavm, "run", "--console", "none", "--control", "sock"], capture_output=True, text=True)
+    require(second.returncode == 1 and "another machine" in second.stderr, second)
+    ctl("sock", "stop")
+    require(machine.wait(60) == 0, "stopped")
+    require("cannot reach" in ctl("sock", "status", status=1), "nobody is there")
+
+
+class Terminal:
+    def __init__(self, arguments, cwd):
+        self.output = b""
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            os.chdir(cwd)
+            os.execv(dejavm, [dejavm] + arguments)
+
+    def until(self, text, seconds=120):
+        deadline = time.monotonic() + seconds
+        while text not in self.output:
+            require(time.monotonic() < deadline, (text, self.output[-2000:]))
+            if select.select([self.fd], [], [], 1)[0]:
+                try:
+                    self.output += os.read(self.fd, 4096)
+                except OSError:
+                    require(text in self.output, (text, self.output[-2000:]))
+
+    def type(self, text):
+        os.write(self.fd, text)
+
+    def end(self):
+        while True:
+            try:
+                piece = os.read(self.fd, 4096)
+            except OSError:
+                break
+            if not piece:
+                break
+            self.output += piece
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+
+def at_the_shell():
+    here = os.getcwd()
+    t = Terminal(["run", "--kernel", guest + "/vmlinuz", "--initrd", guest + "/initrd", "--append", "console=ttyS0 shell", "--control", here + "/shell"], here)
+    t.until(b"# ")
+    t.type(b"kept=$((6*7)); echo have-$kept\n")
+    t.until(b"have-42")
+    require("running" in ctl("shell", "status"), "running")
+    ctl("shell", "checkpoint", "c.dvs")
+    ctl("shell", "pause")
+    require("paused" in ctl("shell", "status"), "paused")
+    ctl("shell", "resume")
+    ctl("shell", "record", "start", "r.dvt")
+    t.type(b"echo again-$kept\n")
+    t.until(b"again-42")
+    ctl("shell", "record", "stop")
+    ctl("shell", "suspend", "d.dvs", "--delta")
+    require(t.end() == 0, t.output[-500:])
+    out = subprocess.run([dejavm, "replay", "--console", "stdio", "r.dvt"], capture_output=True, text=True, timeout=120)
+    require(out.returncode == 0 and "again-42" in out.stdout and "identical" in out.stdout, out)
+    subprocess.run([dejavm, "snapshot", "merge", "d.dvs", "-o", "e.dvs"], check=True, capture_output=True)
+    with tempfile.TemporaryDirectory() as alone:
+        os.rename("e.dvs", alone + "/e.dvs")
+        t = Terminal(["restore", "e.dvs"], alone)
+        t.type(b"echo still-$kept; poweroff -f\n")
+        require(t.end() == 0 and b"still-42" in t.output, t.output[-500:])
+
+
+with tempfile.TemporaryDirectory() as work:
+    os.chdir(work)
+    requests_and_enemies()
+    if os.path.exists(guest + "/vmlinuz"):
+        at_the_shell()
+        print("suspended at the shell and resumed")
+print("the control socket does what it should")
