@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <csignal>
 #include <cstring>
 
@@ -72,6 +73,7 @@ Result<void> Saver::start(const std::string& path, const SaveOptions& options) {
   collect(true);  // its result stays for poll() unless this one's takes its place
   if (!options.force && ::access(path.c_str(), F_OK) == 0)
     return Error{ErrorKind::kHost, fmt::format("{}: exists; choose another name, or give --force to replace it", path)};
+  const auto begin = std::chrono::steady_clock::now();
   machine_.sync_out();
   SnapshotHead head = about_;
   head.engine = machine_.engine().name();
@@ -124,6 +126,7 @@ Result<void> Saver::start(const std::string& path, const SaveOptions& options) {
   pipe_ = ends[0];
   path_ = path;
   retired_ = head.retired;
+  pause_ns_ = static_cast<uint64_t>((std::chrono::steady_clock::now() - begin).count());
   return {};
 }
 
@@ -234,7 +237,7 @@ std::optional<Result<Saved>> Saver::collect(bool block) {
   } else {
     base_ = ParentRef{reply.digest, file_name(path_)};
     base_memory_ = reply.memory;
-    result_ = Saved{path_, reply.digest, retired_, reply.file_bytes, reply.content_bytes, reply.delta != 0};
+    result_ = Saved{path_, reply.digest, retired_, reply.file_bytes, reply.content_bytes, reply.delta != 0, pause_ns_};
   }
   return result_;
 }

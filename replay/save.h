@@ -28,6 +28,7 @@ struct Saved {
   Hash128 digest;
   uint64_t retired = 0, file_bytes = 0, content_bytes = 0;  // content: memory in the file that is not zero
   bool delta = false;
+  uint64_t pause_ns = 0;  // of host time, for which the machine stood still
 };
 
 class Saver {
@@ -62,7 +63,7 @@ class Saver {
   int pipe_ = -1;
   std::optional<Result<Saved>> result_;
   std::string path_;
-  uint64_t retired_ = 0;
+  uint64_t retired_ = 0, pause_ns_ = 0;
 };
 
 }  // namespace dejavm

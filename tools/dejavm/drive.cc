@@ -18,7 +18,7 @@ constexpr uint64_t kControlPoll = 5'000'000;  // instructions: some ms
 json as_json(const Error& e) { return {{"ok", false}, {"error", e.message}}; }
 json as_json(const Saved& s) {
   return {{"ok", true},          {"file", s.path},          {"instruction", s.retired}, {"digest", to_hex(s.digest)},
-          {"delta", s.delta},    {"bytes", s.content_bytes}};
+          {"delta", s.delta},    {"bytes", s.content_bytes}, {"pause_ns", s.pause_ns}};
 }
 
 std::string file_exists(const std::string& path) {
@@ -190,6 +190,7 @@ Outcome Driver::run(std::function<void(const Progress&)> progress) {
   });
   RunEnd end = RunEnd::kUserStop;
   paused_ = options_.paused;
+  outcome_.ready_seconds = std::chrono::duration<double>(begin - options_.begun).count();
   const bool begins = !control_ || serve();
   while (begins) {
     if (writer_ && !recording_) {

@@ -38,6 +38,7 @@ int main(int argc, char** argv) {
   CLI::App* restore_app = app.add_subcommand("restore", "go on from a snapshot; nothing but the file is needed");
   CLI::App* restore_record_app = restore_app->add_subcommand("record", "... and record what follows");
   add_restore_options(*restore_app, for_restore);
+  restore_record_app->fallthrough();
   add_trace_options(*restore_record_app, for_restore);
   SnapshotOptions for_snapshot;
   CLI::App* snapshot_app = app.add_subcommand("snapshot", "look into snapshots, compare, merge, pack them");

@@ -35,6 +35,7 @@ void add_snapshot_options(CLI::App& app, Options& o) {
   app.add_option("--control", o.control, "listen for requests (dejavm ctl) on a Unix socket at this path")->type_name("PATH");
   app.add_flag("--paused", o.paused, "stand still until 'dejavm ctl ... resume'")->needs("--control");
   app.add_flag("--digest", o.digest, "print the digest of the machine at the end, which record and replay print anyway");
+  app.add_flag("--force", o.force, "replace existing files");
   app.add_flag("--delta", o.delta, "save only what changed since the snapshot before, where there is one");
   app.add_option("--max-instructions", o.max_instructions, "stop once so many are complete, with status 4")->type_name("N");
 }
@@ -98,7 +99,6 @@ void add_machine_options(CLI::App& app, Options& o) {
 
 void add_trace_options(CLI::App& app, Options& o) {
   app.add_option("-o,--output", o.trace, "the trace to write")->type_name("FILE")->required();
-  app.add_flag("--force", o.force, "replace existing files");
   app.add_option("--keyframe-every", o.keyframe_interval, "instructions between keyframes, from which a replay can start; 0: none [100000000]")->type_name("N");
   app.add_option("--keyframe-at", o.keyframes_at, "another keyframe, at this instruction; may be given again")->type_name("INSTRUCTION")->expected(1)->take_all();
 }
@@ -131,7 +131,6 @@ void add_restore_options(CLI::App& app, Options& o) {
      }, "the host file for one of the machine's resources: console=PATH")->type_name("NAME=PATH")->expected(1)->take_all();
   app.add_flag("--verify", o.verify, "compare all of memory with its hashes first, rather than while the guest runs");
   add_snapshot_options(app, o);
-  app.add_flag("--force", o.force, "replace existing files");
   app.add_flag("--json", o.json, "the result as one JSON object on standard error");
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <chrono>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,7 @@ struct SnapshotRequest {
 };
 
 struct Options {
+  std::chrono::steady_clock::time_point begun = std::chrono::steady_clock::now();  // the command
   MachineConfig config;
   BootSource boot;
   std::string console = "stdio";

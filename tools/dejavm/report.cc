@@ -93,6 +93,7 @@ int report_run(const Options& o, const Outcome& out, const std::string& verb) {
   if (o.json) {
     nlohmann::json j = as_json(s);
     j["seconds"] = out.seconds;
+    j["ready_seconds"] = out.ready_seconds;
     if (o.digest || out.recorded) j["digest"] = to_hex(s.digest);
     if (out.recorded) j["trace"] = out.trace, j["trace_bytes"] = out.trace_bytes;
     if (!out.suspended.empty()) j["suspended"] = out.suspended;

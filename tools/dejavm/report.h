@@ -37,6 +37,7 @@ struct Outcome {
   std::string trace;
   uint64_t trace_bytes = 0;
   double seconds = 0;
+  double ready_seconds = 0;   // from the start of the command to the first instruction
   Status status = kDone;      // kUsage if a snapshot or a trace failed; said already
   std::string suspended;      // to this file
 };

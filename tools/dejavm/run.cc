@@ -1,5 +1,8 @@
 #include "tools/dejavm/run.h"
 
+#include <unistd.h>
+
+#include <csignal>
 #include <cstdlib>
 
 #include <fmt/format.h>
@@ -91,8 +94,16 @@ int run(const Options& o) {
   return run_session(s, o, o.trace.empty() ? "run" : "record");
 }
 
+// The machine's memory is the file's, until it is written to.
+static void on_lost_file(int) {
+  constexpr char kText[] = "dejavm: the snapshot's file was cut off while the machine was running from it; replace files by renaming, not by writing over them\n";
+  [[maybe_unused]] const ssize_t n = ::write(STDERR_FILENO, kText, sizeof kText - 1);
+  ::_exit(kBadFile);
+}
+
 int restore(const Options& o) {
   Session s;
+  std::signal(SIGBUS, on_lost_file);
   if (auto done = s.open(o); !done) return fail(done.error(), kUsage);
   auto restored = restore_file(o.snapshot, s.console.get(), {.engine = {}, .verify = o.verify || o.delta});
   if (!restored) return fail(restored.error());
