@@ -4,7 +4,7 @@ import json, os, socket, statistics, subprocess, sys, time
 dejavm, guest, work, times = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2]), sys.argv[3], int(sys.argv[4])
 os.makedirs(work, exist_ok=True)
 os.chdir(work)
-KERNEL, INITRD, APPEND = guest + "/vmlinuz", guest + "/initrd", "console=ttyS0 fill=560"
+KERNEL, INITRD, APPEND = guest + "/vmlinuz", guest + "/initrd", "console=ttyS0 fill=480"
 results = {}
 
 
@@ -82,8 +82,11 @@ def qemu():
         begin = time.monotonic()
         p = subprocess.Popen(machine + ["-incoming", "exec:cat qemu.state"])
         q = Qmp("qmp")
-        while not q("query-status").get("running"):
+        while q("query-status").get("status") == "inmigrate":
             time.sleep(0.001)
+        q("cont")  # it was standing still when it was saved
+        if not q("query-status").get("running"):
+            sys.exit("QEMU did not restore")
         note("qemu restore", time.monotonic() - begin)
         p.kill()
         p.wait()
