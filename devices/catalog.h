@@ -19,6 +19,16 @@ struct DeviceCall {
   uint64_t (*call)(void* state, Nanos now, uint64_t a, uint64_t b);
 };
 
+struct DeviceOp {
+  enum class Kind : uint8_t { kRead, kWrite, kLine, kWait, kReset, kMessage, kCall };
+  Kind kind = Kind::kRead;
+  uint8_t size = 1;      // kRead, kWrite: 1-8
+  uint16_t index = 0;    // kLine: the input; kCall: which of the model's
+  uint64_t a = 0;        // offset; level; ns; first argument
+  uint64_t b = 0;        // value; second argument
+  bool operator==(const DeviceOp&) const = default;
+};
+
 struct DeviceModel {
   const Schema* schema;
   std::string_view summary;                // one line
@@ -27,6 +37,7 @@ struct DeviceModel {
   unsigned inputs;                         // of set_line
   std::span<const std::string_view> line_names;  // of the bits of lines() that have one, by bit; empty: none
   std::span<const DeviceCall> calls;
+  std::span<const DeviceOp> idioms;        // what drivers do: seeds for generators
   // The longest silence: time alone changes lines() or sends a message no earlier than next_event says, and next_event
   // comes at most so many times in a row without a change (its documented bound).
   unsigned idle_events;

@@ -22,16 +22,6 @@
 
 namespace dejavm {
 
-struct DeviceOp {
-  enum class Kind : uint8_t { kRead, kWrite, kLine, kWait, kReset, kMessage, kCall };
-  Kind kind = Kind::kRead;
-  uint8_t size = 1;      // kRead, kWrite: 1-8
-  uint16_t index = 0;    // kLine: the input; kCall: which of the model's
-  uint64_t a = 0;        // offset; level; ns; first argument
-  uint64_t b = 0;        // value; second argument
-  bool operator==(const DeviceOp&) const = default;
-};
-
 // What an operation shows of a model: everything that anybody could notice.
 struct DeviceAnswer {
   uint64_t value = 0;    // of a read or call; of a message, packed; 1 if there was none

@@ -159,29 +159,37 @@ void Vhpet::advance(State& s, Nanos now) {
   s.counter += ticks;
 }
 
+namespace {
+
+// The line that a timer drives, if it drives one.
+uint64_t line_of(const Vhpet::State& s, unsigned n) {
+  const bool legacy = s.config & kLegacy;
+  if (legacy && n < 2) return n == 0 ? Vhpet::kLegacyIrq0 : Vhpet::kLegacyIrq8;
+  const unsigned pin = route(s.timers[n]);
+  return pin != 0 ? uint64_t{1} << pin : 0;
+}
+
+uint64_t lines_of(const Vhpet::State& s, uint8_t timers) {
+  uint64_t lines = 0;
+  for (unsigned n = 0; running(s) && n < Vhpet::kTimers; ++n)
+    if (is_enabled(s.timers[n]) && (timers >> n & 1)) lines |= line_of(s, n);
+  return lines;
+}
+
+}  // namespace
+
 Nanos Vhpet::next_event(const State& s) {
   const Wide tick = s.now_ns / kTickNs;
-  Wide next_tick = s.pulses ? tick + 1 : Wide{kNever.value};
+  const uint64_t held = lines_of(s, s.status);  // time does not lower these, so a pulse on them is no event
+  Wide next_tick = lines_of(s, s.pulses) & ~held ? tick + 1 : Wide{kNever.value};
   for (unsigned n = 0; running(s) && n < kTimers; ++n) {
     const Timer& t = s.timers[n];
-    if (is_enabled(t) && !(s.status >> n & 1)) next_tick = std::min(next_tick, tick + ticks_to_match(t, s.counter));
+    if (is_enabled(t) && (line_of(s, n) & ~held)) next_tick = std::min(next_tick, tick + ticks_to_match(t, s.counter));
   }
   const Wide next_ns = next_tick * kTickNs;
   return next_ns < kNever.value ? Nanos{static_cast<uint64_t>(next_ns)} : kNever;
 }
 
-uint64_t Vhpet::lines(const State& s) {
-  const bool legacy = s.config & kLegacy;
-  uint64_t lines = legacy ? uint64_t{kLegacyActive} : 0;
-  if (!running(s)) return lines;
-  for (unsigned n = 0; n < kTimers; ++n) {
-    const Timer& t = s.timers[n];
-    if (!is_enabled(t) || !((s.status | s.pulses) >> n & 1)) continue;
-    if (legacy && n == 0) lines |= kLegacyIrq0;
-    else if (legacy && n == 1) lines |= kLegacyIrq8;
-    else if (route(t) != 0) lines |= uint64_t{1} << route(t);
-  }
-  return lines;
-}
+uint64_t Vhpet::lines(const State& s) { return (s.config & kLegacy ? uint64_t{kLegacyActive} : 0) | lines_of(s, s.status | s.pulses); }
 
 }  // namespace dejavm

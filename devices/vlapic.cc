@@ -153,7 +153,8 @@ void reset_registers(State& s) {
   r.now_ns = s.now_ns;
   r.base = s.base;
   r.tsc_offset_ns = s.tsc_offset_ns;
-  r.initial_id = r.apic_id = s.initial_id;
+  r.initial_id = s.initial_id;
+  r.apic_id = x2apic(s) ? s.initial_id : s.initial_id & 0xff;
   r.lint_levels = s.lint_levels;
   r.dfr = 0xffffffff;
   r.svr = 0xff;
