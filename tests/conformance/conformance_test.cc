@@ -246,7 +246,7 @@ TEST_P(Conformance, NoFieldIsDead) {
     if (m().name() == "i8042" && all[i].f->name == "queue" && all[i].index > 5) continue;  // one byte each 10 us: too deep for random reads
     bool alive = false;
     for (unsigned n = 0; n < 20000 && !alive; ++n) {
-      RandomOps random(m(), base_seed() + n * 7919 + i);
+      RandomOps random(m(), 1 + n * 7919 + i);  // whether something can be found, not whether all is well: one seed
       Device a(m());
       a.live(random, n % 150);
       Device b(m());

@@ -1,6 +1,7 @@
 #include <exception>
 
 #include "tools/dejavm/ctl.h"
+#include "tools/dejavm/device_tool.h"
 #include "tools/dejavm/run.h"
 #include "tools/dejavm/snapshot_tool.h"
 #include "tools/dejavm/trace_tool.h"
@@ -45,6 +46,9 @@ int main(int argc, char** argv) {
   add_snapshot_tool(*snapshot_app, for_snapshot);
   CtlOptions for_ctl;
   add_ctl(*app.add_subcommand("ctl", "talk to a running machine through its control socket"), for_ctl);
+  DeviceOptions for_device;
+  CLI::App* device_app = app.add_subcommand("device", "the device models by themselves");
+  add_device_tool(*device_app, for_device);
   TraceOptions for_trace;
   CLI::App* trace_app = app.add_subcommand("trace", "read what a trace holds");
   add_trace_tool(*trace_app, for_trace);
@@ -57,6 +61,7 @@ int main(int argc, char** argv) {
   try {
     if (*run_app) return run(for_run);
     if (app.got_subcommand("ctl")) return run_ctl(for_ctl);
+    if (*device_app) return run_device(*device_app, for_device);
     if (*trace_app) return run_trace(*trace_app, for_trace);
     if (*snapshot_app) return run_snapshot(*snapshot_app, for_snapshot);
     if (*restore_app) return restore(for_restore);
