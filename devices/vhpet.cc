@@ -10,7 +10,7 @@ using Timer = Vhpet::Timer;
 using Wide = unsigned __int128;
 
 enum Register : uint64_t { kCapabilities = 0x000, kGeneralConfig = 0x010, kStatus = 0x020, kCounter = 0x0f0,
-                           kFirstTimer = 0x100, kTimerBytes = 0x20, kTimerConfig = 0x00, kTimerComparator = 0x08 };
+                           kFirstTimer = 0x100, kTimerBytes = 0x20, kTimerConfig = 0x00, kTimerComparator = 0x08, kTimerFsb = 0x10 };
 enum GeneralConfig : uint8_t { kRun = 1, kLegacy = 2, kGeneralMask = 3 };
 constexpr uint64_t kFemtosecondsPerTick = Vhpet::kTickNs * 1'000'000;
 // Period; vendor 8086; legacy replacement; 64-bit counter; number of the last timer; revision 1 (2.3.4).
@@ -20,6 +20,9 @@ constexpr uint64_t kCapabilityValue =
 bool running(const State& s) { return s.config & kRun; }
 bool is_level(const Timer& t) { return t.config & Vhpet::kLevel; }
 bool is_enabled(const Timer& t) { return t.config & Vhpet::kEnabled; }
+// Interrupts as messages rather than on a line.
+bool by_message(const State& s, unsigned n) { return (s.timers[n].config & Vhpet::kFsb) && !((s.config & kLegacy) && n < 2); }
+bool is_msi(const Timer& t) { return t.fsb >> 52 == 0xfee; }
 unsigned route(const Timer& t) { return t.config >> Vhpet::kRouteShift & 0x1f; }
 uint64_t width_mask(const Timer& t) { return t.config & Vhpet::k32Bit ? 0xffffffff : ~uint64_t{0}; }
 
@@ -78,8 +81,9 @@ uint64_t read_register(const State& s, uint64_t reg) {
   switch (reg % kTimerBytes) {
     case kTimerConfig:
       return uint64_t{Vhpet::kPinsAllowed} << 32 | Vhpet::k64BitCapable |
-             (n == 0 ? uint64_t{Vhpet::kPeriodicCapable} : 0) | t.config;
+             (n == 0 ? uint64_t{Vhpet::kPeriodicCapable} : 0) | Vhpet::kFsbCapable | t.config;
     case kTimerComparator: return t.comparator;
+    case kTimerFsb: return t.fsb;
     default: return 0;
   }
 }
@@ -95,6 +99,7 @@ void write_register(State& s, uint64_t reg, uint64_t value, uint64_t mask) {
   if (reg < kFirstTimer || n >= Vhpet::kTimers) return;
   if (reg % kTimerBytes == kTimerConfig) write_timer_config(s, static_cast<unsigned>(n), value, mask);
   if (reg % kTimerBytes == kTimerComparator) write_comparator(s.timers[n], value, mask);
+  if (reg % kTimerBytes == kTimerFsb) s.timers[n].fsb = merge(s.timers[n].fsb, value, mask);
 }
 
 // Cuts an access into pieces within one register each: f(register, bit shift, bits, shift within the access).
@@ -154,7 +159,9 @@ void Vhpet::advance(State& s, Nanos now) {
     const Wide last = pass(t, s.counter, ticks);
     if (last == 0) continue;
     if (is_level(t)) s.status |= static_cast<uint8_t>(1 << n);
-    else if (is_enabled(t) && last == ticks) s.pulses |= static_cast<uint8_t>(1 << n);
+    else if (!is_enabled(t)) continue;
+    else if (by_message(s, n)) s.sends |= static_cast<uint8_t>(is_msi(t) << n);
+    else if (last == ticks) s.pulses |= static_cast<uint8_t>(1 << n);
   }
   s.counter += ticks;
 }
@@ -164,6 +171,7 @@ namespace {
 // The line that a timer drives, if it drives one.
 uint64_t line_of(const Vhpet::State& s, unsigned n) {
   const bool legacy = s.config & kLegacy;
+  if (by_message(s, n)) return 0;
   if (legacy && n < 2) return n == 0 ? Vhpet::kLegacyIrq0 : Vhpet::kLegacyIrq8;
   const unsigned pin = route(s.timers[n]);
   return pin != 0 ? uint64_t{1} << pin : 0;
@@ -184,10 +192,27 @@ Nanos Vhpet::next_event(const State& s) {
   Wide next_tick = lines_of(s, s.pulses) & ~held ? tick + 1 : Wide{kNever.value};
   for (unsigned n = 0; running(s) && n < kTimers; ++n) {
     const Timer& t = s.timers[n];
-    if (is_enabled(t) && (line_of(s, n) & ~held)) next_tick = std::min(next_tick, tick + ticks_to_match(t, s.counter));
+    const bool sends = by_message(s, n) && is_msi(t) && !is_level(t) && !(s.sends >> n & 1);
+    if (is_enabled(t) && (sends || (line_of(s, n) & ~held))) next_tick = std::min(next_tick, tick + ticks_to_match(t, s.counter));
   }
   const Wide next_ns = next_tick * kTickNs;
   return next_ns < kNever.value ? Nanos{static_cast<uint64_t>(next_ns)} : kNever;
+}
+
+bool Vhpet::pop_message(State& s, BusMessage& message) {
+  for (unsigned n = 0; n < kTimers; ++n) {
+    if (!(s.sends >> n & 1)) continue;
+    s.sends &= static_cast<uint8_t>(~(1u << n));
+    const uint64_t data = s.timers[n].fsb & 0xffffffff, address = s.timers[n].fsb >> 32;
+    if (!is_msi(s.timers[n])) continue;  // a store to memory, by a device that has none
+    message = BusMessage{};
+    message.vector = static_cast<uint8_t>(data);
+    message.delivery = static_cast<Delivery>(data >> 8 & 7);
+    message.destination = address >> 12 & 0xff;
+    message.logical = address & 4;
+    return true;
+  }
+  return false;
 }
 
 uint64_t Vhpet::lines(const State& s) { return (s.config & kLegacy ? uint64_t{kLegacyActive} : 0) | lines_of(s, s.status | s.pulses); }

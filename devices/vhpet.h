@@ -4,7 +4,9 @@
 // One 64-bit main counter of 10 MHz (100,000,000 fs) that ticks at virtual times divisible by 100 ns, and three 64-bit
 // timers, each able to work in 32 bits: timer 0 periodic, 1 and 2 one-shot. Each may be routed to I/O APIC pins 20-23;
 // another route is not stored, and the 0 of reset drives no pin. Legacy replacement instead gives timer 0 to IRQ0 and
-// timer 1 to IRQ8. No FSB (MSI) delivery.
+// timer 1 to IRQ8, whatever else they are told. FSB delivery (2.3.9.3) sends an edge-triggered timer's interrupts as MSIs:
+// writes of its route register's value to its address, of which those to 0xfeexxxxx are interrupts and others are lost;
+// matches that nobody took in between are one. A level-triggered timer told to do so has its status bit only.
 // - A timer fires at the tick at which the counter becomes equal to its comparator, not by a write that makes them
 //   equal. One-shot timers fire again when the counter comes by again, after 2^32 or 2^64 ticks.
 // - A level-triggered interrupt is its status bit. An edge-triggered one is a pulse from its tick to the next.
@@ -30,21 +32,23 @@ struct Vhpet {
   static constexpr uint64_t kTickNs = 100;
   static constexpr unsigned kTimers = 3;
   static constexpr uint32_t kPinsAllowed = 0x00f00000;
-  static constexpr uint16_t kTimerConfigMask = 0x3f4e;  // what is stored of a timer's configuration; see Config
+  static constexpr uint16_t kTimerConfigMask = 0x7f4e;  // what is stored of a timer's configuration; see Config
 
   // A timer's configuration and capability register (2.3.8).
   enum Config : uint64_t { kLevel = 1 << 1, kEnabled = 1 << 2, kPeriodic = 1 << 3, kPeriodicCapable = 1 << 4,
-                           k64BitCapable = 1 << 5, kValueSet = 1 << 6, k32Bit = 1 << 8 };
+                           k64BitCapable = 1 << 5, kValueSet = 1 << 6, k32Bit = 1 << 8, kFsb = 1 << 14, kFsbCapable = 1 << 15 };
   static constexpr unsigned kRouteShift = 9;
 
   struct Timer {
     uint64_t comparator = ~uint64_t{0};
     uint64_t period = 0;        // the value last written to the comparator
+    uint64_t fsb = 0;           // route register: value, and address in 63:32
     uint16_t config = 0;        // as stored: without capabilities
     std::array<uint8_t, 6> reserved{};
     static constexpr auto fields() {
       return std::tuple{field("comparator", &Timer::comparator).unit("ticks"),
                         field("period", &Timer::period).unit("ticks"),
+                        field("fsb", &Timer::fsb),
                         field("config", &Timer::config).range(0, kTimerConfigMask),
                         field("reserved", &Timer::reserved).range(0, 0)};
     }
@@ -57,7 +61,8 @@ struct Vhpet {
     uint8_t config = 0;         // general configuration: bit 0 runs, bit 1 legacy replacement
     uint8_t status = 0;         // one bit per level-triggered timer
     uint8_t pulses = 0;         // one bit per edge-triggered timer that fired at the present tick
-    std::array<uint8_t, 5> reserved{};
+    uint8_t sends = 0;          // one bit per timer whose message waits to be taken
+    std::array<uint8_t, 4> reserved{};
     static constexpr auto fields() {
       return std::tuple{field("now_ns", &State::now_ns).unit("ns"),
                         field("counter", &State::counter).unit("ticks"),
@@ -65,6 +70,7 @@ struct Vhpet {
                         field("config", &State::config).range(0, 3),
                         field("status", &State::status).range(0, 7),
                         field("pulses", &State::pulses).range(0, 7),
+                        field("sends", &State::sends).range(0, 7),
                         field("reserved", &State::reserved).range(0, 0)};
     }
   };
@@ -81,6 +87,7 @@ struct Vhpet {
   static Nanos next_event(const State&);
   static uint64_t lines(const State&);
   static void set_line(State&, Nanos, unsigned, bool) {}
+  static bool pop_message(State&, BusMessage&);
 };
 
 }  // namespace dejavm

@@ -165,6 +165,10 @@ void Board::Impl::deliver(Nanos now, const BusMessage& message, size_t sender) {
 bool Board::Impl::route_messages(Nanos now) {
   bool any = false;
   BusMessage message;
+  while (Vhpet::pop_message(m.vhpet, message)) {
+    deliver(now, message, kNoSender);
+    any = true;
+  }
   while (Vioapic::pop_message(m.vioapic, message)) {
     deliver(now, message, kNoSender);
     any = true;

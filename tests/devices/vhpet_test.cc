@@ -40,9 +40,9 @@ class Hpet : public testing::Test {
 
 TEST_F(Hpet, CapabilitiesNameAnIntel10MhzBlockOfThreeTimers) {
   EXPECT_EQ(in(kCap), 0x05f5e1008086a201u);
-  EXPECT_EQ(in(tn_conf(0)), 0x00f0000000000030u);
-  EXPECT_EQ(in(tn_conf(1)), 0x00f0000000000020u);
-  EXPECT_EQ(in(tn_conf(2)), 0x00f0000000000020u);
+  EXPECT_EQ(in(tn_conf(0)), 0x00f000000000008030u);
+  EXPECT_EQ(in(tn_conf(1)), 0x00f0000000008020u);
+  EXPECT_EQ(in(tn_conf(2)), 0x00f0000000008020u);
   for (unsigned n = 0; n < 3; ++n) EXPECT_EQ(in(tn_cmp(n)), ~uint64_t{0});
   EXPECT_EQ(in(kConf), 0u);
   EXPECT_EQ(in(kSta), 0u);
@@ -79,13 +79,32 @@ TEST_F(Hpet, AccessesOfAnyWidthReachTheirBytes) {
 
 TEST_F(Hpet, OnlyAllowedPinsAndBitsAreStored) {
   out(tn_conf(1), ~uint64_t{0});
-  EXPECT_EQ(in(tn_conf(1)) & 0xffffffff, 0x126u);  // pin 31 is refused, and so are periodic mode and FSB
+  EXPECT_EQ(in(tn_conf(1)) & 0xffffffff, 0xc126u);  // pin 31 is refused, and so is periodic mode
   for (uint64_t p = 20; p <= 23; ++p) {
     out(tn_conf(1), pin(p));
     EXPECT_EQ(in(tn_conf(1)) >> 9 & 31, p);
   }
   out(tn_conf(1), pin(19));
   EXPECT_EQ(in(tn_conf(1)) >> 9 & 31, 23u);
+}
+
+// 2.3.9.3 and 2.3.10
+TEST_F(Hpet, AnEdgeMayGoAsAMessageInsteadOfOnALine) {
+  out(tn_conf(2), kEdge | pin(21) | 1 << 14);
+  out(tn_conf(2) + 0x10, 0xfee0300000000045);
+  out(tn_cmp(2), 1000);
+  out(kConf, 1);
+  EXPECT_EQ(next_tick(), 1000u);
+  BusMessage message;
+  EXPECT_EQ(lines_at(999), 0u);
+  EXPECT_FALSE(Vhpet::pop_message(s, message));
+  EXPECT_EQ(lines_at(1000), 0u);
+  ASSERT_TRUE(Vhpet::pop_message(s, message));
+  EXPECT_EQ(message.vector, 0x45);
+  EXPECT_EQ(message.destination, 3u);
+  EXPECT_EQ(message.delivery, Delivery::kFixed);
+  EXPECT_FALSE(message.level);
+  EXPECT_FALSE(Vhpet::pop_message(s, message));
 }
 
 TEST_F(Hpet, AnEdgeIsAPulseOfOneTick) {

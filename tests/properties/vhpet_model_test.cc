@@ -11,6 +11,16 @@ class Reference {
     for (; ticks_ < ns / 100; ++ticks_) tick();
   }
   uint64_t perform(const DeviceOp& op) {
+    if (op.kind == DeviceOp::Kind::kMessage) {
+      for (Timer& t : t_) {
+        if (!t.message) continue;
+        t.message = false;
+        const uint64_t address = t.fsb >> 32;  // an MSI: SDM vol. 3, 11.11
+        if ((address & 0xfff00000) == 0xfee00000)
+          return (t.fsb & 0xff) | (t.fsb & 0x700) | (address & 4 ? 1 << 11 : 0) | 1 << 13 | (address >> 12 & 0xff) << 32;
+      }
+      return 1;
+    }
     if (op.kind == DeviceOp::Kind::kWrite) {
       for (unsigned i = 0; i < op.size;) {  // one register after the other
         const uint64_t reg = (op.a + i) & ~uint64_t{7};
@@ -32,6 +42,7 @@ class Reference {
     uint64_t v = legacy_ ? uint64_t{1} << 32 : 0;
     for (int n = 0; running_ && n < 3; ++n) {
       if (!t_[n].enabled || !(t_[n].status || t_[n].pulse)) continue;
+      if (messages(n)) continue;
       if (legacy_ && n < 2) v |= uint64_t{1} << (33 + n);
       else if (t_[n].route) v |= uint64_t{1} << t_[n].route;
     }
@@ -40,19 +51,23 @@ class Reference {
 
  private:
   struct Timer {
-    bool level = false, enabled = false, periodic = false, set = false, narrow = false, status = false, pulse = false;
+    bool level = false, enabled = false, periodic = false, set = false, narrow = false, status = false, pulse = false, by_message = false, message = false;
+    uint64_t fsb = 0;
     unsigned route = 0;
     uint64_t comparator = ~uint64_t{0}, period = 0;
     uint64_t cut(uint64_t v) const { return narrow ? v & 0xffffffff : v; }
   };
+  bool messages(int n) const { return t_[n].by_message && !(legacy_ && n < 2); }
   void tick() {
     for (Timer& t : t_) t.pulse = false;
     if (!running_) return;
     ++counter_;
-    for (Timer& t : t_) {
+    for (int n = 0; n < 3; ++n) {
+      Timer& t = t_[n];
       if (t.cut(counter_) != t.cut(t.comparator)) continue;
       if (t.level) t.status = true;
-      else t.pulse = t.enabled;
+      else if (!messages(n)) t.pulse = t.enabled;
+      else if (t.enabled && t.fsb >> 52 == 0xfee) t.message = true;  // to another address it is lost
       if (t.periodic) t.comparator = t.cut(t.comparator + t.period);
     }
   }
@@ -68,9 +83,10 @@ class Reference {
     if (reg < 0x100 || n > 2) return 0;
     const Timer& t = t_[n];
     if (reg % 0x20 == 8) return t.comparator;
+    if (reg % 0x20 == 0x10) return t.fsb;
     if (reg % 0x20 != 0) return 0;
     return uint64_t{0x00f00000} << 32 | (n == 0 ? 1 << 4 : 0) | 1 << 5 | (t.level ? 2 : 0) | (t.enabled ? 4 : 0) | (t.periodic ? 8 : 0) | (t.set ? 0x40 : 0) |
-           (t.narrow ? 0x100 : 0) | t.route << 9;
+           (t.narrow ? 0x100 : 0) | t.route << 9 | (t.by_message ? 0x4000 : 0) | 0x8000;
   }
   void write(uint64_t reg, uint64_t value, uint64_t mask) {
     const uint64_t v = (read(reg) & ~mask) | (value & mask);
@@ -91,12 +107,14 @@ class Reference {
     if (reg < 0x100 || n > 2) return;
     Timer& t = t_[n];
     if (reg % 0x20 == 0) {
-      t.level = v & 2, t.enabled = v & 4, t.periodic = n == 0 && (v & 8), t.set = t.periodic && (v & 0x40), t.narrow = v & 0x100;
+      t.level = v & 2, t.enabled = v & 4, t.periodic = n == 0 && (v & 8), t.set = t.periodic && (v & 0x40), t.narrow = v & 0x100, t.by_message = v & 0x4000;
       const unsigned route = v >> 9 & 31;
       if (route == 0 || (route >= 20 && route <= 23)) t.route = route;
       if (t.level) t.pulse = false;
       else t.status = false;
       t.comparator = t.cut(t.comparator), t.period = t.cut(t.period);
+    } else if (reg % 0x20 == 0x10) {
+      t.fsb = v;
     } else if (reg % 0x20 == 8) {
       // The bytes that are not written keep the value of what they become part of.
       const uint64_t period = t.cut((t.period & ~mask) | (value & mask));
