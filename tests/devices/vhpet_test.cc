@@ -40,7 +40,7 @@ class Hpet : public testing::Test {
 
 TEST_F(Hpet, CapabilitiesNameAnIntel10MhzBlockOfThreeTimers) {
   EXPECT_EQ(in(kCap), 0x05f5e1008086a201u);
-  EXPECT_EQ(in(tn_conf(0)), 0x00f000000000008030u);
+  EXPECT_EQ(in(tn_conf(0)), 0x00f0000000008030u);
   EXPECT_EQ(in(tn_conf(1)), 0x00f0000000008020u);
   EXPECT_EQ(in(tn_conf(2)), 0x00f0000000008020u);
   for (unsigned n = 0; n < 3; ++n) EXPECT_EQ(in(tn_cmp(n)), ~uint64_t{0});
