@@ -2,6 +2,8 @@
 // same bytes, obeys its model's rules, and lives on. DEVICE names the model.
 #include "fuzz/fuzz.h"
 
+#include <cstring>
+
 #include "devices/script.h"
 #include "replay/state_codec.h"
 
@@ -57,7 +59,10 @@ extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max
   const DeviceModel& m = model();
   static StateBuffer state(*m.schema);
   if (seed % 8 == 0) return LLVMFuzzerMutate(data, size, max_size);
-  if (!decode_state(*m.schema, 0, m.schema->version, {data, size}, state.data())) m.reset(state.data());
+  if (!decode_state(*m.schema, 0, m.schema->version, {data, size}, state.data())) {
+    std::memset(state.data(), 0, m.schema->size);  // the last mutation may have left what is no value
+    m.reset(state.data());
+  }
   uint64_t random = seed * 0x9e3779b97f4a7c15;
   for (unsigned n = 0; n < 1 + seed / 8 % 3; ++n) {
     random = random * 6364136223846793005 + 1442695040888963407;
