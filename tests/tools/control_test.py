@@ -34,11 +34,13 @@ class Client:
 
 
 def wait_for(path):
-    for _ in range(600):
-        if os.path.exists(path):
+    for _ in range(1200):
+        try:
+            Client(path)
             return
-        time.sleep(0.05)
-    raise AssertionError("no " + path)
+        except OSError:
+            time.sleep(0.05)
+    raise AssertionError("nobody answers at " + path)
 
 
 def start(arguments):
@@ -121,7 +123,7 @@ def requests_and_enemies():
     machine.kill()
     machine.wait()
     machine = start(["run", "--console", "none", "--control", "sock", "--paused"])
-    time.sleep(0.3)
+    wait_for("sock")
     second = subprocess.run([dejavm, "run", "--console", "none", "--control", "sock"], capture_output=True, text=True)
     require(second.returncode == 1 and "another machine" in second.stderr, second)
     ctl("sock", "stop")

@@ -67,12 +67,17 @@ Result<std::unique_ptr<ControlServer>> ControlServer::listen(const std::string& 
 
 ControlServer::ControlServer(std::string path, int fd)
     : path_(std::move(path)), listen_(fd), wake_server_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
-      wake_machine_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)), thread_([this] { work(); }) {}
+      wake_machine_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
+
+void ControlServer::start(const ControlStatus& status) {
+  status_ = status;
+  thread_ = std::thread([this] { work(); });
+}
 
 ControlServer::~ControlServer() {
   quit_ = true;
   wake(wake_server_);
-  thread_.join();
+  if (thread_.joinable()) thread_.join();
   ::unlink(path_.c_str());
   for (const auto& c : clients_) ::close(c->fd);
   ::close(listen_), ::close(wake_server_), ::close(wake_machine_);

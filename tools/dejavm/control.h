@@ -44,6 +44,8 @@ class ControlServer {
   // The socket gets mode 0600. A socket that nobody listens on is replaced; anything else at `path` is refused.
   static Result<std::unique_ptr<ControlServer>> listen(const std::string& path);
   ~ControlServer();
+  // From here on clients are served; those that came before have waited.
+  void start(const ControlStatus&);
 
   bool pending() const { return pending_; }
   std::optional<ControlRequest> next();

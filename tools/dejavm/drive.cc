@@ -40,7 +40,7 @@ class Driver::ControlledInputs final : public Inputs {
       if (d_.save_for_) d_.poll_saves();
       if (at.retired.value >= next_publish_) {
         next_publish_ = at.retired.value + kControlPoll;
-        d_.publish();
+        d_.control_->publish(d_.status());
       }
       if (d_.control_->pending()) {
         const std::string text = d_.control_->waiting();
@@ -114,10 +114,8 @@ void Driver::report_save(std::optional<Result<Saved>> result) {
 
 void Driver::poll_saves() { report_save(saver_.poll()); }
 
-void Driver::publish() {
-  if (!control_) return;
-  control_->publish({paused_ ? "paused" : "running", machine_.position().retired.value, machine_.now().value, saver_.running(),
-                     writer_ ? trace_path_ : ""});
+ControlStatus Driver::status() const {
+  return {paused_ ? "paused" : "running", machine_.position().retired.value, machine_.now().value, saver_.running(), writer_ ? trace_path_ : ""};
 }
 
 void Driver::close_trace() {
@@ -161,7 +159,7 @@ void Driver::serve(const ControlRequest& r) {
 
 bool Driver::serve() {
   for (;;) {
-    publish();
+    control_->publish(status());
     while (!ended_) {
       const auto r = control_->next();
       if (!r) break;
@@ -173,10 +171,10 @@ bool Driver::serve() {
       break;
     }
     poll_saves();
-    publish();
+    control_->publish(status());
     control_->wait(50);
   }
-  publish();
+  control_->publish(status());
   return !ended_;
 }
 
@@ -190,6 +188,7 @@ Outcome Driver::run(std::function<void(const Progress&)> progress) {
   });
   RunEnd end = RunEnd::kUserStop;
   paused_ = options_.paused;
+  if (control_) control_->start(status());
   outcome_.ready_seconds = std::chrono::duration<double>(begin - options_.begun).count();
   const bool begins = !control_ || serve();
   while (begins) {

@@ -34,7 +34,7 @@ class Driver {
   void poll_saves();
   bool serve();                     // requests, for as long as the machine is to stand still; false: the run ends
   void serve(const ControlRequest&);
-  void publish();
+  ControlStatus status() const;
   void close_trace();
   void failed(const Error& e) { outcome_.status = static_cast<Status>(fail(e, kUsage)); }
 
