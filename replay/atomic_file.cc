@@ -11,12 +11,8 @@
 namespace dejavm {
 namespace {
 
-std::string folder_of(const std::string& path) {
-  const size_t slash = path.rfind('/');
-  return slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
-}
 std::string beside(const std::string& path) {
-  return fmt::format("{}/.{}.{}.partial", folder_of(path), path.substr(path.rfind('/') + 1), getpid());
+  return fmt::format("{}/.{}.{}.partial", folder_of(path), file_name(path), getpid());
 }
 
 }  // namespace
@@ -24,8 +20,7 @@ std::string beside(const std::string& path) {
 Result<std::unique_ptr<AtomicFile>> AtomicFile::create(const std::string& path, bool force) {
   struct stat st;
   if (::lstat(path.c_str(), &st) == 0) {
-    if (!force)
-      return Error{ErrorKind::kHost, fmt::format("{}: exists; choose another name, or give --force to replace it", path)};
+    if (!force) return exists_error(path);
     if (!S_ISREG(st.st_mode) && !S_ISLNK(st.st_mode)) return Error{ErrorKind::kHost, fmt::format("{}: is not a regular file", path)};
   }
   int fd = ::open(folder_of(path).c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0666);

@@ -71,12 +71,21 @@ Error host_error(const std::string& path, std::string_view doing, int error) {
   return {ErrorKind::kHost, fmt::format("{}: cannot {}: {}{}", path, doing, std::strerror(error), hint)};
 }
 
+Error exists_error(const std::string& path) {
+  return {ErrorKind::kHost, fmt::format("{}: exists; choose another name, or give --force to replace it", path)};
+}
+
+std::string folder_of(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  return slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
+}
+
+std::string file_name(const std::string& path) { return path.substr(path.rfind('/') + 1); }
+
 Result<std::unique_ptr<ByteSink>> create_file(const std::string& path, bool force) {
   struct stat st;
   if (::lstat(path.c_str(), &st) == 0) {
-    if (!force)
-      return Error{ErrorKind::kHost,
-                   fmt::format("{}: exists; choose another name, or give --force to replace it", path)};
+    if (!force) return exists_error(path);
     if (!S_ISREG(st.st_mode) && !S_ISLNK(st.st_mode))
       return Error{ErrorKind::kHost, fmt::format("{}: is not a regular file", path)};
     // Removed rather than emptied: who has the old file open keeps a whole one.

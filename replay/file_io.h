@@ -36,6 +36,11 @@ class ByteSource {
 // "PATH: cannot DOING: what errno says"
 Error host_error(const std::string& path, std::string_view doing, int error);
 
+// "PATH: exists; ...": an existing file is refused unless the user forces it.
+Error exists_error(const std::string& path);
+std::string folder_of(const std::string& path);  // "." for a bare name
+std::string file_name(const std::string& path);
+
 // Creates the file itself, not a temporary one. An existing one is refused unless `force`, which replaces it.
 Result<std::unique_ptr<ByteSink>> create_file(const std::string& path, bool force);
 Result<std::unique_ptr<ByteSource>> open_file(const std::string& path);

@@ -40,7 +40,7 @@ Result<BootImage> describe_image(std::string role, const std::string& path) {
   if (!source) return source.error();
   std::vector<uint8_t> bytes((*source)->size());
   if (auto done = (*source)->read_at(0, bytes); !done) return done.error();
-  return BootImage{std::move(role), path.substr(path.rfind('/') + 1), bytes.size(), hash128(bytes)};
+  return BootImage{std::move(role), file_name(path), bytes.size(), hash128(bytes)};
 }
 
 }  // namespace

@@ -1,9 +1,8 @@
 #include "replay/restore_file.h"
 
-#include <dirent.h>
-
 #include <algorithm>
 #include <cstring>
+#include <filesystem>
 
 #include <fmt/format.h>
 
@@ -12,27 +11,27 @@ namespace {
 
 constexpr size_t kMaxChain = 1000;
 
-std::string folder_of(const std::string& path) {
-  const size_t slash = path.rfind('/');
-  return slash == std::string::npos ? "" : path.substr(0, slash + 1);
-}
-
-bool has_digest(const Result<std::unique_ptr<SnapshotFile>>& file, const Hash128& digest) {
-  return file && (*file)->head().state.digest == digest;
-}
-
-Result<std::unique_ptr<SnapshotFile>> find_parent(const SnapshotFile& child) {
+// The parent of the chain's last file. Two snapshots of one moment have the same digest, so files of the chain are no candidates.
+Result<std::unique_ptr<SnapshotFile>> find_parent(const std::vector<std::unique_ptr<SnapshotFile>>& chain) {
+  const SnapshotFile& child = *chain.back();
   const ParentRef& parent = *child.head().parent;
   const std::string folder = folder_of(child.name());
-  if (auto file = SnapshotFile::open(folder + parent.name); has_digest(file, parent.digest)) return file;
+  auto candidate = [&](const std::string& name) -> std::unique_ptr<SnapshotFile> {
+    const std::string path = folder + "/" + name;
+    for (const auto& f : chain) {
+      std::error_code ignored;
+      if (std::filesystem::equivalent(path, f->name(), ignored)) return nullptr;
+    }
+    auto file = SnapshotFile::open(path);
+    return file && (*file)->head().state.digest == parent.digest ? file.take() : nullptr;
+  };
+  if (auto file = candidate(parent.name)) return file;
   std::vector<std::string> names;
-  if (DIR* d = ::opendir(folder.empty() ? "." : folder.c_str())) {
-    while (const dirent* e = ::readdir(d)) names.emplace_back(e->d_name);
-    ::closedir(d);
-  }
+  std::error_code ignored;
+  for (const auto& e : std::filesystem::directory_iterator(folder, ignored)) names.push_back(e.path().filename());
   std::sort(names.begin(), names.end());
   for (const std::string& name : names)
-    if (auto file = SnapshotFile::open(folder + name); has_digest(file, parent.digest)) return file;
+    if (auto file = candidate(name)) return file;
   return child.damaged(fmt::format("holds the changes since the snapshot '{}' with digest {}, and that is not in its folder",
                                    parent.name, to_hex(parent.digest)));
 }
@@ -58,12 +57,9 @@ Result<SnapshotChain> SnapshotChain::open(const std::string& path) {
   while (chain.files.back()->head().delta()) {
     const SnapshotFile& child = *chain.files.back();
     if (chain.files.size() == kMaxChain) return child.damaged(fmt::format("the {}th snapshot in a row that needs a parent", kMaxChain));
-    auto parent = find_parent(child);
+    auto parent = find_parent(chain.files);
     if (!parent) return parent.error();
-    const SnapshotHead& h = (*parent)->head();
-    for (const auto& f : chain.files)
-      if (f->head().state.digest == h.state.digest) return child.damaged("its parents form a circle");
-    if (!(h.config == child.head().config)) return child.damaged("its parent is a snapshot of another machine");
+    if (!((*parent)->head().config == child.head().config)) return child.damaged("its parent is a snapshot of another machine");
     chain.files.push_back(parent.take());
   }
   std::reverse(chain.files.begin(), chain.files.end());
@@ -94,15 +90,20 @@ Result<void> Verification::wait() {
 
 Result<void> Verification::verify() {
   Hash128 sum;
-  auto done = chain_->read_memory([&](uint64_t index, const uint8_t*, const Hash128& hash) -> Result<void> {
+  bool first = true;  // before it memory is zero, and its pages of zeros need no look, which would cost host memory
+  auto page = [&](uint64_t index, const uint8_t*, const Hash128& hash) -> Result<void> {
     if (stop_) return Error{ErrorKind::kHost, "stopped"};
+    if (first && hash.zero()) return {};
     Hash128& known = hashes_[index];
     if (known == hash) return {};
     sum -= known, sum += hash;
     known = hash;
     return {};
-  });
-  if (!done) return done;
+  };
+  for (const auto& file : chain_->files) {
+    if (auto done = file->read_memory(page); !done) return done;
+    first = false;
+  }
   if (sum != chain_->head().state.memory)
     return chain_->files.back()->damaged("memory, with that of its parents, is not what was saved: the memory sum differs");
   return {};

@@ -9,6 +9,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstring>
+#include <filesystem>
 
 #include <fmt/format.h>
 
@@ -18,8 +19,6 @@
 
 namespace dejavm {
 namespace {
-
-std::string file_name(const std::string& path) { return path.substr(path.rfind('/') + 1); }
 
 // One extent for each region: zeros become holes.
 std::vector<MemoryExtent> whole_memory(std::span<const MemoryRegion> regions) {
@@ -55,9 +54,10 @@ Saver::Saver(Machine& machine, SnapshotHead about)
 
 Saver::~Saver() { wait(); }
 
-void Saver::came_from(const ParentRef& parent, const Hash128& memory, const PageHashes& hashes) {
-  base_ = parent;
-  base_memory_ = memory;
+void Saver::came_from(const std::string& path, const SnapshotHead& head, const PageHashes& hashes) {
+  base_ = ParentRef{head.state.digest, file_name(path)};
+  base_path_ = path;
+  base_memory_ = head.state.memory;
   hashes_.copy_from(hashes);
 }
 
@@ -71,8 +71,7 @@ std::vector<uint64_t> Saver::written_pages() const {
 
 Result<void> Saver::start(const std::string& path, const SaveOptions& options) {
   collect(true);  // its result stays for poll() unless this one's takes its place
-  if (!options.force && ::access(path.c_str(), F_OK) == 0)
-    return Error{ErrorKind::kHost, fmt::format("{}: exists; choose another name, or give --force to replace it", path)};
+  if (!options.force && ::access(path.c_str(), F_OK) == 0) return exists_error(path);
   const auto begin = std::chrono::steady_clock::now();
   machine_.sync_out();
   SnapshotHead head = about_;
@@ -87,7 +86,8 @@ Result<void> Saver::start(const std::string& path, const SaveOptions& options) {
   if (!as_stored) for (const ChunkRef& c : chunks)
     if (std::find(head.schemas.begin(), head.schemas.end(), c.schema) == head.schemas.end()) head.schemas.push_back(c.schema);
   std::vector<uint64_t> written;
-  if (options.delta && base_) {
+  std::error_code ignored;  // of a file that is not there
+  if (options.delta && base_ && !std::filesystem::equivalent(path, base_path_, ignored)) {
     head.parent = base_;
     written = written_pages();
   }
@@ -131,11 +131,10 @@ Result<void> Saver::start(const std::string& path, const SaveOptions& options) {
 }
 
 // The child's part. It alone touches hashes_.
-Result<Saver::Reply> Saver::write(const std::string& path, const SaveOptions& options, SnapshotHead h, std::vector<uint64_t> written) const {
+Result<Saver::Reply> Saver::write(const std::string& path, const SaveOptions& options, SnapshotHead h, std::vector<uint64_t> written) {
   auto file = AtomicFile::create(path, options.force);
   if (!file) return file.error();
   GuestMemory& memory = machine_.memory();
-  auto& hashes = const_cast<PageHashes&>(hashes_);
   std::vector<VcpuState> vcpus;
   for (const ChunkRef& c : machine_.chunks())
     if (c.schema == &schema_of<Vcpu>()) vcpus.push_back(*static_cast<const VcpuState*>(c.data));
@@ -145,7 +144,7 @@ Result<Saver::Reply> Saver::write(const std::string& path, const SaveOptions& op
     Hash128 sum = base_memory_;
     for (const uint64_t index : written) {
       const Hash128 now = hash_page(index, memory.page({index * kPageSize}));
-      Hash128& before = hashes[index];
+      Hash128& before = hashes_[index];
       if (now == before) continue;
       sum -= before, sum += now;
       before = now;
@@ -183,9 +182,9 @@ Result<Saver::Reply> Saver::write(const std::string& path, const SaveOptions& op
           zero = hash.zero();
           sum += hash;
           block->sum += hash;
-          if (!h.parent && hashes[index] != hash) hashes[index] = hash;
-        } else if (!h.parent && !hashes[index].zero()) {
-          hashes[index] = {};
+          if (!h.parent && hashes_[index] != hash) hashes_[index] = hash;
+        } else if (!h.parent && !hashes_[index].zero()) {
+          hashes_[index] = {};
         }
       }
       if (!zero) ++run;
@@ -236,6 +235,7 @@ std::optional<Result<Saved>> Saver::collect(bool block) {
     result_ = Error{ErrorKind::kHost, std::move(why)};
   } else {
     base_ = ParentRef{reply.digest, file_name(path_)};
+    base_path_ = path_;
     base_memory_ = reply.memory;
     result_ = Saved{path_, reply.digest, retired_, reply.file_bytes, reply.content_bytes, reply.delta != 0, pause_ns_};
   }

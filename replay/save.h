@@ -19,7 +19,8 @@ namespace dejavm {
 
 struct SaveOptions {
   bool force = false;  // replace an existing file
-  bool delta = false;  // only what changed since the Saver's latest snapshot, if there is one; else a full one
+  bool delta = false;  // only what changed since the Saver's latest snapshot, if there is one and it is not the file that
+                       // is replaced; else a full one
   uint64_t exits = 0;  // of the run so far
 };
 
@@ -37,9 +38,9 @@ class Saver {
   // schema_payload if they are there: those of the file that the machine has just been restored from.
   Saver(Machine& machine, SnapshotHead about);
   ~Saver();  // waits
-  // The machine came from this file: deltas may follow. `hashes`: of its whole memory as restored; kPageDirtySave must be
-  // set on what was written since.
-  void came_from(const ParentRef& parent, const Hash128& memory, const PageHashes& hashes);
+  // The machine came from this file: deltas may follow, unless something was saved already. `hashes`: of its whole memory as
+  // restored; kPageDirtySave must be set on what was written since.
+  void came_from(const std::string& path, const SnapshotHead& head, const PageHashes& hashes);
 
   // Returns as soon as the machine may go on. One save runs at a time: waits for the one before.
   Result<void> start(const std::string& path, const SaveOptions&);
@@ -47,17 +48,19 @@ class Saver {
   std::optional<Result<Saved>> poll();
   std::optional<Result<Saved>> wait();
   bool running() const { return child_ > 0; }
+  int done_fd() const { return running() ? pipe_ : -1; }  // readable once poll() has something
 
  private:
   struct Reply;
   std::optional<Result<Saved>> collect(bool block);
-  Result<Reply> write(const std::string& path, const SaveOptions&, SnapshotHead, std::vector<uint64_t> written) const;
+  Result<Reply> write(const std::string& path, const SaveOptions&, SnapshotHead, std::vector<uint64_t> written);
   std::vector<uint64_t> written_pages() const;
 
   Machine& machine_;
   SnapshotHead about_;
   PageHashes hashes_;  // as of base_; the child of a save brings them up to date
   std::optional<ParentRef> base_;
+  std::string base_path_;
   Hash128 base_memory_;
   pid_t child_ = 0;
   int pipe_ = -1;

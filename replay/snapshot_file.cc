@@ -1,6 +1,7 @@
 #include "replay/snapshot_file.h"
 
 #include <algorithm>
+#include <set>
 
 #include <fmt/format.h>
 
@@ -122,13 +123,14 @@ void decode_memory(CborReader& r, SnapshotHead& h) {
   if (r.ok() && seen != 2) r.fail("a key is missing");
 }
 
-// The blocks that the extents touch, in order.
-std::vector<uint64_t> blocks_of(std::span<const MemoryExtent> extents) {
-  std::vector<uint64_t> out;
+// Calls f with each block that the extents touch, in order, until it answers false.
+template <class F>
+bool for_each_block(std::span<const MemoryExtent> extents, F f) {
+  uint64_t next = 0;
   for (const MemoryExtent& e : extents)
-    for (uint64_t b = e.gpa / kBlockBytes; b <= (e.gpa + e.len_bytes - 1) / kBlockBytes; ++b)
-      if (out.empty() || out.back() != b) out.push_back(b);
-  return out;
+    for (uint64_t b = std::max(next, e.gpa / kBlockBytes); b <= (e.gpa + e.len_bytes - 1) / kBlockBytes; ++b, next = b)
+      if (!f(b)) return false;
+  return true;
 }
 
 // What decode_memory cannot see: extents within the machine, in order, where lay_out would put them.
@@ -158,13 +160,14 @@ std::string invalid_memory(const SnapshotHead& h, uint64_t file_bytes) {
   if (!h.delta() && covered != whole) return fmt::format("{} of the machine's {} bytes of memory are there", covered, whole);
   if (pages != h.state.pages) return fmt::format("{} pages instead of {}", pages, h.state.pages);
   if (offset != file_bytes) return fmt::format("memory ends at byte {}, the file at {}", offset, file_bytes);
-  const auto blocks = blocks_of(h.extents);
   Hash128 sum;
-  if (blocks.size() != h.blocks.size()) return "the blocks are not those of the extents";
-  for (size_t i = 0; i < blocks.size(); ++i) {
-    if (blocks[i] != h.blocks[i].block) return "the blocks are not those of the extents";
-    sum += h.blocks[i].sum;
-  }
+  size_t listed = 0;
+  const bool all = for_each_block(h.extents, [&](uint64_t block) {
+    if (listed >= h.blocks.size() || h.blocks[listed].block != block) return false;
+    sum += h.blocks[listed++].sum;
+    return true;
+  });
+  if (!all || listed != h.blocks.size()) return "the blocks are not those of the extents";
   if (!h.delta() && sum != h.state.memory) return "the sum of its blocks is not the memory sum";
   return {};
 }
@@ -179,10 +182,9 @@ std::string invalid_loads(SnapshotHead& h, std::span<const ElfLoad> loads) {
     return "the program headers do not describe the memory";
   uint64_t end = 0;
   for (const ElfLoad& m : h.mappings) {
-    const auto e = std::find_if(h.extents.begin(), h.extents.end(), [&](const MemoryExtent& x) {
-      return m.physical >= x.gpa && m.physical - x.gpa < x.len_bytes && m.len_bytes <= x.len_bytes - (m.physical - x.gpa);
-    });
-    if (e == h.extents.end() || e->offset == 0 || m.offset != e->offset + (m.physical - e->gpa) || m.file_bytes != m.len_bytes ||
+    auto e = std::upper_bound(h.extents.begin(), h.extents.end(), m.physical, [](uint64_t gpa, const MemoryExtent& x) { return gpa < x.gpa; });
+    const bool inside = e != h.extents.begin() && (--e, m.physical - e->gpa < e->len_bytes && m.len_bytes <= e->len_bytes - (m.physical - e->gpa));
+    if (!inside || e->offset == 0 || m.offset != e->offset + (m.physical - e->gpa) || m.file_bytes != m.len_bytes ||
         m.len_bytes == 0 || m.linear < end || m.len_bytes > ~m.linear)
       return fmt::format("the program header for {:#x} does not describe memory", m.linear);
     end = m.linear + m.len_bytes;
@@ -259,7 +261,7 @@ Result<StoredChunk> decode_chunk(std::span<const uint8_t> desc) {
 
 void lay_out(SnapshotHead& h) {
   h.blocks.clear();
-  for (const uint64_t b : blocks_of(h.extents)) h.blocks.push_back({b, {}});
+  for_each_block(h.extents, [&](uint64_t b) { return h.blocks.push_back({b, {}}), true; });
   // Offsets are numbers of varying length in the notes, and the notes' length moves the offsets: until nothing moves.
   for (h.data = kElfDataAlignment;;) {
     h.file_bytes = h.data;
@@ -310,7 +312,7 @@ Result<std::unique_ptr<SnapshotFile>> SnapshotFile::open(std::unique_ptr<ByteSou
   h.data = view->layout.data;
   h.file_bytes = size;
 
-  std::vector<std::string> seen;
+  std::set<std::string> seen;
   for (size_t i = 0; i < view->notes.size(); ++i) {
     const ElfNoteRef& n = view->notes[i];
     if (n.name != kOwner) {
@@ -324,8 +326,7 @@ Result<std::unique_ptr<SnapshotFile>> SnapshotFile::open(std::unique_ptr<ByteSou
     if (!decoded) return at(decoded.error().message);
     StoredChunk c = decoded.take();
     const std::string label = chunk_name(c.name, c.instance);
-    if (std::find(seen.begin(), seen.end(), label) != seen.end()) return at(fmt::format("chunk '{}' occurs twice", label));
-    seen.push_back(label);
+    if (!seen.insert(label).second) return at(fmt::format("chunk '{}' occurs twice", label));
     CborReader r(c.payload);
     if (i + 1 == view->notes.size()) {
       const Hash128 of = get_hash(r);
@@ -338,12 +339,12 @@ Result<std::unique_ptr<SnapshotFile>> SnapshotFile::open(std::unique_ptr<ByteSou
       continue;
     }
     const bool known = c.instance == 0 && (c.name == kSnapshot || c.name == kConfig || c.name == kBoot || c.name == kSchemas || c.name == kMemory);
-    if (!known) {
+    if (!known || (c.version != 1 && !c.critical)) {
       if (c.critical) return at(fmt::format("chunk '{}' is unknown here and may not be skipped; a newer dejavm may have written it", label));
       h.unknown.push_back(std::move(c));
       continue;
     }
-    if (c.version != 1 && c.critical)
+    if (c.version != 1)
       return at(fmt::format("chunk '{}' has version {}; this build knows version 1", label, c.version));
     if (c.name == kSnapshot) decode_about(r, h);
     else if (c.name == kConfig) h.config = decode_config(r);
@@ -361,7 +362,7 @@ Result<std::unique_ptr<SnapshotFile>> SnapshotFile::open(std::unique_ptr<ByteSou
     if (!r.ok()) return at(fmt::format("chunk '{}', byte {} of its payload: {}", label, r.error_offset(), r.error()));
   }
   for (const std::string_view name : {kSnapshot, kConfig, kMemory, kSeal})
-    if (std::find(seen.begin(), seen.end(), name) == seen.end()) return f->damaged(fmt::format("chunk '{}' is missing", name));
+    if (!seen.contains(std::string(name))) return f->damaged(fmt::format("chunk '{}' is missing", name));
   if (digest_of(h.state.chunks, h.state.memory) != h.state.digest) return f->damaged("the digest is not that of the state's chunks and the memory sum");
   if (const std::string why = invalid_memory(h, size); !why.empty()) return f->damaged(fmt::format("chunk '{}': {}", kMemory, why));
   if (const std::string why = invalid_loads(h, view->loads); !why.empty()) return f->damaged(why);

@@ -129,10 +129,10 @@ uint8_t* GuestMemory::written_range(Gpa gpa, uint64_t len_bytes) {
 
 bool GuestMemory::map_file(Gpa gpa, uint64_t len_bytes, int fd, uint64_t offset) {
   constexpr uint64_t kWorthMapping = 1 << 20;  // a mapping costs more than a copy of less
-  if (fd < 0 || len_bytes < kWorthMapping) return false;
+  if (len_bytes < kWorthMapping) return false;
   uint8_t* to = page(gpa);
   CHECK(to != nullptr);
-  if (mmap(to, len_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, fd, static_cast<off_t>(offset)) == MAP_FAILED)
+  if (mmap(to, len_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE | (fd < 0 ? MAP_ANONYMOUS : 0), fd, static_cast<off_t>(offset)) == MAP_FAILED)
     return false;
   written_range(gpa, len_bytes);
   return true;

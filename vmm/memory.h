@@ -61,8 +61,8 @@ class GuestMemory {
   bool read(Gpa gpa, void* to, uint64_t len) const;
   bool write(Gpa gpa, const void* from, uint64_t len);
   // For restoring, which is not a store: of the flags only kPageWritten is set. The range lies within one region.
-  // map_file: it becomes a private copy of the file's content; false: not worth it, or this host cannot; nothing has
-  // changed. written_range: its host memory, to be filled.
+  // map_file: it becomes a private copy of the file's content, or zeros for fd -1; false: not worth it, or this host cannot;
+  // nothing has changed. written_range: its host memory, to be filled.
   bool map_file(Gpa, uint64_t len_bytes, int fd, uint64_t offset);
   uint8_t* written_range(Gpa, uint64_t len_bytes);
   void clear_dirty(uint8_t flag);  // kPageDirtySum or kPageDirtySave; the caller tells the engine

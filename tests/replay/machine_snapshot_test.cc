@@ -103,7 +103,7 @@ TEST(Snapshot, DeltasGoOnFromARestoredMachine) {
   ASSERT_TRUE(again.ok());
   Saver other(*again->machine, about());
   const SnapshotHead& h = again->chain->head();
-  other.came_from({h.state.digest, "a"}, h.state.memory, again->verification->hashes());
+  other.came_from(folder / "a", h, again->verification->hashes());
   run(*again->machine, {6'000'000});
   const Saved s = save(other, folder / "b", {.delta = true});
   EXPECT_TRUE(s.delta);

@@ -21,10 +21,6 @@ json as_json(const Saved& s) {
           {"delta", s.delta},    {"bytes", s.content_bytes}, {"pause_ns", s.pause_ns}};
 }
 
-std::string file_exists(const std::string& path) {
-  return fmt::format("{}: exists; choose another name, or give --force to replace it", path);
-}
-
 }  // namespace
 
 // The machine's inputs, and requests at the socket, which make it stand still.
@@ -64,7 +60,7 @@ Result<void> Driver::check() const {
     if (Retired{r.at} < machine_.position().retired)
       return Error{ErrorKind::kHost, fmt::format("cannot save {} at instruction {}: the machine is at {} already", r.path, r.at,
                                                  machine_.position().retired.value)};
-    if (!options_.force && ::access(r.path.c_str(), F_OK) == 0) return Error{ErrorKind::kHost, file_exists(r.path)};
+    if (!options_.force && ::access(r.path.c_str(), F_OK) == 0) return exists_error(r.path);
   }
   return {};
 }

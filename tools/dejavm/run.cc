@@ -113,7 +113,7 @@ int restore(const Options& o) {
   s.about.append = head.append;
   if (auto done = s.begin(o); !done) return fail(done.error(), kUsage);
   if (o.delta)
-    s.driver->saver().came_from({head.state.digest, o.snapshot.substr(o.snapshot.rfind('/') + 1)}, head.state.memory, restored->verification->hashes());
+    s.driver->saver().came_from(o.snapshot, head, restored->verification->hashes());
   const int status = run_session(s, o, o.trace.empty() ? "restore" : "record");
   if (auto done = restored->verification->wait(); !done) return fail(done.error());
   return status;
