@@ -133,4 +133,23 @@ Result<RestoredFile> restore_file(const std::string& path, Console* console, con
   return r;
 }
 
+SnapshotHead head_for_rewrite(RestoredFile& file, bool as_stored) {
+  const SnapshotHead& h = file.chain->head();
+  SnapshotHead out;
+  out.writer = h.writer, out.boot = h.boot, out.append = h.append, out.bindings = h.bindings, out.unknown = h.unknown;
+  out.state.exits = h.state.exits;
+  out.state.chunks = h.state.chunks;
+  out.schema_payload = h.schema_payload;
+  if (as_stored) return out;
+  file.machine->sync_out();
+  const auto refs = file.machine->chunks();
+  out.state.chunks = store_chunks(refs);
+  for (const ChunkRef& r : refs)
+    if (std::find(out.schemas.begin(), out.schemas.end(), r.schema) == out.schemas.end()) out.schemas.push_back(r.schema);
+  for (const StoredChunk& c : h.state.chunks)
+    if (std::none_of(refs.begin(), refs.end(), [&](const ChunkRef& r) { return r.schema->name == c.name && r.instance == c.instance; }))
+      out.state.chunks.push_back(c);
+  return out;
+}
+
 }  // namespace dejavm

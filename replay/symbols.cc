@@ -65,6 +65,8 @@ Result<Symbols> Symbols::load(const std::string& path) {
     }
   }
   std::stable_sort(s.all_.begin(), s.all_.end(), [](const Symbol& a, const Symbol& b) { return a.address < b.address; });
+  for (const Symbol& x : s.all_)
+    if (x.name == "entry_SYSCALL_64") s.entry_ = x.address;
   return s;
 }
 
@@ -77,10 +79,8 @@ std::string Symbols::name(uint64_t address) const {
   return linked == s.address ? s.name : fmt::format("{}+{:#x}", s.name, linked - s.address);
 }
 
-uint64_t Symbols::linked(const std::string& name) const {
-  for (const Symbol& s : all_)
-    if (s.name == name) return s.address;
-  return 0;
+void Symbols::set_linux_entry(uint64_t lstar) {
+  if (entry_ && lstar) offset_ = lstar - entry_;
 }
 
 }  // namespace dejavm

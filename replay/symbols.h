@@ -13,12 +13,11 @@ class Symbols {
  public:
   static Result<Symbols> load(const std::string& path);
   bool empty() const { return all_.empty(); }
-  // The kernel runs this far from where it was linked (KASLR); 0 at first.
-  void set_offset(uint64_t offset) { offset_ = offset; }
+  // A Linux kernel may run elsewhere than where it was linked (KASLR): its entry point for SYSCALL, which IA32_LSTAR holds
+  // (0: not yet), tells how far.
+  void set_linux_entry(uint64_t lstar);
   // "do_syscall_64+0x1c", or empty where nothing near is known.
   std::string name(uint64_t address) const;
-  // Where a symbol was linked; 0 if unknown.
-  uint64_t linked(const std::string& name) const;
 
  private:
   struct Symbol {
@@ -26,7 +25,7 @@ class Symbols {
     std::string name;
   };
   std::vector<Symbol> all_;  // ascending
-  uint64_t offset_ = 0;
+  uint64_t entry_ = 0, offset_ = 0;  // entry_: where SYSCALL's was linked
 };
 
 }  // namespace dejavm

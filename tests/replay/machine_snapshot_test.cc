@@ -6,19 +6,15 @@
 #include <filesystem>
 #include <fstream>
 
+#include "replay/atomic_file.h"
 #include "replay/digest.h"
 #include "replay/recorder.h"
 #include "replay/restore_file.h"
 #include "replay/save.h"
+#include "vmm/host.h"
 
 namespace dejavm {
 namespace {
-
-struct NoInputs final : Inputs {
-  Retired next_poll(Position) override { return kForever; }
-  Input take(Position, Nanos) override { return {}; }
-  Nanos idle(Position, Nanos now, Nanos next_event) override { return next_event == kNever ? now : next_event; }
-};
 
 struct Folder {
   std::string path = std::filesystem::temp_directory_path() / ("dejavm_snapshot_test." + std::to_string(getpid()));
@@ -43,14 +39,8 @@ SnapshotHead about() {
   return h;
 }
 
-Hash128 digest(Machine& m) {
-  mark_all_written(m);
-  MemorySummer summer;
-  return take_snapshot(m, summer).digest;
-}
-
 RunEnd run(Machine& m, Retired until = kForever) {
-  NoInputs inputs;
+  NoConsoleInputs inputs;
   return m.run(until, inputs, m.board());
 }
 
@@ -66,7 +56,7 @@ TEST(Snapshot, EveryMomentRestoresToTheSameEnd) {
   const Folder folder;
   auto whole = booted();
   ASSERT_EQ(run(*whole), RunEnd::kPowerOff);
-  const Hash128 end = digest(*whole);
+  const Hash128 end = machine_digest(*whole);
   const uint64_t length = whole->position().retired.value;
 
   auto machine = booted();
@@ -81,13 +71,13 @@ TEST(Snapshot, EveryMomentRestoresToTheSameEnd) {
     digests.push_back(s.digest);
   }
   ASSERT_EQ(run(*machine), RunEnd::kPowerOff);
-  EXPECT_EQ(digest(*machine), end) << "saving changed the run";
+  EXPECT_EQ(machine_digest(*machine), end) << "saving changed the run";
   for (size_t i = 0; i < files.size(); ++i) {
     auto r = restore_file(files[i], nullptr, {.verify = i % 2 == 0});
     ASSERT_TRUE(r.ok()) << r.error().message;
-    EXPECT_EQ(digest(*r->machine), digests[i]) << i;
+    EXPECT_EQ(machine_digest(*r->machine), digests[i]) << i;
     ASSERT_EQ(run(*r->machine), RunEnd::kPowerOff);
-    EXPECT_EQ(digest(*r->machine), end) << i;
+    EXPECT_EQ(machine_digest(*r->machine), end) << i;
     const auto verified = r->verification->wait();
     EXPECT_TRUE(verified.ok()) << verified.error().message;
   }
@@ -109,10 +99,10 @@ TEST(Snapshot, DeltasGoOnFromARestoredMachine) {
   EXPECT_TRUE(s.delta);
   EXPECT_LT(s.content_bytes, 4u << 20);
   run(*machine, {6'000'000});
-  EXPECT_EQ(digest(*machine), s.digest);
+  EXPECT_EQ(machine_digest(*machine), s.digest);
   auto third = restore_file(folder / "b", nullptr, {.verify = true});
   ASSERT_TRUE(third.ok()) << third.error().message;
-  EXPECT_EQ(digest(*third->machine), s.digest);
+  EXPECT_EQ(machine_digest(*third->machine), s.digest);
   // Under another name the parent is found by its digest; without it the delta is refused.
   std::filesystem::rename(folder / "a", folder / "renamed");
   EXPECT_TRUE(restore_file(folder / "b", nullptr).ok());
@@ -130,7 +120,6 @@ TEST(Snapshot, AFailedSaveLeavesTheOldFileAndTheGuestAlone) {
   run(*machine, {1'000'000});
   const Saved first = save(saver, folder / "a");
   EXPECT_FALSE(saver.start(folder / "a", {}).ok()) << "an existing file is refused";
-  EXPECT_FALSE(saver.start(folder / "a", {}).ok());
   run(*machine, {2'000'000});
   ASSERT_TRUE(saver.start(folder / "no/such/folder", {}).ok());
   const auto failed = saver.wait();
@@ -140,11 +129,82 @@ TEST(Snapshot, AFailedSaveLeavesTheOldFileAndTheGuestAlone) {
   EXPECT_FALSE(second.delta) << "there is nothing certain to be a delta of";
   auto r = restore_file(folder / "a", nullptr, {.verify = true});
   ASSERT_TRUE(r.ok());
-  EXPECT_EQ(digest(*r->machine), second.digest);
+  EXPECT_EQ(machine_digest(*r->machine), second.digest);
   EXPECT_NE(first.digest, second.digest);
   size_t files = 0;
   for ([[maybe_unused]] const auto& e : std::filesystem::directory_iterator(folder.path)) ++files;
   EXPECT_EQ(files, 1u);
+}
+
+TEST(Snapshot, ADeltaOfTheSameMomentIsFoundItsParent) {
+  const Folder folder;
+  auto machine = booted();
+  Saver saver(*machine, about());
+  run(*machine, {1'000'000});
+  const Saved first = save(saver, folder / "b");
+  const Saved same = save(saver, folder / "a", {.delta = true});  // nothing has changed: the same digest
+  EXPECT_TRUE(same.delta);
+  EXPECT_EQ(same.digest, first.digest);
+  std::filesystem::rename(folder / "b", folder / "z");  // looked for by digest, which the delta itself has too
+  auto r = restore_file(folder / "a", nullptr, {.verify = true});
+  ASSERT_TRUE(r.ok()) << r.error().message;
+  EXPECT_EQ(machine_digest(*r->machine), first.digest);
+}
+
+TEST(Snapshot, ADeltaNeverReplacesItsParent) {
+  const Folder folder;
+  auto machine = booted();
+  Saver saver(*machine, about());
+  run(*machine, {1'000'000});
+  save(saver, folder / "a");
+  run(*machine, {2'000'000});
+  const Saved again = save(saver, folder / "a", {.force = true, .delta = true});
+  EXPECT_FALSE(again.delta) << "what it would be a delta of is the file that it replaces";
+  auto r = restore_file(folder / "a", nullptr, {.verify = true});
+  ASSERT_TRUE(r.ok()) << r.error().message;
+  EXPECT_EQ(machine_digest(*r->machine), again.digest);
+}
+
+TEST(Snapshot, AnOptionalChunkThatNobodyKnowsIsPassedOverAndKept) {
+  const Folder folder;
+  auto machine = booted();
+  Saver saver(*machine, about());
+  run(*machine, {1'000'000});
+  save(saver, folder / "a");
+  // The same file with more in it, as a later build might write it.
+  auto with = [&](bool critical, const std::string& name) {
+    auto file = SnapshotFile::open(folder / "a");
+    CHECK(file.ok());
+    SnapshotHead h = (*file)->head();
+    const uint64_t data = h.data;
+    h.state.chunks.push_back({"future", 0, 3, critical, {0xf5}});
+    h.unknown.push_back({"file.future", 0, 1, false, {0xf4}});
+    const auto blocks = h.blocks;
+    lay_out(h);
+    h.blocks = blocks;
+    h.state.digest = digest_of(h.state.chunks, h.state.memory);
+    auto out = AtomicFile::create(folder / name, false);
+    CHECK(out.ok() && (*out)->write_at(0, encode_snapshot_head(h)).ok());
+    std::vector<uint8_t> bytes((*file)->source().size() - data);
+    CHECK((*file)->source().read_at(data, bytes).ok() && (*out)->write_at(h.data, bytes).ok() && (*out)->commit().ok());
+  };
+  with(true, "critical");
+  const auto refused = restore_file(folder / "critical", nullptr);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_NE(refused.error().message.find("chunk 'future' is unknown here"), std::string::npos) << refused.error().message;
+  with(false, "optional");
+  auto r = restore_file(folder / "optional", nullptr, {.verify = true});
+  ASSERT_TRUE(r.ok()) << r.error().message;
+  for (const bool as_stored : {true, false}) {
+    Saver again(*r->machine, head_for_rewrite(*r, as_stored));
+    save(again, folder / "again", {.force = true});
+    auto kept = SnapshotFile::open(folder / "again");
+    ASSERT_TRUE(kept.ok()) << kept.error().message;
+    EXPECT_EQ((*kept)->head().state.chunks.back().name, "future");
+    ASSERT_EQ((*kept)->head().unknown.size(), 1u);
+    EXPECT_EQ((*kept)->head().unknown[0].name, "file.future");
+    EXPECT_EQ((*kept)->head().state.chunks, r->chain->head().state.chunks);
+  }
 }
 
 // What only a TLB remembers: an accessed bit that the guest cleared, and a mapping that it changed, without flushing.
@@ -193,7 +253,7 @@ TEST(Snapshot, WhatOnlyTheTlbRemembersIsInIt) {
   whole->sync_out();
   EXPECT_EQ(vcpu(*whole).gpr[kRdx] & 0x20, 0u) << "the accessed bit stays clear";
   EXPECT_EQ(vcpu(*whole).gpr[kRsi], 0x1111u) << "the old mapping stays in use";
-  const Hash128 end = digest(*whole);
+  const Hash128 end = machine_digest(*whole);
   const uint64_t length = whole->position().retired.value;
 
   auto machine = tlb_guest();
@@ -207,10 +267,10 @@ TEST(Snapshot, WhatOnlyTheTlbRemembersIsInIt) {
     r->machine->sync_out();
     EXPECT_EQ(vcpu(*r->machine).gpr[kRdx] & 0x20, 0u);
     EXPECT_EQ(vcpu(*r->machine).gpr[kRsi], 0x1111u);
-    EXPECT_EQ(digest(*r->machine), end) << i;
+    EXPECT_EQ(machine_digest(*r->machine), end) << i;
   }
   run(*machine);
-  EXPECT_EQ(digest(*machine), end);
+  EXPECT_EQ(machine_digest(*machine), end);
 }
 
 }  // namespace

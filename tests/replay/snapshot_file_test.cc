@@ -135,7 +135,9 @@ std::string forged(const std::function<void(SnapshotHead&)>& change) {
   change(s.head);
   s.head.state.digest = digest_of(s.head.state.chunks, s.head.state.memory);
   Bytes bytes = encode_snapshot_head(s.head);
-  bytes.resize(std::max(bytes.size(), s.file.size()));
+  size_t content = 0;
+  for (const MemoryExtent& e : s.head.extents) content += e.offset ? e.len_bytes : 0;
+  bytes.resize(bytes.size() + content);
   return refusal(bytes);
 }
 
@@ -147,6 +149,12 @@ TEST(SnapshotForged, NumbersThatDoNotFitAreRefusedByName) {
   EXPECT_NE(forged(extent({0x100000, 0x1000, 0})).find("outside"), std::string::npos);
   EXPECT_NE(forged(extent({0x2000, ~uint64_t{0} - 0xfff, 0})).find("outside"), std::string::npos);
   EXPECT_NE(forged(extent({0x2000, 0x1000, 0x1000})).find("at byte"), std::string::npos);
+  // An extent of zeros costs the file nothing, however long; nor may it cost the reader.
+  EXPECT_NE(forged([](SnapshotHead& h) {
+              h.config.memory_bytes = uint64_t{1} << 45;
+              h.extents = {{uint64_t{1} << 33, uint64_t{1} << 44, 0}};
+              h.state.pages = uint64_t{1} << 32;
+            }).find("blocks"), std::string::npos);
   EXPECT_NE(forged([](SnapshotHead& h) { h.blocks[0].block = 7; }).find("blocks"), std::string::npos);
   EXPECT_NE(forged([](SnapshotHead& h) { h.blocks.clear(); }).find("blocks"), std::string::npos);
   EXPECT_NE(forged([](SnapshotHead& h) { h.state.pages = 99; }).find("pages"), std::string::npos);

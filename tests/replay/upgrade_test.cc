@@ -78,13 +78,11 @@ TEST(Upgrade, ThePresentVersionIsNotUpgraded) {
 
 TEST(Upgrade, AFieldOfAVersionToComeIsRefusedByName) {
   const New::State s{.period_ns = 10, .mode = 1, .phase = 8};
-  const Old::State before;
   Old::State back;
   auto done = decode_state(schema_of<Old>(), 0, 3, encode_state(schema_of<New>(), &s), &back);
   ASSERT_FALSE(done.ok());
-  EXPECT_NE(done.error().message.find("p"), std::string::npos);
+  EXPECT_NE(done.error().message.find("'phase'"), std::string::npos) << done.error().message;
   EXPECT_NE(done.error().message.find("version 3; this build knows version 1"), std::string::npos) << done.error().message;
-  (void)before;
 }
 
 TEST(Upgrade, ValuesSurviveParsingAndWriting) {

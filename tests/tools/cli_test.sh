@@ -41,6 +41,81 @@ printf 'hello' | timeout 60 "$dejavm" record -o typed.dvt >console 2>err || fail
 grep -aq hello console || fail "the guest did not echo what was typed"
 expect 0 'hello' replay --console stdio typed.dvt
 
+# --- snapshots: saved on the way, gone on from, looked into ---
+expect 0 'a.dvs at instruction 5000000, digest' run --console none --digest --snapshot-at 5000000:a.dvs --snapshot-at 9000000:b.dvs --snapshot-at 9000000:c.dvs --delta
+end=$(grep -oE '^run:.*digest [0-9a-f]{32}' err | grep -oE '[0-9a-f]{32}')
+[ -n "$end" ] || fail "no digest at the end"
+for s in a b c; do expect 0 "digest $end" restore --digest --console none $s.dvs; done
+expect 0 "digest $end" restore --bind console=bound --console none --verify --digest b.dvs
+expect 0 "digest $end, .* bytes in again.dvt" restore --console none a.dvs record -o again.dvt
+expect 0 "digest $end" replay again.dvt
+expect 0 'changes since a.dvs' snapshot info b.dvs
+expect 0 '"instruction":9000000' snapshot info --json b.dvs
+expect 0 'channel\[0\].reload = 11932 \(0x2e9c\) ticks' snapshot show b.dvs vatpit
+expect 0 '"vatpit":\{"channel":\[\{"armed":true' snapshot show --json b.dvs vatpit
+expect 0 'vcpu.retired: 5000000 .* -> 9000000' snapshot diff a.dvs b.dvs
+expect 0 '^0 fields and 0 pages differ' snapshot diff b.dvs c.dvs
+expect 0 'whole, digest .* with 1 before it' snapshot verify b.dvs
+expect 0 'm.dvs: digest' snapshot merge b.dvs -o m.dvs
+expect 0 '^0 fields and 0 pages differ' snapshot diff b.dvs m.dvs
+expect 0 'u.dvs: digest' snapshot upgrade b.dvs -o u.dvs
+same m.dvs u.dvs
+expect 0 'm.zst: [0-9]+ bytes' snapshot pack m.dvs -o m.zst
+expect 0 'n.dvs: [0-9]+ bytes' snapshot unpack m.zst -o n.dvs
+same m.dvs n.dvs
+expect 0 'x.dvs: digest' snapshot extract a.dvt --at 9000000 -o x.dvs
+expect 0 '^0 fields and 0 pages differ' snapshot diff x.dvs m.dvs
+head -c 3000 m.zst >cut.zst
+expect 2 'cut off' snapshot unpack cut.zst -o no.dvs
+(cat m.zst; echo more) >long.zst
+expect 2 'bytes after|damaged' snapshot unpack long.zst -o no.dvs
+expect 2 'not a packed snapshot' snapshot unpack a.dvt -o no.dvs
+[ ! -e no.dvs ] || fail "something was left of a failed unpacking"
+expect 2 'not a dejavm snapshot' restore a.dvt
+expect 2 'not a packed|not a dejavm' snapshot info m.zst
+head -c 20000 m.dvs >cut.dvs
+expect 2 'cut off' restore cut.dvs
+cp m.dvs bad.dvs
+printf x | dd of=bad.dvs bs=1 seek=$(($(wc -c <bad.dvs) - 5)) conv=notrunc 2>/dev/null
+expect 2 'memory from .* is damaged' snapshot verify bad.dvs
+expect 2 'memory from .* is damaged' restore --console none bad.dvs
+expect 1 'exists' snapshot merge b.dvs -o m.dvs
+expect 1 'no chunk' snapshot show b.dvs nothing
+expect 1 'not reached' run --console none --snapshot-at 99999999999:never.dvs
+expect 1 'exists' run --console none --snapshot-at 5:a.dvs
+expect 1 'INSTRUCTION:FILE' run --snapshot-at here
+expect 1 'console' restore a.dvs --bind disk=x
+rm -f a.dvs
+expect 2 'not in its folder' restore b.dvs
+
+# --- traces: looked into, entered anywhere ---
+expect 0 'powered off' record -o k.dvt --console none --keyframe-every 4000000 --keyframe-at 1234567
+expect 0 'keyframes    5' trace info k.dvt
+expect 0 '"keyframes":\[.*"instruction":1234567' trace info --json k.dvt
+expect 0 '^ +0 uart16550 io_write' trace dump k.dvt --limit 1
+expect 0 'vlapic +interrupt vcpu 0 at [0-9]+: vector 0x20 +\| rip 0x[0-9a-f]+: fa +cli' trace dump k.dvt --kind interrupt --code --limit 1
+expect 0 '"device":"vatpit"' trace dump k.dvt --device vatpit --json
+expect 0 'io_write' trace tail k.dvt --limit 3
+expect 0 "identical.*digest $end" replay k.dvt --from k3
+expect 0 "identical.*digest $end" replay k.dvt --from 5000000
+expect 0 'identical, [0-9]+ exits, 6000000 instructions' replay k.dvt --from k1 --until 6000000
+expect 0 'devices identical, 1337 exits' replay --devices-only k.dvt
+expect 0 '"identical":true' replay --devices-only --json k.dvt
+expect 1 'no kind' trace dump k.dvt --kind nothing
+expect 1 'neither' replay k.dvt --from kx
+expect 1 'there is no keyframe 9' replay k.dvt --from k9
+expect 2 'm.zst' trace info m.zst
+
+# --- devices by themselves ---
+expect 0 'vatpit +version 1' device list
+expect 0 'vatpit.channel\[3\].reload unsigned 4 bytes ticks' device show vatpit
+printf 'write 0x43 1 0x34\nwrite 0x40 1 10\nwrite 0x40 1 0 # ten\nwait 9000\n' >script
+expect 0 '8381 lines none' device run vatpit script --vcd lines.vcd
+grep -q '#8381' lines.vcd || fail "no change at 8381 ns in the dump"
+echo 'frobnicate 1' >script
+expect 2 'line 1.*nothing that vatpit can be asked' device run vatpit script
+expect 1 'no device' device show nothing
+
 # --- wrong usage and host errors: one message, status 1 ---
 expect 1 'required' nothing
 expect 1 'subcommand' 

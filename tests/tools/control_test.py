@@ -186,9 +186,19 @@ def at_the_shell():
     subprocess.run([dejavm, "snapshot", "merge", "d.dvs", "-o", "e.dvs"], check=True, capture_output=True)
     with tempfile.TemporaryDirectory() as alone:
         os.rename("e.dvs", alone + "/e.dvs")
-        t = Terminal(["restore", "e.dvs"], alone)
+        t = Terminal(["restore", "e.dvs", "--control", here + "/again"], alone)
+        wait_for(here + "/again")
+        # Its first checkpoint may be a delta of the file that it came from.
+        answer = json.loads(ctl(here + "/again", "checkpoint", alone + "/f.dvs", "--delta", "--json"))
+        require(answer["delta"] and "with 1 before it" in subprocess.run([dejavm, "snapshot", "verify", alone + "/f.dvs"], capture_output=True, text=True).stdout, answer)
         t.type(b"echo still-$kept; poweroff -f\n")
         require(t.end() == 0 and b"still-42" in t.output, t.output[-500:])
+        # A file that turns out to be damaged ends the run, though nobody asked it to end.
+        with open(alone + "/e.dvs", "r+b") as f:
+            f.seek(-5, os.SEEK_END)
+            f.write(b"x")
+        t = Terminal(["restore", "e.dvs"], alone)
+        require(t.end() == 2 and b"is damaged" in t.output, t.output[-500:])
 
 
 with tempfile.TemporaryDirectory() as work:

@@ -113,6 +113,17 @@ void ControlServer::answer(const ControlRequest& r, json answer) {
   wake(wake_server_);
 }
 
+void ControlServer::woken() {
+  const std::lock_guard lock(mutex_);
+  if (queue_.empty()) drain(wake_machine_);
+}
+
+void ControlServer::watch(int fd) {
+  const std::lock_guard lock(mutex_);
+  watched_ = fd;
+  wake(wake_server_);
+}
+
 void ControlServer::publish(const ControlStatus& s) {
   const std::lock_guard lock(mutex_);
   status_ = s;
@@ -120,14 +131,18 @@ void ControlServer::publish(const ControlStatus& s) {
 
 void ControlServer::work() {
   while (!quit_) {
-    std::vector<pollfd> fds = {{listen_, POLLIN, 0}, {wake_server_, POLLIN, 0}};
+    std::vector<pollfd> fds = {{listen_, POLLIN, 0}, {wake_server_, POLLIN, 0}, {-1, POLLIN, 0}};
+    {
+      const std::lock_guard lock(mutex_);
+      fds[2].fd = watched_;
+    }
     for (const auto& c : clients_)
       fds.push_back({c->fd, static_cast<short>((c->closing ? 0 : POLLIN) | (c->out.empty() ? 0 : POLLOUT)), 0});
     if (::poll(fds.data(), fds.size(), -1) < 0) continue;
     const size_t heard = clients_.size();
     for (size_t i = 0; i < heard; ++i) {
       Client& c = *clients_[i];
-      const short events = fds[i + 2].revents;
+      const short events = fds[i + 3].revents;
       if ((events & POLLIN) && !c.closing) hear(c);
       else if (events & (POLLHUP | POLLERR)) drop(c);
       if (c.fd >= 0 && (events & POLLOUT)) {
@@ -137,6 +152,11 @@ void ControlServer::work() {
       }
     }
     if (fds[1].revents & POLLIN) drain(wake_server_);
+    if (fds[2].revents) {
+      const std::lock_guard lock(mutex_);
+      if (watched_ == fds[2].fd) watched_ = -1;
+      wake(wake_machine_);
+    }
     std::deque<std::pair<uint64_t, json>> answers;
     {
       const std::lock_guard lock(mutex_);

@@ -53,7 +53,10 @@ class ControlServer {
   void wait(unsigned milliseconds);            // until something is pending, or so long
   void answer(const ControlRequest&, nlohmann::json);  // must have "ok"; gets the request's id
   void publish(const ControlStatus&);
-  int wake_fd() const { return wake_machine_; }  // readable while something is pending
+  int wake_fd() const { return wake_machine_; }  // readable while something is pending, or a watched descriptor was
+  void woken();                                  // the machine's thread is awake and looks
+  // Wakes the machine's thread once this descriptor is readable; -1: none.
+  void watch(int fd);
 
  private:
   struct Client {
@@ -82,6 +85,7 @@ class ControlServer {
   std::deque<ControlRequest> queue_;
   std::deque<std::pair<uint64_t, nlohmann::json>> answers_;
   ControlStatus status_;
+  int watched_ = -1;
   std::atomic<bool> pending_ = false, quit_ = false;
   std::thread thread_;
 };

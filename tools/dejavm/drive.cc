@@ -32,8 +32,10 @@ class Driver::ControlledInputs final : public Inputs {
     return d_.control_ ? std::min(theirs, at.retired + kControlPoll) : theirs;
   }
   Input take(Position at, Nanos now) override {
+    if (d_.origin_ && d_.origin_->verification->failed()) return {Input::Kind::kStop, {}};
     if (d_.control_) {
       if (d_.save_for_) d_.poll_saves();
+      d_.control_->woken();
       if (at.retired.value >= next_publish_) {
         next_publish_ = at.retired.value + kControlPoll;
         d_.control_->publish(d_.status());
@@ -79,7 +81,7 @@ std::vector<RunStop> Driver::stops() {
     out.push_back({{r.at}, [this, &r](uint64_t exits) {
                      ++snapshots_taken_;
                      report_save(saver_.wait());
-                     if (auto done = saver_.start(r.path, {.force = options_.force, .delta = options_.delta, .exits = exits}); !done) failed(done.error());
+                     if (auto done = start_save(r.path, {.force = options_.force, .delta = options_.delta, .exits = exits}); !done) failed(done.error());
                    }});
   for (const uint64_t at : options_.keyframes_at)
     out.push_back({{at}, [this](uint64_t) {
@@ -93,6 +95,7 @@ void Driver::report_save(std::optional<Result<Saved>> result) {
   if (save_for_) {
     const ControlRequest r = std::move(*save_for_);
     save_for_.reset();
+    control_->watch(-1);
     control_->answer(r, *result ? as_json(**result) : as_json(result->error()));
     if (r.command == "suspend" && *result) {
       ended_ = true;
@@ -108,7 +111,15 @@ void Driver::report_save(std::optional<Result<Saved>> result) {
              stderr);
 }
 
-void Driver::poll_saves() { report_save(saver_.poll()); }
+Result<void> Driver::start_save(const std::string& path, const SaveOptions& options) {
+  if (origin_ && !saved_ && options.delta) {
+    if (auto done = origin_->verification->wait(); !done) return done;
+    saver_.came_from(origin_path_, origin_->chain->head(), origin_->verification->hashes());
+  }
+  auto done = saver_.start(path, options);
+  saved_ = saved_ || done.ok();
+  return done;
+}
 
 ControlStatus Driver::status() const {
   return {paused_ ? "paused" : "running", machine_.position().retired.value, machine_.now().value, saver_.running(), writer_ ? trace_path_ : ""};
@@ -136,8 +147,9 @@ void Driver::serve(const ControlRequest& r) {
   } else if (r.command == "checkpoint" || r.command == "suspend") {
     report_save(saver_.wait());
     const SaveOptions options{.force = r.force, .delta = r.delta, .exits = recording_ ? recording_->exits_logged() : 0};
-    if (auto done = saver_.start(r.file, options); !done) return control_->answer(r, as_json(done.error()));
+    if (auto done = start_save(r.file, options); !done) return control_->answer(r, as_json(done.error()));
     save_for_ = r;
+    control_->watch(saver_.done_fd());  // an idle machine wakes to answer
     if (r.command == "suspend") report_save(saver_.wait());  // the machine must not go on from what it left
   } else if (r.command == "record-start") {
     if (writer_) return control_->answer(r, as_json({ErrorKind::kHost, fmt::format("already recording to {}", trace_path_)}));

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "replay/recorder.h"
+#include "replay/restore_file.h"
 #include "replay/save.h"
 #include "tools/dejavm/control.h"
 #include "tools/dejavm/options.h"
@@ -19,8 +20,9 @@ class Driver {
 
   // Before the run: files that exist, places that the machine has passed.
   Result<void> check() const;
-  // Deltas may be of the snapshot that the machine was restored from.
-  Saver& saver() { return saver_; }
+  // The machine was restored from this file: its verification goes on while the machine runs, and ends the run if the file is
+  // damaged; the first snapshot may be a delta of it.
+  void came_from(const std::string& path, RestoredFile& file) { origin_path_ = path, origin_ = &file; }
   // From here on everything is written to a trace.
   Result<void> start_recording(const std::string& path, bool force);
 
@@ -31,7 +33,8 @@ class Driver {
   class ControlledInputs;
   std::vector<RunStop> stops();
   void report_save(std::optional<Result<Saved>> result);
-  void poll_saves();
+  Result<void> start_save(const std::string& path, const SaveOptions& options);
+  void poll_saves() { report_save(saver_.poll()); }
   bool serve();                     // requests, for as long as the machine is to stand still; false: the run ends
   void serve(const ControlRequest&);
   ControlStatus status() const;
@@ -44,6 +47,9 @@ class Driver {
   SnapshotHead about_;
   const Options& options_;
   Saver saver_;
+  std::string origin_path_;
+  RestoredFile* origin_ = nullptr;
+  bool saved_ = false;
   std::optional<ControlRequest> save_for_;  // who asked for the save that is running
   size_t snapshots_taken_ = 0;
   bool paused_ = false, ended_ = false;

@@ -82,6 +82,7 @@ int run_session(Session& s, const Options& o, const char* verb) {
     return s.driver->run(progress.function());
   }();
   s.close();
+  if (!o.trace.empty() && !outcome.recorded) return outcome.status;  // said already
   const int status = report_run(o, outcome, verb);
   return outcome.status != kDone ? outcome.status : status;
 }
@@ -105,15 +106,14 @@ int restore(const Options& o) {
   Session s;
   std::signal(SIGBUS, on_lost_file);
   if (auto done = s.open(o); !done) return fail(done.error(), kUsage);
-  auto restored = restore_file(o.snapshot, s.console.get(), {.engine = {}, .verify = o.verify || o.delta});
+  auto restored = restore_file(o.snapshot, s.console.get(), {.engine = {}, .verify = o.verify});
   if (!restored) return fail(restored.error());
   s.machine = std::move(restored->machine);
   const SnapshotHead& head = restored->chain->head();
   s.about.boot = head.boot;
   s.about.append = head.append;
   if (auto done = s.begin(o); !done) return fail(done.error(), kUsage);
-  if (o.delta)
-    s.driver->saver().came_from(o.snapshot, head, restored->verification->hashes());
+  s.driver->came_from(o.snapshot, *restored);
   const int status = run_session(s, o, o.trace.empty() ? "restore" : "record");
   if (auto done = restored->verification->wait(); !done) return fail(done.error());
   return status;
@@ -132,9 +132,13 @@ static Result<size_t> first_keyframe(const TraceReader& trace, const std::string
   return number ? v : keyframe_before(trace, {v});
 }
 
-static int replay_devices(const TraceReader& trace, Console* console) {
+static int replay_devices(const Options& o, const TraceReader& trace, Console* console) {
   auto s = replay_devices_only(trace, console);
   if (!s) return fail(s.error());
+  if (o.json) {
+    std::puts(fmt::format("{{\"identical\":true,\"exits\":{},\"answers\":{},\"keyframes\":{}}}", s->exits, s->answers, s->keyframes).c_str());
+    return kDone;
+  }
   std::puts(fmt::format("replay: devices identical, {} exits, {} answers, {} keyframes", s->exits, s->answers, s->keyframes).c_str());
   return kDone;
 }
@@ -144,7 +148,7 @@ int replay(const Options& o) {
   if (!console) return fail(console.error(), kUsage);
   auto trace = TraceReader::open(o.trace, TraceReader::Check::kAll);
   if (!trace) return fail(trace.error());
-  if (o.devices_only) return replay_devices(**trace, console->get());
+  if (o.devices_only) return replay_devices(o, **trace, console->get());
   auto from = first_keyframe(**trace, o.from);
   if (!from) return fail(from.error(), kUsage);
   Result<ReplaySummary> summary = [&] {

@@ -131,14 +131,6 @@ std::string where_is(uint64_t gpa, const SnapshotHead& h, const Symbols& symbols
   return {};
 }
 
-void set_kaslr(Symbols& symbols, const SnapshotHead& h) {
-  for (const ElfNote& n : h.notes) {
-    const std::string text(n.desc.begin(), n.desc.end());
-    const size_t at = n.name == "VMCOREINFO" ? text.find("KERNELOFFSET=") : std::string::npos;
-    if (at != std::string::npos) symbols.set_offset(std::strtoull(text.c_str() + at + 13, nullptr, 16));
-  }
-}
-
 int diff(const SnapshotOptions& o) {
   SnapshotChain chains[2];
   for (int i = 0; i < 2; ++i) {
@@ -151,7 +143,9 @@ int diff(const SnapshotOptions& o) {
     auto loaded = Symbols::load(o.symbols);
     if (!loaded) return fail(loaded.error());
     symbols = loaded.take();
-    set_kaslr(symbols, chains[1].head());
+    VcpuState vcpu;
+    for (const StoredChunk& c : chains[1].head().state.chunks)
+      if (c.name == Vcpu::kName && c.instance == 0 && decode_state(schema_of<Vcpu>(), 0, c.version, c.payload, &vcpu)) symbols.set_linux_entry(vcpu.lstar);
   }
   const auto fields = diff_stored(chains[0].head().state.chunks, chains[1].head().state.chunks);
   std::map<uint64_t, Hash128> pages[2];
@@ -199,8 +193,6 @@ int verify(const SnapshotOptions& o) {
   return kDone;
 }
 
-// A machine made of what was asked for, and saved as a full snapshot. `as_stored`: with the file's own chunks, whatever
-// this build knows of them.
 int save_again(Machine& machine, SnapshotHead about, const SnapshotOptions& o) {
   Saver saver(machine, std::move(about));
   if (auto done = saver.start(o.output, {.force = o.force}); !done) return fail(done.error(), kUsage);
@@ -213,12 +205,8 @@ int save_again(Machine& machine, SnapshotHead about, const SnapshotOptions& o) {
 int rewrite(const SnapshotOptions& o, bool as_stored) {
   auto restored = restore_file(o.file, nullptr, {.engine = {}, .verify = true});
   if (!restored) return fail(restored.error());
-  const SnapshotHead& h = restored->chain->head();
-  SnapshotHead about;
-  about.writer = as_stored ? h.writer : "dejavm " DEJAVM_VERSION;
-  about.boot = h.boot, about.append = h.append, about.bindings = h.bindings, about.unknown = h.unknown;
-  about.state.exits = h.state.exits;
-  if (as_stored) about.state.chunks = h.state.chunks, about.schema_payload = h.schema_payload;
+  SnapshotHead about = head_for_rewrite(*restored, as_stored);
+  if (!as_stored) about.writer = "dejavm " DEJAVM_VERSION;
   return save_again(*restored->machine, std::move(about), o);
 }
 
@@ -234,7 +222,13 @@ int extract(const SnapshotOptions& o) {
   return save_again((*timeline)->machine(), std::move(about), o);
 }
 
-int finish(const Result<void>& done) { return done ? kDone : fail(done.error()); }
+int finish(const Result<void>& done, const std::string& output) {
+  if (!done) return fail(done.error());
+  auto file = open_file(output);
+  if (!file) return fail(file.error());
+  print(fmt::format("{}: {} bytes", output, (*file)->size()));
+  return kDone;
+}
 
 }  // namespace
 
@@ -278,8 +272,8 @@ int run_snapshot(const CLI::App& app, const SnapshotOptions& o) {
   if (what == "verify") return verify(o);
   if (what == "merge") return rewrite(o, true);
   if (what == "upgrade") return rewrite(o, false);
-  if (what == "pack") return finish(pack(o.file, o.output, o.force));
-  if (what == "unpack") return finish(unpack(o.file, o.output, o.force));
+  if (what == "pack") return finish(pack(o.file, o.output, o.force), o.output);
+  if (what == "unpack") return finish(unpack(o.file, o.output, o.force), o.output);
   return extract(o);
 }
 

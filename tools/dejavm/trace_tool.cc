@@ -66,8 +66,7 @@ class Printer {
       code = describe_instruction(m, e.at.vcpu);
       VcpuState s;
       m.engine().get_state(e.at.vcpu, s);
-      // A Linux kernel's offset from where it was linked (KASLR): its entry point for SYSCALL tells.
-      if (const uint64_t entry = symbols_.linked("entry_SYSCALL_64"); entry && s.lstar) symbols_.set_offset(s.lstar - entry);
+      symbols_.set_linux_entry(s.lstar);
       where = symbols_.name(s.rip);
       if (const size_t rip = code.find("rip "); rip != std::string::npos) code = code.substr(rip);
     }
