@@ -327,6 +327,10 @@ Result<std::unique_ptr<SnapshotFile>> SnapshotFile::open(std::unique_ptr<ByteSou
     StoredChunk c = decoded.take();
     const std::string label = chunk_name(c.name, c.instance);
     if (!seen.insert(label).second) return at(fmt::format("chunk '{}' occurs twice", label));
+    CborReader whole(c.payload);  // one item, not nested without end, whatever it means
+    whole.skip();
+    if (whole.ok()) whole.end();
+    if (!whole.ok()) return at(fmt::format("chunk '{}', byte {} of its payload: {}", label, whole.error_offset(), whole.error()));
     CborReader r(c.payload);
     if (i + 1 == view->notes.size()) {
       const Hash128 of = get_hash(r);

@@ -158,6 +158,8 @@ TEST(SnapshotForged, NumbersThatDoNotFitAreRefusedByName) {
   EXPECT_NE(forged([](SnapshotHead& h) { h.blocks[0].block = 7; }).find("blocks"), std::string::npos);
   EXPECT_NE(forged([](SnapshotHead& h) { h.blocks.clear(); }).find("blocks"), std::string::npos);
   EXPECT_NE(forged([](SnapshotHead& h) { h.state.pages = 99; }).find("pages"), std::string::npos);
+  EXPECT_NE(forged([](SnapshotHead& h) { h.state.chunks[0].payload = {0xf5, 0xf5}; }).find("chunk 'sample'"), std::string::npos);
+  EXPECT_NE(forged([](SnapshotHead& h) { h.state.chunks[0].payload = Bytes(3000, 0x81); }).find("chunk 'sample'"), std::string::npos);
   EXPECT_NE(forged([](SnapshotHead& h) { h.config.memory_bytes = 0; }).find("memory of 0"), std::string::npos);
   EXPECT_NE(forged([](SnapshotHead& h) { h.config.memory_bytes = uint64_t{1} << 60; }).find("memory of"), std::string::npos);
   EXPECT_NE(forged([](SnapshotHead& h) { h.parent->name = "../../etc/passwd"; }).find("parent"), std::string::npos);

@@ -14,6 +14,7 @@
 #include <fmt/format.h>
 
 #include "replay/file_io.h"
+#include "tools/dejavm/report.h"
 
 namespace dejavm::cli {
 namespace {
@@ -177,7 +178,7 @@ void ControlServer::work() {
   const std::lock_guard lock(mutex_);
   for (const auto& [number, answer] : answers_)
     for (const auto& c : clients_)
-      if (c->number == number && c->fd >= 0) c->out += answer.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
+      if (c->number == number && c->fd >= 0) c->out += line_of(answer) + "\n";
   for (const auto& c : clients_)
     if (c->fd >= 0 && !c->out.empty()) ::send(c->fd, c->out.data(), c->out.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
 }
@@ -280,7 +281,7 @@ void ControlServer::line(Client& c, const std::string& text) {
 }
 
 void ControlServer::send(Client& c, const json& j) {
-  c.out += j.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
+  c.out += line_of(j) + "\n";
   if (c.out.size() > kMaxUnread) return drop(c);  // it does not read
   const ssize_t n = ::send(c.fd, c.out.data(), c.out.size(), MSG_NOSIGNAL);
   if (n > 0) c.out.erase(0, static_cast<size_t>(n));

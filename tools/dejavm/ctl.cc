@@ -94,7 +94,7 @@ int run_ctl(const CtlOptions& o) {
   if (!o.file.empty()) request["file"] = std::filesystem::absolute(o.file).string();  // the machine's folder is another
   if (o.force) request["force"] = true;
   if (o.delta) request["delta"] = true;
-  const std::string line = request.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
+  const std::string line = line_of(request) + "\n";
   if (::send(fd, line.data(), line.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(line.size())) return fail(host_error(o.socket, "send", errno));
   const std::string text = read_line(fd, buffer);
   ::close(fd);

@@ -34,7 +34,7 @@ int list(const DeviceOptions& o) {
     if (o.json) all.push_back({{"name", m.name()}, {"version", m.schema->version}, {"state_bytes", m.schema->size}, {"summary", m.summary}});
     else print(fmt::format("{:<10} version {}, {:>4} bytes of state  {}", m.name(), m.schema->version, m.schema->size, m.summary));
   }
-  if (o.json) print(all.dump());
+  if (o.json) print(line_of(all));
   return kDone;
 }
 
@@ -56,7 +56,7 @@ int show(const DeviceOptions& o) {
     for (const auto& line : m.line_names)
       if (!line.empty()) j["lines"].push_back(line);
     for (const DeviceCall& c : m.calls) j["calls"].push_back({{"name", c.name}, {"arguments", c.arguments}});
-    print(j.dump());
+    print(line_of(j));
     return kDone;
   }
   print(fmt::format("{}: {}\nafter      {}\nversion    {}", m.name(), m.summary, m.sources, schema->version));
@@ -159,7 +159,7 @@ int run(const DeviceOptions& o) {
     } else {
       const DeviceAnswer a = perform(m, state.data(), now, op);
       const bool answers = op.kind == DeviceOp::Kind::kRead || op.kind == DeviceOp::Kind::kCall || op.kind == DeviceOp::Kind::kMessage;
-      if (o.json) print(json{{"now_ns", now.value}, {"op", dejavm::print(m, op)}, {"value", a.value}, {"lines", a.lines}}.dump());
+      if (o.json) print(line_of({{"now_ns", now.value}, {"op", dejavm::print(m, op)}, {"value", a.value}, {"lines", a.lines}}));
       else print(fmt::format("{:>12} {}{}", now.value, dejavm::print(m, op), answers ? fmt::format(" -> {:#x}", a.value) : ""));
     }
     changed();

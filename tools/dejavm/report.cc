@@ -56,6 +56,8 @@ nlohmann::json as_json(const RunSummary& s) {
 
 }  // namespace
 
+std::string line_of(const nlohmann::json& j) { return j.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace); }
+
 int fail(const Error& e, Status status) {
   std::fputs(("dejavm: " + e.message + "\n").c_str(), stderr);
   return status;
@@ -97,7 +99,7 @@ int report_run(const Options& o, const Outcome& out, const std::string& verb) {
     if (o.digest || out.recorded) j["digest"] = to_hex(s.digest);
     if (out.recorded) j["trace"] = out.trace, j["trace_bytes"] = out.trace_bytes;
     if (!out.suspended.empty()) j["suspended"] = out.suspended;
-    std::fputs((j.dump() + "\n").c_str(), stderr);
+    std::fputs((line_of(j) + "\n").c_str(), stderr);
   } else {
     const std::string how = out.suspended.empty() ? why(s) : "suspended to " + out.suspended;
     std::string line = fmt::format("{}: {}; {} instructions", verb, how, s.instructions);
@@ -116,7 +118,7 @@ int report_replay(const Options& o, const ReplaySummary& s, const TraceReader& t
     j["digest"] = to_hex(s.digest);
     j["truncated"] = s.truncated;
     add_counts(j, trace);
-    std::puts(j.dump().c_str());
+    std::puts(line_of(j).c_str());
   } else {
     std::puts(fmt::format("replay: identical{}, {} exits, {} instructions, digest {}", s.truncated ? " as far as the trace goes" : "",
                           s.exits, s.instructions, to_hex(s.digest))

@@ -5,11 +5,16 @@
 #include <functional>
 #include <string>
 
+#include <nlohmann/json_fwd.hpp>
+
 #include "replay/recorder.h"
 #include "replay/replayer.h"
 #include "tools/dejavm/options.h"
 
 namespace dejavm::cli {
+
+// One line of JSON. Text from a file may be any bytes; what is not UTF-8 is replaced.
+std::string line_of(const nlohmann::json&);
 
 // Prints the message on standard error; the status for it.
 int fail(const Error&);

@@ -50,7 +50,7 @@ int info(const SnapshotOptions& o) {
     for (const auto* list : {&h.unknown, &h.state.chunks})
       for (const StoredChunk& c : *list)
         j["chunks"].push_back({{"name", c.name}, {"instance", c.instance}, {"version", c.version}, {"critical", c.critical}, {"bytes", c.payload.size()}});
-    print(j.dump());
+    print(line_of(j));
     return kDone;
   }
   print(fmt::format("{}: {}", o.file, kind_of(h)));
@@ -117,7 +117,7 @@ int show(const SnapshotOptions& o) {
     }
     if (zeros) print(fmt::format("  ({} elements of arrays are 0; --all shows them)", zeros));
   }
-  if (o.json) print(all.dump());
+  if (o.json) print(line_of(all));
   return kDone;
 }
 
@@ -169,7 +169,7 @@ int diff(const SnapshotOptions& o) {
     json j{{"fields", json::array()}, {"pages", json::array()}};
     for (const FieldDifference& f : fields) j["fields"].push_back({{"field", f.path}, {"before", f.before}, {"after", f.after}});
     for (const uint64_t p : differ) j["pages"].push_back(p * kPageSize);
-    print(j.dump());
+    print(line_of(j));
     return kDone;
   }
   for (const FieldDifference& f : fields) print(fmt::format("{}: {} -> {}", f.path, f.before, f.after));

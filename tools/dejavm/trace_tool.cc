@@ -74,7 +74,7 @@ class Printer {
       json j = as_json(e, index);
       if (!code.empty()) j["code"] = code;
       if (!where.empty()) j["symbol"] = where;
-      print(j.dump());
+      print(line_of(j));
     } else {
       print(fmt::format("{:>8} {:<9} {}{}{}", index, device_of(e), describe(e), code.empty() ? "" : "  | " + code, where.empty() ? "" : "  <" + where + ">"));
     }
@@ -200,7 +200,7 @@ int info(const TraceOptions& o) {
     for (const Keyframe& k : t.keyframes()) j["keyframes"].push_back({{"instruction", k.at.value}, {"event", k.first_event}});
     for (const BootImage& b : h.boot) j["boot"].push_back({{"role", b.role}, {"name", b.name}, {"len_bytes", b.len_bytes}, {"hash", to_hex(b.hash)}});
     if (t.end()) j["end"] = {{"how", std::string(name_of(t.end()->end))}, {"instructions", t.end()->instructions}, {"exits", t.end()->exits}, {"digest", to_hex(t.end()->digest)}};
-    print(j.dump());
+    print(line_of(j));
     return kDone;
   }
   print(fmt::format("{}: {} bytes, written by {}, engine {}", o.file, t.file_bytes(), h.writer, h.engine));
