@@ -135,9 +135,10 @@ constexpr DeviceCall kUartCalls[] = {
     {"pop_transmitted", 0, {}, [](void* s, Nanos, uint64_t, uint64_t) {
        uint8_t byte = 0;
        return Uart16550::pop_transmitted(at<Uart16550>(s), byte) ? uint64_t{byte} : ~uint64_t{0};
-     }}};
+     }},
+    {"set_timed", 1, {1}, [](void* s, Nanos t, uint64_t v, uint64_t) { return Uart16550::set_timed(at<Uart16550>(s), t, v & 1), uint64_t{0}; }}};
 
-constexpr DeviceOp kUartIdioms[] = {w(2, 1, 1), w(2, 1, 7), w(2, 1, 0xc1), w(1, 1, 0xf), w(4, 1, 0xb), w(4, 1, 0x1f), w(3, 1, 3), w(3, 1, 0x80), w(0, 1, 0x41), c(0, 0x61),
+constexpr DeviceOp kUartIdioms[] = {w(2, 1, 1), w(2, 1, 7), w(2, 1, 0xc1), w(1, 1, 0xf), w(4, 1, 0xb), w(4, 1, 0x1f), w(3, 1, 3), w(3, 1, 0x80), w(0, 1, 0x41), w(0, 1, 1), c(0, 0x61), c(2, 1),
                                     {DeviceOp::Kind::kRead, 1, 0, 0, 0}, {DeviceOp::Kind::kRead, 1, 0, 2, 0}, {DeviceOp::Kind::kRead, 1, 0, 5, 0}};
 
 constexpr uint16_t kKeyboardPorts[] = {0x60, 0x64};
@@ -165,7 +166,7 @@ std::span<const DeviceModel> device_catalog() {
       model<Vlapic>("local APIC: xAPIC, x2APIC, TSC deadline", "Intel SDM vol. 3A, chapter Advanced Programmable Interrupt Controller", kApicRegisters, 2, kApicLines, kApicCalls, kApicIdioms, 2),
       model<Vpmtmr>("ACPI fixed hardware: PM1 registers and PM timer", "ACPI specification 6.4, 4.8.2 and 4.8.3", kPmRegisters, 3, kPmLines, kPmCalls, kPmIdioms, 2),
       model<Vrtc>("MC146818 real-time clock with 128 bytes of CMOS memory", "Motorola MC146818 data sheet", kRtcPorts, 0, kRtcLines, kRtcCalls, kRtcIdioms, 2),
-      model<Uart16550>("16550A serial port", "National Semiconductor PC16550D data sheet", kUartRegisters, 0, kRtcLines, kUartCalls, kUartIdioms, 0),
+      model<Uart16550>("16550A serial port", "National Semiconductor PC16550D data sheet", kUartRegisters, 0, kRtcLines, kUartCalls, kUartIdioms, 24),
       model<I8042>("keyboard controller with a keyboard", "IBM PS/2 Hardware Interface Technical Reference; 8242 data sheet", kKeyboardPorts, 0, kKeyboardLines, {}, kKeyboardIdioms, 2),
       model<Sysctl>("reset control, debug exit and console, POST code", "Intel ICH9 datasheet 13.7.3, 13.7.5; PC convention", kSysctlPorts, 0, kSysctlLines, kSysctlCalls, kSysctlIdioms, 0),
   };

@@ -64,7 +64,7 @@ std::string_view name_of(RunEnd end) {
 }
 
 void encode_config(CborWriter& w, const MachineConfig& c) {
-  w.map(8);
+  w.map(8 + (c.serial_baud ? 1 : 0));
   w.text("seed"), w.unsigned_int(c.seed);
   w.text("vcpus"), w.unsigned_int(c.vcpus);
   w.text("strict"), w.boolean(c.strict);
@@ -72,7 +72,14 @@ void encode_config(CborWriter& w, const MachineConfig& c) {
   w.text("rom_bytes"), w.unsigned_int(c.rom_bytes);
   w.text("debug_exit"), w.boolean(c.debug_exit);
   w.text("memory_bytes"), w.unsigned_int(c.memory_bytes);
+  if (c.serial_baud) w.text("serial_timing"), w.text("baud");  // left out while the default, as before the key existed
   w.text("start_time_unix_s"), w.signed_int(c.start_time_unix_s);
+}
+
+bool read_serial_timing(CborReader& r) {
+  const std::string timing(r.text());
+  if (r.ok() && timing != "baud") r.fail(fmt::format("a serial timing '{}'; there is 'baud', or none for instant", timing));
+  return true;
 }
 
 MachineConfig decode_config(CborReader& r) {
@@ -80,7 +87,8 @@ MachineConfig decode_config(CborReader& r) {
   unsigned seen = 0;
   CborMap map(r);
   for (std::string_view key; map.next(key); ++seen) {
-    if (key == "seed") c.seed = r.unsigned_int();
+    if (key == "serial_timing") c.serial_baud = read_serial_timing(r), --seen;
+    else if (key == "seed") c.seed = r.unsigned_int();
     else if (key == "vcpus") c.vcpus = static_cast<uint32_t>(number_up_to(r, 0xffffffff));
     else if (key == "strict") c.strict = r.boolean();
     else if (key == "cpu_model") c.cpu_model = r.text();

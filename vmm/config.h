@@ -17,6 +17,7 @@ struct MachineConfig {
   uint64_t rom_bytes = 0;                   // firmware window below 4 GiB
   bool debug_exit = false;                  // QEMU's isa-debug-exit at 0xf4
   bool strict = false;                      // stop at an unimplemented instruction instead of #UD
+  bool serial_baud = false;                 // COM1 takes the time of its baud rate, rather than none
   bool operator==(const MachineConfig&) const = default;
 };
 

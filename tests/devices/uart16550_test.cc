@@ -209,6 +209,124 @@ TEST_F(Uart, InterruptsHaveTheDataSheetsPriorities) {
   EXPECT_FALSE(irq());
 }
 
+// 115200 baud, eight bits, no parity: a character takes 160 clocks of 1.8432 MHz, 86805.56 ns.
+class TimedUart : public Uart {
+ protected:
+  static constexpr uint64_t kCharacter = 86806;
+  TimedUart() {
+    Uart16550::set_timed(s, {0}, true);
+    out(kLcr, 0x80), out(kDll, 1), out(kDlm, 0), out(kLcr, 0x03);
+  }
+  void wait(uint64_t ns) { Uart16550::advance(s, {s.now_ns + ns}); }
+};
+
+TEST_F(TimedUart, Section8_4_ThrGoesToTheShiftRegisterAndTemtFollowsTheStopBit) {
+  out(kThr, 'a');
+  EXPECT_EQ(in(kLsr), 0x20u);
+  EXPECT_EQ(sent(), -1);
+  out(kThr, 'b');
+  EXPECT_EQ(in(kLsr), 0x00u);
+  wait(kCharacter - 1);
+  EXPECT_EQ(sent(), -1);
+  wait(1);
+  EXPECT_EQ(sent(), 'a');
+  EXPECT_EQ(in(kLsr), 0x20u);
+  EXPECT_EQ(Uart16550::next_event(s).value, 2 * kCharacter);
+  wait(kCharacter);
+  EXPECT_EQ(sent(), 'b');
+  EXPECT_EQ(in(kLsr), 0x60u);
+  EXPECT_EQ(Uart16550::next_event(s), kNever);
+}
+
+TEST_F(TimedUart, Section8_3_ACharacterIsItsStartDataParityAndStopBits) {
+  constexpr struct { unsigned lcr, half_bits; } kFormats[] = {{0x00, 14}, {0x04, 15}, {0x01, 16}, {0x05, 18}, {0x02, 18}, {0x03, 20}, {0x07, 22}, {0x0b, 22}, {0x0f, 24}, {0x1f, 24}};
+  for (const unsigned divisor : {1u, 12u, 0x0900u, 0xffffu}) {
+    for (const auto [lcr, half_bits] : kFormats) {
+      out(kLcr, 0x80), out(kDll, divisor & 0xff), out(kDlm, divisor >> 8), out(kLcr, lcr);
+      const uint64_t start = s.now_ns;
+      out(kThr, 'x');
+      const double ns = half_bits * 8.0 * divisor / 1843200 * 1e9;
+      EXPECT_NEAR(static_cast<double>(Uart16550::next_event(s).value - start), ns, 1) << lcr << ' ' << divisor;
+      wait(static_cast<uint64_t>(ns) + 1);
+      EXPECT_EQ(sent(), 'x');
+    }
+  }
+}
+
+TEST_F(TimedUart, Section8_4_2_TheThreInterruptComesWhenTheFifoEmpties) {
+  out(kFcr, 0x01), out(kMcr, 0x08), out(kIer, 0x02);
+  in(kIir);
+  for (int i = 0; i < 17; ++i) out(kThr, static_cast<unsigned>(i));
+  EXPECT_EQ(in(kIir), 0xc1u);
+  out(kThr, 99);  // the FIFO is full
+  for (int i = 0; i < 16; ++i) {
+    EXPECT_FALSE(irq());
+    wait(kCharacter);
+    EXPECT_EQ(sent(), i);
+  }
+  EXPECT_TRUE(irq());
+  EXPECT_EQ(in(kIir), 0xc2u);
+  EXPECT_EQ(in(kLsr), 0x20u);
+  wait(kCharacter);
+  EXPECT_EQ(sent(), 16);
+  EXPECT_EQ(sent(), -1);
+  EXPECT_EQ(in(kLsr), 0x60u);
+}
+
+TEST_F(TimedUart, Section8_6_5_ResettingTheTransmitFifoKeepsTheShiftRegister) {
+  out(kFcr, 0x01);
+  out(kThr, 'a'), out(kThr, 'b'), out(kThr, 'c');
+  out(kFcr, 0x05);
+  EXPECT_EQ(in(kLsr), 0x20u);
+  wait(10 * kCharacter);
+  EXPECT_EQ(sent(), 'a');
+  EXPECT_EQ(sent(), -1);
+}
+
+TEST_F(TimedUart, Section8_4_1_TheTimeoutComesFourCharactersAfterTheFifoWasTouched) {
+  out(kFcr, 0x41), out(kIer, 0x01), out(kMcr, 0x08);
+  EXPECT_TRUE(arrive(1));
+  EXPECT_FALSE(arrive(2));  // the line carries one byte at a time
+  wait(kCharacter);
+  EXPECT_TRUE(arrive(2));
+  wait(4 * kCharacter - 1);
+  EXPECT_EQ(in(kIir), 0xc1u);
+  wait(1);
+  EXPECT_TRUE(irq());
+  EXPECT_EQ(in(kIir), 0xccu);
+  EXPECT_TRUE(arrive(3));
+  EXPECT_EQ(in(kIir), 0xccu);  // only reading ends it
+  in(kRbr);
+  EXPECT_EQ(in(kIir), 0xc1u);
+  wait(4 * kCharacter);
+  EXPECT_EQ(in(kIir), 0xccu);
+  EXPECT_TRUE(arrive(4));
+  wait(kCharacter);
+  EXPECT_TRUE(arrive(5));
+  EXPECT_EQ(in(kIir), 0xc4u);  // four bytes: the trigger level
+}
+
+TEST_F(TimedUart, Section8_6_7_LoopbackTakesACharactersTime) {
+  out(kMcr, 0x10);
+  out(kThr, 0x5a);
+  EXPECT_EQ(in(kLsr), 0x20u);
+  wait(kCharacter);
+  EXPECT_EQ(in(kLsr), 0x61u);
+  EXPECT_EQ(in(kRbr), 0x5au);
+}
+
+TEST_F(TimedUart, ResetKeepsTheTimingAndAnInstantLineEndsWhatIsOnItsWay) {
+  out(kThr, 'a');
+  Uart16550::reset(s);
+  EXPECT_TRUE(s.timed);
+  EXPECT_EQ(in(kLsr), 0x60u);
+  out(kThr, 'b'), out(kThr, 'c');
+  Uart16550::set_timed(s, {0}, false);
+  EXPECT_EQ(sent(), 'b');
+  EXPECT_EQ(sent(), 'c');
+  EXPECT_EQ(Uart16550::next_event(s), kNever);
+}
+
 TEST_F(Uart, AWideAccessIsItsBytesAndBeyondTheWindowIsOpenBus) {
   Uart16550::write(s, {0}, kLcr, 2, 0x0803);
   EXPECT_EQ(in(kLcr), 0x03u);

@@ -92,6 +92,9 @@ void add_machine_options(CLI::App& app, Options& o) {
                                        "what the real-time clock shows at the start [2000-01-01T00:00:00Z]")->type_name("RFC3339");
   add_console_option(app, o, "the serial port: stdio, none or file:PATH [stdio]");
   add_snapshot_options(app, o);
+  app.add_option_function<std::string>("--serial-timing", [&o](const std::string& v) { o.config.serial_baud = v == "baud"; },
+                                       "how long the serial port takes: instant, or baud, as the guest programs it [instant]")
+      ->check(CLI::IsMember({"instant", "baud"}));
   app.add_flag("--debug-exit", o.config.debug_exit, "a write of N to port 0xf4 ends the run with status N*2+1");
   app.add_flag("--strict", o.config.strict, "stop, with status 4, at an instruction that the CPU model lacks, instead of raising #UD");
   app.add_flag("--json", o.json, "the result as one JSON object on standard error");
