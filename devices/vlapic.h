@@ -19,8 +19,8 @@
 // Choices: SVR bit 9 (focus checking) is stored and does nothing. While software-disabled, requests in IRR are held and
 // ICR still sends. Clearing IA32_APIC_BASE's enable bit gives every register its reset value (11.4.3). The LVT entry
 // for CMCI exists although the version register counts six entries without it; CMCI, thermal and performance entries
-// have no source in this machine. Not modelled: SMI, arbitration (registers 0x90 and 0xc0 read 0), lowest priority as
-// a choice by priority: the board gives such a message to the first APIC that matches.
+// have no source in this machine. The board gives a lowest-priority message to the APIC of the lowest arbitration(), the
+// first of equals. Not modelled: SMI, the bus arbitration of the Pentium (registers 0x90 and 0xc0 read 0).
 #pragma once
 
 #include <array>
@@ -156,6 +156,9 @@ struct Vlapic {
 
   // Whether a message is for this APIC; `is_sender`: this APIC sent it.
   static bool matches(const State&, const BusMessage&, bool is_sender);
+  // Ranks the takers of a lowest-priority message, the lowest first: the processor's priority (11.6.2.4), those that are
+  // software-disabled last.
+  static unsigned arbitration(const State&);
   // Takes a message that matches; false if this APIC does not take such a one now.
   static bool accept(State&, Nanos now, const BusMessage&);
   // The processor's INTA: the vector now in service; kAckFromPic if the 8259 pair is to be asked; the spurious vector

@@ -191,6 +191,8 @@ bool Vlapic::matches(const State& s, const BusMessage& m, bool is_sender) {
   return m.destination == s.apic_id || m.destination == 0xff || m.destination == 0xffffffff;
 }
 
+unsigned Vlapic::arbitration(const State& s) { return software_enabled(s) ? processor_priority(s) : 0x100; }
+
 bool Vlapic::accept(State& s, Nanos now, const BusMessage& m) {
   advance(s, now);
   switch (m.delivery) {

@@ -156,11 +156,14 @@ void Board::Impl::deliver(Nanos now, const BusMessage& message, size_t sender) {
     Vioapic::eoi(m.vioapic, now, message.vector);
     return;
   }
+  Vlapic::State* taker = nullptr;
   for (size_t i = 0; i < m.vlapic.size(); ++i) {
-    if (!Vlapic::matches(m.vlapic[i], message, i == sender)) continue;
-    Vlapic::accept(m.vlapic[i], now, message);
-    if (message.delivery == Delivery::kLowestPriority) return;  // one taker: the lowest APIC that matches
+    Vlapic::State& apic = m.vlapic[i];
+    if (!Vlapic::matches(apic, message, i == sender)) continue;
+    if (message.delivery != Delivery::kLowestPriority) Vlapic::accept(apic, now, message);
+    else if (!taker || Vlapic::arbitration(apic) < Vlapic::arbitration(*taker)) taker = &apic;
   }
+  if (taker) Vlapic::accept(*taker, now, message);
 }
 
 bool Board::Impl::route_messages(Nanos now) {

@@ -1,7 +1,8 @@
-// The local APIC in xAPIC mode, from the SDM's chapter (volume 3A, numbered 11): requests as sets of vectors, the timer as the
-// list of its expiries. x2APIC mode, IA32_APIC_BASE and INIT are left to tests/devices.
+// The local APIC, from the SDM's chapter (volume 3A, numbered 11): requests as sets of vectors, the timer as the list of its
+// expiries, MSRs as a table of what may be read and written.
 #include <deque>
 #include <map>
+#include <optional>
 #include <set>
 
 #include "tests/properties/reference.h"
@@ -13,7 +14,7 @@ class Reference {
  public:
   static bool skips(const DeviceOp& op) {
     const uint16_t call = op.index;
-    return op.kind == DeviceOp::Kind::kCall && (call == 0 || (call == 1 && op.a != 0x6e0) || call == 10 || call == 11);
+    return op.kind == DeviceOp::Kind::kCall && (call == 11 || (call <= 1 && op.a == 0x3b));  // the TSC's offset
   }
   void reset() { *this = Reference(); }
 
@@ -39,11 +40,11 @@ class Reference {
       case DeviceOp::Kind::kRead: {
         const uint64_t all = op.size == 8 ? ~uint64_t{0} : (uint64_t{1} << (8 * op.size)) - 1;
         const uint64_t at = op.a & 15;
-        if (op.a >= 0x1000 || at + op.size > 4) return all;
+        if (mode_ != kX || op.a >= 0x1000 || at + op.size > 4) return all;
         return read(op.a & ~uint64_t{15}) >> (8 * at) & all;
       }
       case DeviceOp::Kind::kWrite:
-        if (op.size == 4 && (op.a & 15) == 0 && op.a < 0x1000) write(op.a, static_cast<uint32_t>(op.b));
+        if (mode_ == kX && op.size == 4 && (op.a & 15) == 0 && op.a < 0x1000) write(op.a, static_cast<uint32_t>(op.b));
         return 0;
       case DeviceOp::Kind::kLine: pin(op.index, op.a & 1); return 0;
       case DeviceOp::Kind::kMessage: {
@@ -59,7 +60,8 @@ class Reference {
 
  private:
   static constexpr uint32_t kMasked = 1 << 16, kRemote = 1 << 14, kLevel = 1 << 15;
-  bool on() const { return svr_ & 0x100; }
+  enum Mode { kOff, kX, kX2 };
+  bool on() const { return mode_ != kOff && (svr_ & 0x100); }
   uint32_t lvt(uint64_t reg) const { return lvt_.at(reg); }
   static int top(const std::set<int>& s) { return s.empty() ? -1 : *s.rbegin(); }
   int ppr() const {
@@ -68,6 +70,7 @@ class Reference {
   }
   int deliverable() const { return on() && top(irr_) / 16 > ppr() / 16 && top(irr_) >= 0 ? top(irr_) : -1; }
   bool external() const {
+    if (mode_ == kOff) return line_[0];
     if (ext_) return true;
     for (int n = 0; n < 2; ++n)
       if (const uint32_t e = lvt(0x350 + 0x10u * static_cast<unsigned>(n)); !(e & kMasked) && (e >> 8 & 7) == 7 && line_[n]) return true;
@@ -95,6 +98,10 @@ class Reference {
   void pin(int n, bool high) {
     const bool rise = high && !line_[n];
     line_[n] = high;
+    if (mode_ == kOff) {  // 11.4.3: the pins are INTR and NMI
+      nmi_ |= n == 1 && rise;
+      return;
+    }
     const uint32_t e = lvt(0x350 + 0x10u * static_cast<unsigned>(n));
     if (e & kMasked) return;
     if (level_pin(e)) return look(n);
@@ -125,11 +132,11 @@ class Reference {
     if (reg >= 0x200 && reg < 0x280) return word(irr_, 0x200);
     if (lvt_.contains(reg)) return lvt(reg);
     switch (reg) {
-      case 0x20: return uint64_t{id_} << 24;
+      case 0x20: return mode_ == kX2 ? 0 : uint64_t{id_} << 24;
       case 0x30: return 0x01050014;  // version 14h, six LVT entries, EOI broadcasts can be suppressed
       case 0x80: return static_cast<uint64_t>(tpr_);
       case 0xa0: return static_cast<uint64_t>(ppr());
-      case 0xd0: return ldr_;
+      case 0xd0: return mode_ == kX2 ? 1 : ldr_;  // 11.12.10.2, of id 0
       case 0xe0: return dfr_;
       case 0xf0: return svr_;
       case 0x280: return esr_;
@@ -170,7 +177,7 @@ class Reference {
         break;
       case 0x280: esr_ = errors_, errors_ = 0; break;
       case 0x300: icr_ = v & 0xccfff; send(); break;
-      case 0x310: destination_ = static_cast<uint8_t>(v >> 24); break;
+      case 0x310: destination_ = v >> 24; break;
       case 0x380:
         if ((lvt(0x320) >> 17 & 3) >= 2) break;
         initial_ = count_ = v, start_ = now_;
@@ -205,14 +212,85 @@ class Reference {
     const bool deassert = mode == 5 && (icr_ & 0x8000) && !(icr_ & 0x4000);
     queue(vector | mode << 8 | (icr_ >> 11 & 1) << 11 | uint64_t{deassert} << 12 | uint64_t{!deassert} << 13 | uint64_t{icr_ >> 18 & 3} << 14 | uint64_t{destination_} << 32);
   }
+  // 11.4.7: what INIT and power-on reset alike; the pins are the board's.
+  void clear_registers() {
+    Reference r;
+    r.now_ = now_, r.mode_ = mode_, r.base_ = base_;
+    r.line_[0] = line_[0], r.line_[1] = line_[1];
+    *this = r;
+  }
+  void init() {
+    Reference old = *this;
+    clear_registers();
+    id_ = old.id_, out_ = old.out_, startup_ = old.startup_, startup_vector_ = old.startup_vector_;
+  }
+  // 11.12.5, figure 11-27: the states and the ways between them.
+  bool write_base(uint64_t v) {
+    if (v & ~uint64_t{0xffffffff00 | 0xff} || v & 0x2ff) return false;
+    const Mode to = v & 0x800 ? v & 0x400 ? kX2 : kX : kOff;
+    if (to == kOff && (v & 0x400)) return false;
+    if ((mode_ == kOff && to == kX2) || (mode_ == kX2 && to == kX)) return false;
+    const Mode from = std::exchange(mode_, to);
+    base_ = v & 0xfffffff000;
+    if (from != kOff && to == kOff) clear_registers();
+    if (from == kX && to == kX2) id_ = 0, ldr_ = 0, destination_ = 0;
+    return true;
+  }
+  // Table 11-6: by MSR, what may be written (none: read-only) and whether it may be read.
+  struct MsrRule {
+    bool readable;
+    std::optional<uint64_t> writable;
+  };
+  static std::optional<MsrRule> rule(uint64_t reg) {
+    if (reg >= 0x10 && reg < 0x28) return MsrRule{true, {}};
+    switch (reg) {
+      case 0x02: case 0x03: case 0x0a: case 0x0d: case 0x39: return MsrRule{true, {}};
+      case 0x08: return MsrRule{true, 0xff};
+      case 0x0b: return MsrRule{false, 0};
+      case 0x0f: return MsrRule{true, 0x13ff};
+      case 0x28: return MsrRule{true, 0};
+      case 0x2f: case 0x33: case 0x34: return MsrRule{true, 0x157ff};
+      case 0x30: return MsrRule{true, 0xffffffff000ccfff & ~uint64_t{0x1000}};
+      case 0x32: return MsrRule{true, 0x750ff};
+      case 0x35: case 0x36: return MsrRule{true, 0x1f7ff};
+      case 0x37: return MsrRule{true, 0x150ff};
+      case 0x38: return MsrRule{true, 0xffffffff};
+      case 0x3e: return MsrRule{true, 0xb};
+      case 0x3f: return MsrRule{false, 0xff};
+      default: return {};
+    }
+  }
+  uint64_t read_msr(uint64_t index) {
+    if (index == 0x1b) return base_ | 0x100 | (mode_ != kOff ? 0x800u : 0) | (mode_ == kX2 ? 0x400u : 0);
+    if (index == 0x6e0) return deadline_;
+    const auto r = index >= 0x800 && index < 0x900 && mode_ == kX2 ? rule(index - 0x800) : std::nullopt;
+    if (!r || !r->readable) return ~uint64_t{0};
+    return index == 0x830 ? uint64_t{destination_} << 32 | icr_ : read((index - 0x800) * 16);
+  }
+  bool write_msr(uint64_t index, uint64_t v) {
+    if (index == 0x1b) return write_base(v);
+    if (index == 0x6e0) {  // the TSC is the time
+      if ((lvt(0x320) >> 17 & 3) == 2) {
+        deadline_ = v;
+        wait(now_);
+      }
+      return true;
+    }
+    const auto r = index >= 0x800 && index < 0x900 && mode_ == kX2 ? rule(index - 0x800) : std::nullopt;
+    if (!r || !r->writable || (v & ~*r->writable)) return false;
+    if (index == 0x830) destination_ = static_cast<uint32_t>(v >> 32);
+    if (index == 0x83f) {
+      if (v < 16) error(0x20);
+      else queue(v | 1 << 13 | 1 << 14);
+    } else {
+      write((index - 0x800) * 16, static_cast<uint32_t>(v));
+    }
+    return true;
+  }
   uint64_t call(const DeviceOp& op) {
     switch (op.index) {
-      case 1:  // IA32_TSC_DEADLINE; the TSC is the time
-        if ((lvt(0x320) >> 17 & 3) == 2) {
-          deadline_ = op.b;
-          wait(now_);
-        }
-        return 1;
+      case 0: return read_msr(op.a & 0xffffffff);
+      case 1: return write_msr(op.a & 0xffffffff, op.b);
       case 2: {
         if (external()) return ext_ = false, static_cast<uint64_t>(int64_t{-2});
         const int v = deliverable();
@@ -226,10 +304,13 @@ class Reference {
       case 7: return std::exchange(nmi_, false);
       case 8: return std::exchange(init_, false);
       case 9: return std::exchange(startup_, false) ? startup_vector_ : ~uint64_t{0};
+      case 10: init(); return 0;
       default: return 0;
     }
   }
   bool matches(uint32_t to, bool logical) const {
+    if (mode_ == kOff) return false;
+    if (mode_ == kX2 && logical) return to == 0xffffffff || (to >> 16 == 0 && (to & 1));
     if (to == 0xff || to == 0xffffffff) return true;
     if (to > 0xff) return false;
     if (!logical) return to == id_;
@@ -256,7 +337,10 @@ class Reference {
   std::map<uint64_t, uint32_t> lvt_ = {{0x2f0, kMasked}, {0x320, kMasked}, {0x330, kMasked}, {0x340, kMasked}, {0x350, kMasked}, {0x360, kMasked}, {0x370, kMasked}};
   std::deque<uint64_t> out_;
   int tpr_ = 0;
-  uint8_t id_ = 0, destination_ = 0, esr_ = 0, errors_ = 0;
+  Mode mode_ = kX;
+  uint64_t base_ = 0xfee00000;
+  uint32_t destination_ = 0;
+  uint8_t id_ = 0, esr_ = 0, errors_ = 0;
   uint32_t ldr_ = 0, dfr_ = 0xffffffff, svr_ = 0xff, icr_ = 0, initial_ = 0, count_ = 0, divide_ = 0;
   uint64_t now_ = 0, start_ = 0, deadline_ = 0, startup_vector_ = 0;
   bool line_[2] = {}, nmi_ = false, init_ = false, startup_ = false, ext_ = false;
