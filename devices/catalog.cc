@@ -116,7 +116,8 @@ constexpr DeviceOp kApicIdioms[] = {w(0xf0, 4, 0x1ff), w(0x320, 4, 0x20030), w(0
 
 constexpr uint16_t kPmRegisters[] = {0, 2, 4, 8};
 constexpr std::string_view kPmLines[] = {"SCI"};
-constexpr DeviceCall kPmCalls[] = {{"wants_power_off", 0, {}, [](void* s, Nanos, uint64_t, uint64_t) { return uint64_t{Vpmtmr::wants_power_off(at<Vpmtmr>(s))}; }}};
+constexpr DeviceCall kPmCalls[] = {{"wants_power_off", 0, {}, [](void* s, Nanos, uint64_t, uint64_t) { return uint64_t{Vpmtmr::wants_power_off(at<Vpmtmr>(s))}; }},
+                                   {"set_extended", 1, {1}, [](void* s, Nanos t, uint64_t v, uint64_t) { return Vpmtmr::set_extended(at<Vpmtmr>(s), t, v & 1), uint64_t{0}; }}};
 
 constexpr DeviceOp kPmIdioms[] = {w(2, 2, 0x521), w(0, 2, 0x8521), w(4, 2, 0x2001), w(4, 2, 0x3401), w(4, 2, 1)};
 

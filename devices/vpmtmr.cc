@@ -5,11 +5,17 @@
 namespace dejavm {
 namespace {
 
-constexpr unsigned kToggleBit = 23;  // of the timer; its toggles set TMR_STS
-constexpr uint32_t kTimerMask = 0xff'ffff;
 constexpr unsigned kTypeSoftOff = 5;
 
 enum Pm1Control : uint16_t { kSciEn = 1 << 0, kBmRld = 1 << 1, kSlpTyp = 7 << 10, kSlpEn = 1 << 13, kKept = kBmRld | kSlpTyp };
+
+// The timer's highest bit: its toggles set TMR_STS.
+unsigned toggle_bit(const Vpmtmr::State& s) { return s.extended ? 31 : 23; }
+
+uint32_t timer(const Vpmtmr::State& s) {
+  const auto ticks = static_cast<uint32_t>(Vpmtmr::kClock.ticks_at({s.now_ns}));
+  return s.extended ? ticks : ticks & 0xff'ffff;
+}
 
 constexpr uint8_t byte_of(uint64_t value, uint64_t index) { return static_cast<uint8_t>(value >> (8 * index)); }
 
@@ -24,7 +30,7 @@ uint8_t read_byte(const Vpmtmr::State& s, uint64_t offset) {
     case 0: case 1: return byte_of(s.status, offset);
     case 2: case 3: return byte_of(s.enable, offset - 2);
     case 4: case 5: return byte_of(s.control | kSciEn, offset - 4);
-    case 8: case 9: case 10: case 11: return byte_of(Vpmtmr::kClock.ticks_at({s.now_ns}) & kTimerMask, offset - 8);
+    case 8: case 9: case 10: case 11: return byte_of(timer(s), offset - 8);
     default: return 0xff;
   }
 }
@@ -55,7 +61,11 @@ const char* Vpmtmr::invalid(const State& s) {
   return nullptr;
 }
 
-void Vpmtmr::reset(State& s) { s = State{}; }
+void Vpmtmr::reset(State& s) {
+  const bool extended = s.extended;
+  s = State{};
+  s.extended = extended;
+}
 
 uint64_t Vpmtmr::read(State& s, Nanos now, uint64_t offset, unsigned size) {
   advance(s, now);
@@ -72,14 +82,14 @@ void Vpmtmr::write(State& s, Nanos now, uint64_t offset, unsigned size, uint64_t
 void Vpmtmr::advance(State& s, Nanos now) {
   if (now.value <= s.now_ns) return;
   const uint64_t before = kClock.ticks_at({s.now_ns}), after = kClock.ticks_at(now);
-  if (before >> kToggleBit != after >> kToggleBit) s.status |= kTmrSts;
+  if (before >> toggle_bit(s) != after >> toggle_bit(s)) s.status |= kTmrSts;
   s.now_ns = now.value;
 }
 
 Nanos Vpmtmr::next_event(const State& s) {
   if (!(s.enable & kTmrSts) || (s.status & kTmrSts)) return kNever;
-  const uint64_t toggles = kClock.ticks_at({s.now_ns}) >> kToggleBit;
-  return kClock.time_of((toggles + 1) << kToggleBit);
+  const uint64_t toggles = kClock.ticks_at({s.now_ns}) >> toggle_bit(s);
+  return kClock.time_of((toggles + 1) << toggle_bit(s));
 }
 
 uint64_t Vpmtmr::lines(const State& s) { return s.status & s.enable & kEventBits ? uint64_t{kSci} : 0; }
@@ -90,6 +100,11 @@ void Vpmtmr::set_line(State& s, Nanos now, unsigned input, bool level) {
   const uint8_t mask = static_cast<uint8_t>(1u << input);
   if (level && !(s.inputs & mask)) s.status |= static_cast<uint16_t>(kPwrbtnSts << input);
   s.inputs = static_cast<uint8_t>(level ? s.inputs | mask : s.inputs & ~mask);
+}
+
+void Vpmtmr::set_extended(State& s, Nanos now, bool extended) {
+  advance(s, now);
+  s.extended = extended;
 }
 
 bool Vpmtmr::wants_power_off(const State& s) { return s.power_off; }

@@ -64,7 +64,7 @@ std::string_view name_of(RunEnd end) {
 }
 
 void encode_config(CborWriter& w, const MachineConfig& c) {
-  w.map(8 + (c.serial_baud ? 1 : 0));
+  w.map(8 + (c.serial_baud ? 1 : 0) + (c.pm_timer_32 ? 1 : 0));
   w.text("seed"), w.unsigned_int(c.seed);
   w.text("vcpus"), w.unsigned_int(c.vcpus);
   w.text("strict"), w.boolean(c.strict);
@@ -72,7 +72,9 @@ void encode_config(CborWriter& w, const MachineConfig& c) {
   w.text("rom_bytes"), w.unsigned_int(c.rom_bytes);
   w.text("debug_exit"), w.boolean(c.debug_exit);
   w.text("memory_bytes"), w.unsigned_int(c.memory_bytes);
-  if (c.serial_baud) w.text("serial_timing"), w.text("baud");  // left out while the default, as before the key existed
+  // Left out while the default, as before these keys existed.
+  if (c.pm_timer_32) w.text("pm_timer_bits"), w.unsigned_int(32);
+  if (c.serial_baud) w.text("serial_timing"), w.text("baud");
   w.text("start_time_unix_s"), w.signed_int(c.start_time_unix_s);
 }
 
@@ -82,12 +84,19 @@ bool read_serial_timing(CborReader& r) {
   return true;
 }
 
+bool read_pm_timer_bits(CborReader& r) {
+  const uint64_t bits = r.unsigned_int();
+  if (r.ok() && bits != 32) r.fail(fmt::format("a PM timer of {} bits; there is 32, or none for 24", bits));
+  return true;
+}
+
 MachineConfig decode_config(CborReader& r) {
   MachineConfig c;
   unsigned seen = 0;
   CborMap map(r);
   for (std::string_view key; map.next(key); ++seen) {
     if (key == "serial_timing") c.serial_baud = read_serial_timing(r), --seen;
+    else if (key == "pm_timer_bits") c.pm_timer_32 = read_pm_timer_bits(r), --seen;
     else if (key == "seed") c.seed = r.unsigned_int();
     else if (key == "vcpus") c.vcpus = static_cast<uint32_t>(number_up_to(r, 0xffffffff));
     else if (key == "strict") c.strict = r.boolean();

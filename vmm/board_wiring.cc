@@ -68,6 +68,7 @@ void Board::Impl::reset_models(bool power_on) {
     for (size_t i = 0; i < m.vlapic.size(); ++i) m.vlapic[i].initial_id = static_cast<uint32_t>(i);
     m.sysctl.debug_exit_enabled = config.debug_exit;
     Uart16550::set_timed(m.uart, {0}, config.serial_baud);
+    Vpmtmr::set_extended(m.vpmtmr, {0}, config.pm_timer_32);
     Vrtc::set_start_time(m.vrtc, config.start_time_unix_s);
   }
   for_each_model(m, []<class M>(typename M::State& s) { M::reset(s); });

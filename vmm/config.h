@@ -18,6 +18,7 @@ struct MachineConfig {
   bool debug_exit = false;                  // QEMU's isa-debug-exit at 0xf4
   bool strict = false;                      // stop at an unimplemented instruction instead of #UD
   bool serial_baud = false;                 // COM1 takes the time of its baud rate, rather than none
+  bool pm_timer_32 = false;                 // the ACPI PM timer has 32 bits, rather than 24
   bool operator==(const MachineConfig&) const = default;
 };
 

@@ -29,7 +29,7 @@ Result<void> load(const DeviceModel& m, std::span<const uint8_t> payload, void* 
 // The fields that are configuration and outlive a reset, by the model's header.
 bool outlives_reset(std::string_view model, std::string_view field) {
   return (model == "vlapic" && field == "initial_id") || (model == "vrtc" && field == "base_unix_s") ||
-         (model == "uart16550" && field == "timed") || (model == "sysctl" && field == "debug_exit_enabled");
+         (model == "uart16550" && field == "timed") || (model == "vpmtmr" && field == "extended") || (model == "sysctl" && field == "debug_exit_enabled");
 }
 
 TEST_P(Conformance, ResetForgetsEverythingButConfiguration) {

@@ -35,6 +35,19 @@ TEST_F(VpmtmrTest, TheTimerCountsAt3579545HzIn24Bits) {
   EXPECT_EQ(in(8, 4), 100ull * 365 * 86'400 * 3'579'545 % (1u << 24));
 }
 
+TEST_F(VpmtmrTest, Section4_8_2_1_AnExtendedTimerHas32BitsAndSetsItsStatusAtBit31) {
+  Vpmtmr::set_extended(s, {0}, true);
+  Vpmtmr::reset(s);
+  Vpmtmr::write(s, {0}, 2, 2, Vpmtmr::kTmrSts);
+  const Nanos half = Vpmtmr::kClock.time_of(uint64_t{1} << 31);
+  EXPECT_EQ(Vpmtmr::next_event(s), half);
+  EXPECT_EQ(Vpmtmr::read(s, half - Nanos{1}, 8, 4), 0x7fffffffu);
+  EXPECT_EQ(Vpmtmr::lines(s), 0u);
+  EXPECT_EQ(Vpmtmr::read(s, half, 8, 4), 0x80000000u);
+  EXPECT_EQ(Vpmtmr::lines(s), Vpmtmr::kSci);
+  EXPECT_EQ(Vpmtmr::read(s, Vpmtmr::kClock.time_of((uint64_t{1} << 32) + 5), 8, 4), 5u);
+}
+
 TEST_F(VpmtmrTest, TmrStsSetsExactlyWhenBit23TogglesEitherWay) {
   for (uint64_t toggle : {kHalf, 2 * kHalf, 3 * kHalf}) {
     const Nanos due = Vpmtmr::kClock.time_of(toggle);

@@ -6,10 +6,15 @@ namespace {
 
 class Reference {
  public:
-  void reset() { *this = Reference(); }
+  void reset() {
+    const bool wide = wide_;
+    *this = Reference();
+    wide_ = wide;
+  }
   void wait(uint64_t to) {
     // 4.8.2.1: the status bit sets whenever the last bit of the 24-bit timer changes; every half period is looked at.
-    for (; half_periods_ < ticks(to) / 0x800000; ++half_periods_) set(0);
+    for (; half_periods_ < ticks(to) / 0x800000; ++half_periods_)
+      if (!wide_ || half_periods_ % 256 == 255) set(0);  // of the 32-bit timer: 256 times as long
     now_ = to;
   }
   uint64_t perform(const DeviceOp& op) {
@@ -25,7 +30,10 @@ class Reference {
         if (op.a && !pressed_[op.index]) set(op.index == 0 ? 8 : op.index == 1 ? 9 : 10);  // PWRBTN, SLPBTN, RTC
         pressed_[op.index] = op.a != 0;
         return 0;
-      case DeviceOp::Kind::kCall: return off_;
+      case DeviceOp::Kind::kCall:
+        if (op.index == 0) return off_;
+        wide_ = op.a & 1;
+        return 0;
       default: return 1;
     }
   }
@@ -50,7 +58,7 @@ class Reference {
         case 4: on = b == 0 || (b == 1 && rld_); break;  // SCI_EN, BM_RLD
         case 5: on = b >= 2 && b <= 4 && (type_ >> (b - 2) & 1); break;
         case 8: case 9: case 10: on = static_cast<uint64_t>(ticks(now_)) >> (8 * (at - 8) + static_cast<unsigned>(b)) & 1; break;
-        case 11: on = false; break;
+        case 11: on = wide_ && (static_cast<uint64_t>(ticks(now_)) >> (24 + b) & 1); break;
         default: on = true;
       }
       v |= static_cast<uint8_t>(on << b);
@@ -73,7 +81,7 @@ class Reference {
     else set(15);             // WAK
   }
   uint64_t now_ = 0, half_periods_ = 0;
-  bool status_[16] = {}, enable_[16] = {}, pressed_[3] = {}, rld_ = false, off_ = false;
+  bool status_[16] = {}, enable_[16] = {}, pressed_[3] = {}, rld_ = false, off_ = false, wide_ = false;
   unsigned type_ = 0;
 };
 

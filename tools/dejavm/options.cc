@@ -95,6 +95,9 @@ void add_machine_options(CLI::App& app, Options& o) {
   app.add_option_function<std::string>("--serial-timing", [&o](const std::string& v) { o.config.serial_baud = v == "baud"; },
                                        "how long the serial port takes: instant, or baud, as the guest programs it [instant]")
       ->check(CLI::IsMember({"instant", "baud"}));
+  app.add_option_function<unsigned>("--pm-timer", [&o](unsigned bits) { o.config.pm_timer_32 = bits == 32; },
+                                    "the bits of the ACPI PM timer: 24 or 32 [24]")
+      ->check(CLI::IsMember({24u, 32u}));
   app.add_flag("--debug-exit", o.config.debug_exit, "a write of N to port 0xf4 ends the run with status N*2+1");
   app.add_flag("--strict", o.config.strict, "stop, with status 4, at an instruction that the CPU model lacks, instead of raising #UD");
   app.add_flag("--json", o.json, "the result as one JSON object on standard error");

@@ -128,4 +128,13 @@ int report_replay(const Options& o, const ReplaySummary& s, const TraceReader& t
   return fail({ErrorKind::kBadInput, trace.name() + ": " + trace.truncation()});
 }
 
+std::string unusual(const MachineConfig& c) {
+  std::string out;
+  if (c.serial_baud) out += ", serial at its baud rate";
+  if (c.pm_timer_32) out += ", 32-bit PM timer";
+  if (c.debug_exit) out += ", debug exit";
+  if (c.strict) out += ", strict";
+  return out;
+}
+
 }  // namespace dejavm::cli

@@ -51,4 +51,7 @@ struct Outcome {
 int report_run(const Options&, const Outcome&, const std::string& verb);
 int report_replay(const Options&, const ReplaySummary&, const TraceReader&);
 
+// What the command line chose beyond the usual, for people: ', serial at its baud rate', or nothing.
+std::string unusual(const MachineConfig&);
+
 }  // namespace dejavm::cli

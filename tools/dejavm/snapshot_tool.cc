@@ -40,7 +40,7 @@ int info(const SnapshotOptions& o) {
   const SnapshotHead& h = (*file)->head();
   if (o.json) {
     json j{{"file", o.file}, {"writer", h.writer}, {"engine", h.engine}, {"memory_bytes", h.config.memory_bytes},
-           {"vcpus", h.config.vcpus}, {"cpu_model", h.config.cpu_model}, {"seed", h.config.seed}, {"append", h.append},
+           {"vcpus", h.config.vcpus}, {"cpu_model", h.config.cpu_model}, {"seed", h.config.seed}, {"serial_timing", h.config.serial_baud ? "baud" : "instant"}, {"pm_timer_bits", h.config.pm_timer_32 ? 32 : 24}, {"append", h.append},
            {"instruction", h.retired}, {"now_ns", h.now_ns}, {"exits", h.state.exits}, {"digest", to_hex(h.state.digest)},
            {"memory_sum", to_hex(h.state.memory)}, {"pages", h.state.pages}, {"content_bytes", content_bytes(h)},
            {"file_bytes", h.file_bytes}, {"bindings", h.bindings}};
@@ -54,7 +54,7 @@ int info(const SnapshotOptions& o) {
     return kDone;
   }
   print(fmt::format("{}: {}", o.file, kind_of(h)));
-  print(fmt::format("machine      {} MiB, {} vCPU, {}, engine {}, seed {}", h.config.memory_bytes >> 20, h.config.vcpus, h.config.cpu_model, h.engine, h.config.seed));
+  print(fmt::format("machine      {} MiB, {} vCPU, {}, engine {}, seed {}{}", h.config.memory_bytes >> 20, h.config.vcpus, h.config.cpu_model, h.engine, h.config.seed, unusual(h.config)));
   for (const BootImage& b : h.boot) print(fmt::format("{:<12} {}, {} bytes, {}", b.role, b.name, b.len_bytes, to_hex(b.hash)));
   if (!h.append.empty()) print(fmt::format("command line {}", h.append));
   print(fmt::format("moment       instruction {}, {:.6f} s of guest time, {} exits before it", h.retired, static_cast<double>(h.now_ns) / 1e9, h.state.exits));

@@ -192,7 +192,7 @@ int info(const TraceOptions& o) {
   }
   if (o.json) {
     json j{{"file", o.file}, {"writer", h.writer}, {"engine", h.engine}, {"append", h.append}, {"memory_bytes", h.config.memory_bytes},
-           {"seed", h.config.seed}, {"keyframe_interval", h.keyframe_interval}, {"events", t.event_count()}, {"file_bytes", t.file_bytes()},
+           {"seed", h.config.seed}, {"serial_timing", h.config.serial_baud ? "baud" : "instant"}, {"pm_timer_bits", h.config.pm_timer_32 ? 32 : 24}, {"keyframe_interval", h.keyframe_interval}, {"events", t.event_count()}, {"file_bytes", t.file_bytes()},
            {"last_instruction", t.last_at().value}, {"truncated", t.truncated()}};
     for (unsigned k = 0; k < kEventKinds; ++k) j["events_by_kind"][std::string(name_of(static_cast<EventKind>(k)))] = counts[k];
     for (const auto& [name, n] : devices) j["events_by_device"][name] = n;
@@ -204,7 +204,7 @@ int info(const TraceOptions& o) {
     return kDone;
   }
   print(fmt::format("{}: {} bytes, written by {}, engine {}", o.file, t.file_bytes(), h.writer, h.engine));
-  print(fmt::format("machine      {} MiB, {} vCPU, {}, seed {}", h.config.memory_bytes >> 20, h.config.vcpus, h.config.cpu_model, h.config.seed));
+  print(fmt::format("machine      {} MiB, {} vCPU, {}, seed {}{}", h.config.memory_bytes >> 20, h.config.vcpus, h.config.cpu_model, h.config.seed, unusual(h.config)));
   for (const BootImage& b : h.boot) print(fmt::format("{:<12} {}, {} bytes, {}", b.role, b.name, b.len_bytes, to_hex(b.hash)));
   if (!h.append.empty()) print(fmt::format("command line {}", h.append));
   if (t.end())

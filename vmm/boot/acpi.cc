@@ -34,10 +34,10 @@ Bytes address(bool io, uint8_t bits, uint8_t access, uint64_t where) {
 
 Bytes facs() { return Bytes{}.text("FACS").u32(64).zeros(24).u8(2).zeros(31); }  // 5.2.10
 
-Bytes fadt(uint32_t facs_at, uint32_t dsdt_at) {  // 5.2.9
+Bytes fadt(uint32_t facs_at, uint32_t dsdt_at, bool pm_timer_32) {  // 5.2.9
   constexpr uint16_t kLegacyDevices = 1, kHas8042 = 2, kNoVga = 4;
   constexpr uint32_t kWbinvd = 1, kProcC1 = 1 << 2, kNoFixedSleepButton = 1 << 5, kNoFixedRtcWake = 1 << 6,
-                     kResetRegister = 1 << 10;
+                     kPmTimer32 = 1 << 8, kResetRegister = 1 << 10;
   constexpr uint16_t kNoC2 = 101, kNoC3 = 1001;  // latencies that say so, in microseconds
   constexpr size_t kGasBytes = 12;
   Bytes b;
@@ -47,7 +47,7 @@ Bytes fadt(uint32_t facs_at, uint32_t dsdt_at) {  // 5.2.9
   b.u8(4).u8(2).u8(0).u8(4).u8(0).u8(0).u8(0).u8(0);
   b.u16(kNoC2).u16(kNoC3).u16(0).u16(0).u8(0).u8(0).u8(0).u8(0).u8(kCenturyIndex);
   b.u16(kLegacyDevices | kHas8042 | kNoVga).u8(0);
-  b.u32(kWbinvd | kProcC1 | kNoFixedSleepButton | kNoFixedRtcWake | kResetRegister);
+  b.u32(kWbinvd | kProcC1 | kNoFixedSleepButton | kNoFixedRtcWake | (pm_timer_32 ? kPmTimer32 : 0) | kResetRegister);
   b.append(address(true, 8, 1, kResetPort).v).u8(kResetValue).u16(0).u8(5);  // minor version 5
   b.u64(0).u64(dsdt_at);
   b.append(address(true, 32, 2, kPm1Event).v).zeros(kGasBytes).append(address(true, 16, 2, kPm1Control).v);
@@ -105,7 +105,7 @@ void put_acpi_tables(const Target& t) {
   const uint32_t facs_at = put(facs());
   const uint32_t dsdt_at = put(table("DSDT", 2, Bytes{dsdt_definition_block(t.config.vcpus)}));
   Bytes narrow, wide;
-  for (const Bytes& b : {fadt(facs_at, dsdt_at), madt(t.config.vcpus), hpet()}) {
+  for (const Bytes& b : {fadt(facs_at, dsdt_at, t.config.pm_timer_32), madt(t.config.vcpus), hpet()}) {
     const uint32_t at = put(b);
     narrow.u32(at);
     wide.u64(at);
