@@ -2,7 +2,8 @@
 // names the model; an input is a list of 19-byte operations: kind, size, index (2 bytes), a (7 bytes), b (8 bytes).
 #include "fuzz/fuzz.h"
 
-#include "devices/script.h"
+#include "devices/catalog.h"
+#include "devices/core/script.h"
 #include "replay/state_codec.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

@@ -4,7 +4,8 @@
 
 #include <cstring>
 
-#include "devices/script.h"
+#include "devices/catalog.h"
+#include "devices/core/script.h"
 #include "replay/state_codec.h"
 
 namespace dejavm {

@@ -11,6 +11,7 @@
 #include "devices/core/result.h"
 #include "replay/cbor.h"
 #include "replay/hash.h"
+#include "replay/schema_table.h"
 #include "vmm/config.h"
 #include "vmm/machine.h"
 
@@ -53,9 +54,6 @@ std::string invalid_config(const MachineConfig&);
 
 void encode_boot(CborWriter&, std::span<const BootImage>);
 std::vector<BootImage> decode_boot(CborReader&);
-void encode_schemas(CborWriter&, std::span<const Schema* const>);
-// Checks the form; with `out`, one field a line: "vatpit.channel[3].reload unsigned 2 bytes ticks".
-void read_schemas(CborReader&, std::vector<std::string>* out);
 
 Bytes encode_header(const TraceHeader&);
 Result<TraceHeader> decode_header(std::span<const uint8_t> payload);

@@ -6,7 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "devices/script.h"
+#include "devices/catalog.h"
+#include "devices/core/script.h"
 #include "replay/state_codec.h"
 
 namespace dejavm {

@@ -9,7 +9,8 @@
 #include <string>
 #include <vector>
 
-#include "devices/script.h"
+#include "devices/catalog.h"
+#include "devices/core/script.h"
 #include "replay/state_codec.h"
 
 namespace dejavm {
@@ -65,7 +66,7 @@ inline DeviceOp operation(const DeviceModel& m, const ReferenceOptions& o, unsig
 }
 
 // Reference: void reset(); void wait(uint64_t now_ns); uint64_t perform(const DeviceOp&) (a read's, call's or message's answer,
-// packed as devices/script.h does); uint64_t lines(). It is told of time by wait() alone.
+// packed as devices/core/script.h does); uint64_t lines(). It is told of time by wait() alone.
 template <class Reference>
 void expect_agreement(const char* device, const ReferenceOptions& options) {
   const DeviceModel& m = *find_device(device);

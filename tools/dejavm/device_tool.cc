@@ -7,7 +7,8 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include "devices/script.h"
+#include "devices/catalog.h"
+#include "devices/core/script.h"
 #include "replay/describe.h"
 #include "replay/file_io.h"
 #include "replay/state_codec.h"

@@ -2,6 +2,7 @@
 
 #include "tools/dejavm/ctl.h"
 #include "tools/dejavm/device_tool.h"
+#include "tools/dejavm/golden_tool.h"
 #include "tools/dejavm/run.h"
 #include "tools/dejavm/snapshot_tool.h"
 #include "tools/dejavm/trace_tool.h"
@@ -17,7 +18,7 @@ constexpr const char* kExamples = R"(Examples:
   dejavm restore s.dvs                         go on from there, with nothing but the file
   dejavm replay --console stdio boot.dvt       ... and see what it printed
 
-Exit status: 0 done; 1 wrong usage or a host error; 2 a damaged or foreign file; 3 the replay diverged;
+Exit status: 0 done; 1 wrong usage or a host error; 2 a damaged or foreign file; 3 the replay diverged, a golden differs;
 4 the guest stopped abnormally (crash, --strict, --max-instructions).
 On a terminal Ctrl-A x ends a run; a recording that is ended, or killed, can be replayed that far.)";
 
@@ -49,6 +50,9 @@ int main(int argc, char** argv) {
   DeviceOptions for_device;
   CLI::App* device_app = app.add_subcommand("device", "the device models by themselves");
   add_device_tool(*device_app, for_device);
+  GoldenOptions for_golden;
+  CLI::App* golden_app = app.add_subcommand("golden", "the gate on golden snapshots: does what was saved once still restore, and to the same");
+  add_golden_tool(*golden_app, for_golden);
   TraceOptions for_trace;
   CLI::App* trace_app = app.add_subcommand("trace", "read what a trace holds");
   add_trace_tool(*trace_app, for_trace);
@@ -62,6 +66,7 @@ int main(int argc, char** argv) {
     if (*run_app) return run(for_run);
     if (app.got_subcommand("ctl")) return run_ctl(for_ctl);
     if (*device_app) return run_device(*device_app, for_device);
+    if (*golden_app) return run_golden(*golden_app, for_golden);
     if (*trace_app) return run_trace(*trace_app, for_trace);
     if (*snapshot_app) return run_snapshot(*snapshot_app, for_snapshot);
     if (*restore_app) return restore(for_restore);

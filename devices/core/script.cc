@@ -1,4 +1,4 @@
-#include "devices/script.h"
+#include "devices/core/script.h"
 
 #include <algorithm>
 #include <cstdio>

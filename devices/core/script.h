@@ -17,7 +17,7 @@
 #include <string_view>
 #include <vector>
 
-#include "devices/catalog.h"
+#include "devices/core/device_model.h"
 #include "devices/core/result.h"
 
 namespace dejavm {

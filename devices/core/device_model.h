@@ -1,0 +1,84 @@
+// A device model at run time: what generic code (scripts, conformance tests, fuzz targets, the golden gate) works with.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "devices/core/fields.h"
+#include "devices/core/model.h"
+
+namespace dejavm {
+
+// Something that a model can be asked beyond reads, writes and lines: an interrupt acknowledge, an MSR.
+struct DeviceCall {
+  std::string_view name;
+  unsigned arguments;      // 0 to 2
+  uint64_t typical[2];     // arguments are likely to matter up to here
+  uint64_t (*call)(void* state, Nanos now, uint64_t a, uint64_t b);
+};
+
+struct DeviceOp {
+  enum class Kind : uint8_t { kRead, kWrite, kLine, kWait, kReset, kMessage, kCall };
+  Kind kind = Kind::kRead;
+  uint8_t size = 1;      // kRead, kWrite: 1-8
+  uint16_t index = 0;    // kLine: the input; kCall: which of the model's
+  uint64_t a = 0;        // offset; level; ns; first argument
+  uint64_t b = 0;        // value; second argument
+  bool operator==(const DeviceOp&) const = default;
+};
+
+struct DeviceModel {
+  const Schema* schema;
+  std::string_view summary;                // one line
+  std::string_view sources;                // the documents that it follows
+  std::span<const uint16_t> registers;     // offsets at which there is something; accesses anywhere have a result
+  unsigned inputs;                         // of set_line
+  std::span<const std::string_view> line_names;  // of the bits of lines() that have one, by bit; empty: none
+  std::span<const DeviceCall> calls;
+  std::span<const DeviceOp> idioms;        // what drivers do: seeds for generators
+  // The longest silence: time alone changes lines() or sends a message no earlier than next_event says, and next_event
+  // comes at most so many times in a row without a change (its documented bound).
+  unsigned idle_events;
+
+  void (*reset)(void* state);
+  uint64_t (*read)(void* state, Nanos now, uint64_t offset, unsigned size);
+  void (*write)(void* state, Nanos now, uint64_t offset, unsigned size, uint64_t value);
+  void (*advance)(void* state, Nanos now);
+  Nanos (*next_event)(const void* state);
+  uint64_t (*lines)(const void* state);
+  void (*set_line)(void* state, Nanos now, unsigned input, bool level);
+  bool (*pop_message)(void* state, BusMessage& message);  // nullptr: it sends none
+
+  std::string_view name() const { return schema->name; }
+};
+
+// For DeviceCall functions.
+template <class M>
+typename M::State& state_at(void* s) {
+  return *static_cast<typename M::State*>(s);
+}
+template <class M>
+const typename M::State& state_at(const void* s) {
+  return *static_cast<const typename M::State*>(s);
+}
+
+// M: a type of the shape in model.h.
+template <class M>
+DeviceModel device_model(std::string_view summary, std::string_view sources, std::span<const uint16_t> registers, unsigned inputs,
+                  std::span<const std::string_view> line_names, std::span<const DeviceCall> calls, std::span<const DeviceOp> idioms, unsigned idle_events) {
+  DeviceModel d{&schema_of<M>(), summary, sources, registers, inputs, line_names, calls, idioms, idle_events,
+                [](void* s) { M::reset(state_at<M>(s)); },
+                [](void* s, Nanos t, uint64_t o, unsigned n) { return M::read(state_at<M>(s), t, o, n); },
+                [](void* s, Nanos t, uint64_t o, unsigned n, uint64_t v) { M::write(state_at<M>(s), t, o, n, v); },
+                [](void* s, Nanos t) { M::advance(state_at<M>(s), t); },
+                [](const void* s) { return M::next_event(state_at<M>(s)); },
+                [](const void* s) { return M::lines(state_at<M>(s)); },
+                [](void* s, Nanos t, unsigned i, bool l) { M::set_line(state_at<M>(s), t, i, l); },
+                nullptr};
+  if constexpr (requires(typename M::State& s, BusMessage& m) { M::pop_message(s, m); })
+    d.pop_message = [](void* s, BusMessage& m) { return M::pop_message(state_at<M>(s), m); };
+  return d;
+}
+
+}  // namespace dejavm
