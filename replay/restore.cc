@@ -35,6 +35,8 @@ Result<Restored> restore_keyframe(const TraceReader& trace, size_t number, Conso
   if (number >= trace.keyframes().size())
     return Error{ErrorKind::kHost, fmt::format("{}: has keyframes 0 to {}; there is no keyframe {}",
                                                trace.name(), trace.keyframes().size() - 1, number)};
+  if (trace.header().devices_only)
+    return Error{ErrorKind::kBadInput, fmt::format("{}: holds the devices' part of a trace, without memory; only `replay --devices-only` can read it", trace.name())};
   const Keyframe& keyframe = trace.keyframes()[number];
   Restored r;
   auto snapshot = trace.snapshot(keyframe);

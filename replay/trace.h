@@ -167,6 +167,9 @@ class TraceReader {
   bool whole_ = false;
 };
 
+// The devices' part of a trace: everything but memory. Small, and enough for replay_devices_only().
+Result<void> copy_devices(const TraceReader& from, TraceWriter& to);
+
 // Walks a trace's events in order, frame by frame.
 class EventCursor {
  public:

@@ -116,15 +116,26 @@ void encode_boot(CborWriter& w, std::span<const BootImage> boot) {
 
 Bytes encode_header(const TraceHeader& h) {
   CborWriter w;
-  w.map(7);
+  w.map(h.devices_only ? 8 : 7);
   w.text("boot"), encode_boot(w, h.boot);
   w.text("append"), w.text(h.append);
   w.text("config"), encode_config(w, h.config);
   w.text("engine"), w.text(h.engine);
   w.text("writer"), w.text(h.writer);
-  w.text("schemas"), encode_schemas(w, h.schemas);
+  w.text("schemas");
+  if (h.schemas.empty()) w.raw(h.schema_payload);
+  else encode_schemas(w, h.schemas);
+  if (h.devices_only) w.text("devices_only"), w.boolean(true);
   w.text("keyframe_interval"), w.unsigned_int(h.keyframe_interval);
   return w.take();
+}
+
+Bytes read_schema_payload(CborReader& r) {
+  const size_t start = r.offset();
+  read_schemas(r, nullptr);
+  if (!r.ok()) return {};
+  const auto payload = r.since(start);
+  return {payload.begin(), payload.end()};
 }
 
 Result<TraceHeader> decode_header(std::span<const uint8_t> payload) {
@@ -138,7 +149,8 @@ Result<TraceHeader> decode_header(std::span<const uint8_t> payload) {
     else if (key == "config") h.config = decode_config(r);
     else if (key == "engine") h.engine = r.text();
     else if (key == "writer") h.writer = r.text();
-    else if (key == "schemas") read_schemas(r, nullptr);
+    else if (key == "schemas") h.schema_payload = read_schema_payload(r);
+    else if (key == "devices_only") h.devices_only = r.boolean(), --seen;
     else if (key == "keyframe_interval") h.keyframe_interval = r.unsigned_int();
     else r.fail(fmt::format("unknown header key '{}'; a newer dejavm may have written it", key));
   }

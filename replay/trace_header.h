@@ -33,7 +33,9 @@ struct TraceHeader {
   std::vector<BootImage> boot;
   std::string append;           // the guest's command line
   uint64_t keyframe_interval = 0;  // instructions; 0: no keyframes after the first snapshot
-  std::vector<const Schema*> schemas;  // written, in order; a reader shows what the file has instead (describe_schemas)
+  std::vector<const Schema*> schemas;  // written, in order; a reader has schema_payload
+  Bytes schema_payload;                // as in the file; written if `schemas` is empty
+  bool devices_only = false;           // without the machine's memory: fit for replay_devices_only() alone
 };
 
 struct TraceEnd {

@@ -221,6 +221,20 @@ int info(const TraceOptions& o) {
   return kDone;
 }
 
+int copy(const TraceOptions& o) {
+  auto trace = TraceReader::open(o.file, TraceReader::Check::kAll);
+  if (!trace) return fail(trace.error());
+  if (!(*trace)->end()) return fail({ErrorKind::kBadInput, fmt::format("{}: is not complete: the recording was interrupted, or still runs", o.file)});
+  auto to = TraceWriter::create(o.output, o.force);
+  if (!to) return fail(to.error(), kUsage);
+  if (auto done = copy_devices(**trace, **to); !done) {
+    (void)::unlink(o.output.c_str());
+    return fail(done.error());
+  }
+  print(fmt::format("{}: {} events, {} bytes", o.output, (*to)->events(), (*to)->bytes_written()));
+  return kDone;
+}
+
 }  // namespace
 
 void add_trace_tool(CLI::App& app, TraceOptions& o) {
@@ -243,12 +257,16 @@ void add_trace_tool(CLI::App& app, TraceOptions& o) {
   filters(s);
   s->add_flag("--code", o.code, "with the instruction at which it happened, by running the guest again");
   s->add_option("--symbols", o.symbols, "a System.map or an ELF file, to name that instruction's place (implies --code)")->type_name("FILE");
+  s = app.add_subcommand("devices", "copy all but memory: small, and enough for replay --devices-only");
+  s->add_option("trace", o.file, "a trace")->type_name("FILE")->required();
+  s->add_option("-o,--output", o.output, "the trace to write")->type_name("FILE")->required();
+  s->add_flag("--force", o.force, "replace an existing file");
   filters(sub("tail", "a line for each event as it is recorded, until the recording ends"));
 }
 
 int run_trace(const CLI::App& app, const TraceOptions& o) {
   const std::string what = app.get_subcommands().front()->get_name();
-  return what == "info" ? info(o) : what == "dump" ? dump(o) : tail(o);
+  return what == "devices" ? copy(o) : what == "info" ? info(o) : what == "dump" ? dump(o) : tail(o);
 }
 
 }  // namespace dejavm::cli

@@ -9,11 +9,11 @@
 namespace dejavm::cli {
 
 struct TraceOptions {
-  std::string file, symbols;
+  std::string file, symbols, output;
   std::vector<std::string> kinds, devices;  // dump and tail: only these; empty: all
   uint64_t from = 0, to = ~uint64_t{0};     // instructions
   uint64_t limit = ~uint64_t{0};            // events
-  bool code = false, json = false;
+  bool code = false, json = false, force = false;
 };
 
 void add_trace_tool(CLI::App& app, TraceOptions&);
