@@ -1,0 +1,232 @@
+// The gate must fail, and say why: for any flipped byte of a golden, and for any change of a model that a golden can show.
+#include "replay/golden.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "devices/catalog.h"
+#include "replay/state_codec.h"
+#include "replay/state_file.h"
+#include "tests/embed/watchdog.h"
+
+namespace dejavm {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::AllOf;
+using testing::Contains;
+using testing::HasSubstr;
+
+class Folder {
+ public:
+  Folder() {
+    std::string pattern = fs::temp_directory_path() / "golden_test-XXXXXX";
+    path_ = mkdtemp(pattern.data());
+  }
+  ~Folder() { fs::remove_all(path_); }
+  const std::string& path() const { return path_; }
+  void write(const std::string& name, std::string_view text) const {
+    fs::create_directories(fs::path(path_ + "/" + name).parent_path());
+    std::ofstream(path_ + "/" + name, std::ios::binary) << text;
+  }
+  std::string read(const std::string& name) const {
+    std::ifstream in(path_ + "/" + name, std::ios::binary);
+    return {std::istreambuf_iterator<char>(in), {}};
+  }
+
+ private:
+  std::string path_;
+};
+
+std::vector<std::string> problems(const Folder& f, const DeviceModel& m, std::span<const Upgrade> upgrades = {}) {
+  std::vector<std::string> out;
+  for (const GoldenRow& r : check_golden_devices(f.path(), {&m, 1}, upgrades)) out.insert(out.end(), r.problems.begin(), r.problems.end());
+  return out;
+}
+
+void update(const Folder& f, const DeviceModel& m, std::span<const Upgrade> upgrades = {}) {
+  auto files = update_golden_devices(f.path(), "test 1", {&m, 1}, upgrades);
+  ASSERT_TRUE(files.ok()) << files.error().message;
+  ASSERT_TRUE(write_goldens(f.path(), *files).ok());
+}
+
+// Every model of ours: each byte of each of its states flipped in one bit.
+class FlippedByte : public testing::TestWithParam<size_t> {};
+INSTANTIATE_TEST_SUITE_P(Models, FlippedByte, testing::Range(size_t{0}, device_catalog().size()),
+                         [](const auto& p) { return std::string(device_catalog()[p.param].name()); });
+
+TEST_P(FlippedByte, IsSeenAndInAStateTheFieldIsNamed) {
+  const DeviceModel& m = device_catalog()[GetParam()];
+  const std::string name = "devices/" + std::string(m.name());
+  Folder f;
+  fs::create_directories(f.path() + "/devices/" + std::string(m.name()));
+  for (const char* golden : {"reset", "busy-1"}) {
+    Folder one;
+    fs::create_directories(one.path() + "/" + name + "/v1");
+    for (const std::string& file : {"/" + std::string(golden) + ".script", "/v1/" + std::string(golden) + ".state", "/v1/" + std::string(golden) + ".json"})
+      fs::copy(DEJAVM_GOLDEN_DIR "/" + name + file, one.path() + "/" + name + file);
+    ASSERT_THAT(problems(one, m), testing::IsEmpty());
+    const std::string state = name + "/v1/" + golden + ".state", good = one.read(state);
+    const auto decoded = decode_state_file({reinterpret_cast<const uint8_t*>(good.data()), good.size()});
+    ASSERT_TRUE(decoded.ok());
+    const Bytes& payload = decoded->chunks[0].payload;
+    const size_t begin = good.find(std::string(payload.begin(), payload.end())), end = begin + payload.size();
+    for (size_t i = 0; i < good.size(); ++i) {
+      std::string bad = good;
+      bad[i] = static_cast<char>(bad[i] ^ 1 << i % 8);
+      one.write(state, bad);
+      const auto found = problems(one, m);
+      ASSERT_FALSE(found.empty()) << golden << ", byte " << i;
+      // The map's head is not a field's; a name that is none any more is named as it is.
+      if (i > begin && i < end) ASSERT_THAT(found, Contains(testing::AnyOf(HasSubstr("field '"), HasSubstr(m.name())))) << golden << ", byte " << i;
+    }
+  }
+}
+
+// A field of the watchdog's state, in a state derived from it.
+template <class S, class M>
+constexpr Field<S, M> of(std::string_view name, M other::Watchdog::State::*member) { return field<S, M>(name, member); }
+
+// What a change of the model does, and what a reader of the table is told.
+struct Renamed : other::Watchdog {
+  struct State : other::Watchdog::State {
+    static constexpr auto fields() {
+      return std::tuple{of<State>("now_ns", &State::now_ns).unit("ns"), of<State>("bites_at_ns", &State::bites_at_ns).unit("ns"), of<State>("interval_ms", &State::period_ms).range(1, 65535).unit("ms"),
+                        of<State>("enabled", &State::enabled), of<State>("biting", &State::biting), of<State>("reserved", &State::reserved).range(0, 0)};
+    }
+  };
+};
+struct Reordered : other::Watchdog {
+  struct State : other::Watchdog::State {
+    static constexpr auto fields() {
+      return std::tuple{of<State>("now_ns", &State::now_ns).unit("ns"), of<State>("bites_at_ns", &State::bites_at_ns).unit("ns"), of<State>("period_ms", &State::period_ms).range(1, 65535).unit("ms"),
+                        of<State>("biting", &State::biting), of<State>("enabled", &State::enabled), of<State>("reserved", &State::reserved).range(0, 0)};
+    }
+  };
+};
+struct OtherDefault : other::Watchdog {
+  static void reset(State& s) { s = State{}, s.period_ms = 1001; }
+};
+struct OtherAnswer : other::Watchdog {
+  static uint64_t read(State& s, Nanos now, uint64_t offset, unsigned size) { return Watchdog::read(s, now, offset, size) + (offset == 8); }
+};
+// Version 2: a field that version 1 lacks, and one by another name.
+struct Next : other::Watchdog {
+  static constexpr uint16_t kVersion = 2;
+  struct State : other::Watchdog::State {
+    uint64_t bites = 0;
+    static constexpr auto fields() {
+      return std::tuple{of<State>("now_ns", &State::now_ns).unit("ns"), of<State>("bites_at_ns", &State::bites_at_ns).unit("ns"), of<State>("timeout_ms", &State::period_ms).range(1, 65535).unit("ms"),
+                        of<State>("enabled", &State::enabled), of<State>("biting", &State::biting), of<State>("reserved", &State::reserved).range(0, 0), field("bites", &State::bites).since(2, 0)};
+    }
+  };
+  static void reset(State& s) { s = State{}; }
+};
+// The same, but the name stays: what version 1 can read.
+struct NextSameName : other::Watchdog {
+  static constexpr uint16_t kVersion = 2;
+  struct State : other::Watchdog::State {
+    uint64_t bites = 0;
+    static constexpr auto fields() { return std::tuple_cat(std::tuple{of<State>("now_ns", &State::now_ns), of<State>("bites_at_ns", &State::bites_at_ns), of<State>("period_ms", &State::period_ms),
+      of<State>("enabled", &State::enabled), of<State>("biting", &State::biting), of<State>("reserved", &State::reserved)}, std::tuple{field("bites", &State::bites).since(2, 0)}); }
+  };
+};
+
+template <class M>
+DeviceModel variant() {
+  DeviceModel m = other::watchdog_model();
+  const DeviceModel v = device_model<M>("", "", m.registers, 0, m.line_names, {}, {}, 1);
+  return v;
+}
+
+class Gate : public testing::Test {
+ protected:
+  Gate() {
+    f.write("devices/watchdog/waiting.script", "write 4 4 1500\nwrite 0 4 1\nwait 333000000\nsave\nread 8 4\nwait 1167000000\nread 8 4\n");
+    f.write("devices/watchdog/reset.script", "save\n");
+    update(f, model);
+  }
+  Folder f;
+  DeviceModel model = other::watchdog_model();
+};
+
+TEST_F(Gate, IsQuietWithoutAChange) {
+  EXPECT_THAT(problems(f, model), testing::IsEmpty());
+  auto again = update_golden_devices(f.path(), "test 2", {&model, 1}, {});
+  ASSERT_TRUE(again.ok());
+  EXPECT_TRUE(again->empty()) << again->front().path;
+}
+
+TEST_F(Gate, ARenamedFieldIsNamed) { EXPECT_THAT(problems(f, variant<Renamed>()), Contains(HasSubstr("'period_ms'"))); }
+
+TEST_F(Gate, AReorderedFieldIsNamed) {
+  EXPECT_THAT(problems(f, variant<Reordered>()), Contains(AllOf(HasSubstr("watchdog.enabled"), HasSubstr("watchdog.biting"))));
+}
+
+TEST_F(Gate, AChangedDefaultIsNamed) { EXPECT_THAT(problems(f, variant<OtherDefault>()), Contains(AllOf(HasSubstr("field 'period_ms'"), HasSubstr("1001")))); }
+
+TEST_F(Gate, AChangedAnswerIsShown) { EXPECT_THAT(problems(f, variant<OtherAnswer>()), Contains(AllOf(HasSubstr("answer 1"), HasSubstr("read 0x8 4 -> 0x48f"), HasSubstr("0x490")))); }
+
+TEST_F(Gate, MissingAndUnknownFilesAreSeen) {
+  ASSERT_TRUE(make_manifest(f.path()).ok());
+  const GoldenFile manifest = *make_manifest(f.path());
+  ASSERT_TRUE(write_goldens(f.path(), {&manifest, 1}).ok());
+  EXPECT_THAT(check_manifest(f.path(), *read_manifest(f.path())).problems, testing::IsEmpty());
+  f.write("devices/watchdog/more.script", "save\n");
+  EXPECT_THAT(problems(f, model), Contains(HasSubstr("no golden of version 1 yet")));
+  EXPECT_THAT(check_manifest(f.path(), *read_manifest(f.path())).problems, Contains(HasSubstr("more.script: is not in the manifest")));
+  fs::remove(f.path() + "/devices/watchdog/more.script");
+  fs::remove(f.path() + "/devices/watchdog/v1/reset.state");
+  EXPECT_THAT(problems(f, model), Contains(HasSubstr("reset.state")));
+  EXPECT_THAT(check_manifest(f.path(), *read_manifest(f.path())).problems, Contains(HasSubstr("reset.state: is missing")));
+  f.write("manifest.json", "{\"format\": 1}");
+  EXPECT_FALSE(read_manifest(f.path()).ok());
+}
+
+bool period_to_timeout(CborFields& fields) {
+  auto node = fields.extract("period_ms");
+  if (node.empty()) return false;
+  node.key() = "timeout_ms";
+  fields.insert(std::move(node));
+  return true;
+}
+constexpr Upgrade kUpgrades[] = {{"watchdog", 2, period_to_timeout}};
+
+TEST_F(Gate, TheNextVersionReadsWhatThisOneWroteAndItsFilesStay) {
+  const DeviceModel next = variant<Next>();
+  EXPECT_THAT(problems(f, next, kUpgrades), Contains(HasSubstr("run `golden update`")));
+  const std::string before = f.read("devices/watchdog/v1/waiting.state");
+  update(f, next, kUpgrades);
+  EXPECT_THAT(problems(f, next, kUpgrades), testing::IsEmpty());
+  EXPECT_EQ(f.read("devices/watchdog/v1/waiting.state"), before);
+  EXPECT_THAT(f.read("devices/watchdog/v1/waiting.json"), HasSubstr("\"timeout_ms\": \"1500"));
+  // Without the upgrader the old state is refused by name.
+  EXPECT_THAT(problems(f, next), Contains(AllOf(HasSubstr("does not restore"), HasSubstr("watchdog"), HasSubstr("period_ms"))));
+}
+
+TEST_F(Gate, ThisVersionReadsTheNextUnlessANewFieldIsUsed) {
+  NextSameName::State s;
+  other::Watchdog::State back;
+  s.period_ms = 77;
+  auto read = [&] { return decode_state(schema_of<other::Watchdog>(), 0, 2, encode_state(schema_of<NextSameName>(), &s), &back); };
+  ASSERT_TRUE(read().ok()) << read().error().message;
+  EXPECT_EQ(back.period_ms, 77u);
+  s.bites = 1;
+  ASSERT_FALSE(read().ok());
+  EXPECT_THAT(read().error().message, AllOf(HasSubstr("'watchdog'"), HasSubstr("'bites'"), HasSubstr("version 2; this build knows version 1")));
+}
+
+TEST(GoldenReport, JUnitEscapesWhatItQuotes) {
+  const std::vector<GoldenRow> rows = {{"devices/a/v1/x", "", {"field 'a<b>' & \"c\""}}, {"manifest.json", "3 files", {}}};
+  const std::string xml = golden_junit(rows);
+  EXPECT_THAT(xml, HasSubstr("tests=\"2\" failures=\"1\""));
+  EXPECT_THAT(xml, HasSubstr("classname=\"devices.a.v1\" name=\"x\""));
+  EXPECT_THAT(xml, HasSubstr("field 'a&lt;b&gt;' &amp; &quot;c&quot;"));
+  EXPECT_THAT(golden_table(rows), HasSubstr("1 of 2 goldens differ"));
+}
+
+}  // namespace
+}  // namespace dejavm
