@@ -1,12 +1,14 @@
 #include "replay/state_codec.h"
 
 #include <algorithm>
-#include <numeric>
+#include <bitset>
 
 #include <fmt/format.h>
 
 namespace dejavm {
 namespace {
+
+constexpr size_t kMaxFields = 256;  // of one struct
 
 bool is_byte_string(const FieldInfo& f) {
   return f.is_array && f.kind == FieldKind::kUnsigned && f.element_size == 1;
@@ -39,14 +41,6 @@ void store_default(const FieldInfo& f, void* data, uint64_t value) {
   }
 }
 
-std::vector<uint32_t> key_order(std::span<const FieldInfo> fields) {
-  std::vector<uint32_t> order(fields.size());
-  std::iota(order.begin(), order.end(), 0);
-  std::sort(order.begin(), order.end(),
-            [&](uint32_t a, uint32_t b) { return cbor_key_less(fields[a].name, fields[b].name); });
-  return order;
-}
-
 void encode_number(CborWriter& w, const FieldInfo& f, uint64_t value) {
   if (f.kind == FieldKind::kBool) w.boolean(value != 0);
   else if (f.kind == FieldKind::kSigned) w.signed_int(static_cast<int64_t>(value));
@@ -59,8 +53,7 @@ void encode_field(CborWriter& w, const FieldInfo& f, const void* data) {
   if (is_byte_string(f)) return w.bytes({reinterpret_cast<const uint8_t*>(element(f, data, 0)), f.count});
   if (f.is_array) w.array(f.count);
   if (f.kind == FieldKind::kStruct) {
-    const auto order = key_order(f.members);
-    for (uint32_t i = 0; i < f.count; ++i) encode_struct(w, f.members, order, element(f, data, i));
+    for (uint32_t i = 0; i < f.count; ++i) encode_struct(w, f.members, f.order, element(f, data, i));
   } else {
     for (uint32_t i = 0; i < f.count; ++i) encode_number(w, f, load_element(f, data, i));
   }
@@ -81,14 +74,17 @@ class Decoder {
  public:
   Decoder(std::span<const uint8_t> payload, uint64_t version) : r_(payload), version_(version) {}
 
-  void structure(std::span<const FieldInfo> fields, void* data) {
-    std::vector<bool> seen(fields.size());
+  void structure(std::span<const FieldInfo> fields, std::span<const uint32_t> order, void* data) {
+    std::bitset<kMaxFields> seen;
+    CHECK(fields.size() <= seen.size());
+    size_t next = 0;  // of `order`: the field that comes if none is left out
     CborMap map(r_);
     for (std::string_view key; map.next(key);) {
-      const auto f = std::find_if(fields.begin(), fields.end(), [&](const FieldInfo& x) { return x.name == key; });
-      Scope scope(*this, key);
-      if (f == fields.end()) return fail("unknown field; a newer dejavm may have written it");
-      seen[static_cast<size_t>(f - fields.begin())] = true;
+      const Scope scope(*this, key);
+      const FieldInfo* f = next < order.size() && fields[order[next]].name == key ? &fields[order[next]] : find(fields, key);
+      ++next;
+      if (!f) return fail("unknown field; a newer dejavm may have written it");
+      seen.set(static_cast<size_t>(f - fields.data()));
       if (f->since > version_) return fail("the field is newer than the version that the chunk states");
       one_field(*f, data);
       if (r_.ok() && f->since > 1 && all_default(*f, data, f->default_value))
@@ -96,7 +92,7 @@ class Decoder {
     }
     for (size_t i = 0; i < fields.size() && note(); ++i) {
       if (seen[i]) continue;
-      Scope scope(*this, fields[i].name);
+      const Scope scope(*this, fields[i].name);
       if (fields[i].since == 1) return fail("missing");
       store_default(fields[i], data, fields[i].default_value);
     }
@@ -111,28 +107,34 @@ class Decoder {
   const std::string& error() const { return error_; }
 
  private:
-  struct Scope {  // names the field being read, for errors
-    Scope(Decoder& decoder, std::string_view name) : d(decoder), len(decoder.path_.size()) {
-      if (!d.path_.empty()) d.path_ += '.';
-      d.path_ += name;
-    }
-    Scope(Decoder& decoder, uint32_t index) : d(decoder), len(decoder.path_.size()) {
-      d.path_ += fmt::format("[{}]", index);
-    }
+  // Names what is being read, for errors: a chain on the stack, made into text only for one.
+  struct Scope {
+    Scope(Decoder& decoder, std::string_view field) : d(decoder), outer(d.scope_), name(field) { d.scope_ = this; }
+    Scope(Decoder& decoder, uint32_t element) : d(decoder), outer(d.scope_), index(element) { d.scope_ = this; }
     ~Scope() {
       d.note();
-      d.path_.resize(len);
+      d.scope_ = outer;
     }
     Decoder& d;
-    size_t len;
+    const Scope* outer;
+    std::string_view name;
+    uint32_t index = 0;
   };
+  static std::string path(const Scope* s) {
+    if (!s) return {};
+    if (s->name.data() == nullptr) return fmt::format("{}[{}]", path(s->outer), s->index);
+    return s->outer ? fmt::format("{}.{}", path(s->outer), s->name) : std::string(s->name);
+  }
+  static const FieldInfo* find(std::span<const FieldInfo> fields, std::string_view name) {
+    const auto f = std::find_if(fields.begin(), fields.end(), [&](const FieldInfo& x) { return x.name == name; });
+    return f == fields.end() ? nullptr : &*f;
+  }
 
   // Takes over the reader's error, with the field at hand. True while there is none.
   bool note() {
     if (r_.ok()) return true;
     if (error_.empty())
-      error_ = fmt::format("{}at byte {}: {}", path_.empty() ? std::string() : "field '" + path_ + "' ",
-                           r_.error_offset(), r_.error());
+      error_ = fmt::format("{}at byte {}: {}", scope_ ? "field '" + path(scope_) + "' " : std::string(), r_.error_offset(), r_.error());
     return false;
   }
   void fail(const std::string& why) { r_.fail(why); }
@@ -151,8 +153,12 @@ class Decoder {
     if (is_byte_string(f)) {
       const auto bytes = r_.bytes();
       if (r_.ok() && bytes.size() != f.count) return fail(fmt::format("{} bytes instead of {}", bytes.size(), f.count));
+      if (r_.ok() && f.min_value == 0 && f.max_value == 0xff) {
+        std::memcpy(element(f, data, 0), bytes.data(), f.count);
+        return;
+      }
       for (uint32_t i = 0; i < f.count && r_.ok(); ++i) {
-        Scope scope(*this, i);
+        const Scope scope(*this, i);
         number(f, data, i, bytes[i]);
       }
       return;
@@ -163,14 +169,14 @@ class Decoder {
     }
     for (uint32_t i = 0; i < f.count && r_.ok(); ++i) {
       if (!f.is_array) return one_element(f, data, i);
-      Scope scope(*this, i);
+      const Scope scope(*this, i);
       one_element(f, data, i);
     }
   }
 
   void one_element(const FieldInfo& f, void* data, uint32_t index) {
     switch (f.kind) {
-      case FieldKind::kStruct: return structure(f.members, element(f, data, index));
+      case FieldKind::kStruct: return structure(f.members, f.order, element(f, data, index));
       case FieldKind::kBool: return number(f, data, index, r_.boolean() ? 1 : 0);
       case FieldKind::kSigned: return number(f, data, index, static_cast<uint64_t>(r_.signed_int()));
       case FieldKind::kUnsigned: return number(f, data, index, r_.unsigned_int());
@@ -179,7 +185,7 @@ class Decoder {
 
   CborReader r_;
   uint64_t version_;
-  std::string path_;
+  const Scope* scope_ = nullptr;
   std::string error_;
 };
 
@@ -208,7 +214,7 @@ void diff_fields(std::span<const FieldInfo> fields, const void* expected, const 
 }  // namespace
 
 void encode_state(CborWriter& w, const Schema& schema, const void* data) {
-  encode_struct(w, schema.fields, key_order(schema.fields), data);
+  encode_struct(w, schema.fields, schema.order, data);
 }
 
 Bytes encode_state(const Schema& schema, const void* data) {
@@ -235,7 +241,7 @@ Result<void> decode_state(const Schema& schema, uint32_t instance, uint64_t vers
   }
   StateBuffer copy(schema);
   Decoder decoder(payload, version);
-  decoder.structure(schema.fields, copy.data());
+  decoder.structure(schema.fields, schema.order, copy.data());
   decoder.finish();
   std::string why = decoder.error();
   if (why.empty() && schema.invalid != nullptr)

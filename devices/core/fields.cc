@@ -1,5 +1,8 @@
 #include "devices/core/fields.h"
 
+#include <algorithm>
+#include <numeric>
+
 #include "devices/core/result.h"
 
 namespace dejavm {
@@ -27,6 +30,16 @@ bool in_range(const FieldInfo& info, uint64_t value) {
     return static_cast<int64_t>(value) >= static_cast<int64_t>(info.min_value) &&
            static_cast<int64_t>(value) <= static_cast<int64_t>(info.max_value);
   return value >= info.min_value && value <= info.max_value;
+}
+
+std::vector<uint32_t> fields_detail::file_order(std::span<const FieldInfo> fields) {
+  std::vector<uint32_t> order(fields.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) {
+    const std::string_view x = fields[a].name, y = fields[b].name;
+    return x.size() != y.size() ? x.size() < y.size() : x < y;
+  });
+  return order;
 }
 
 }  // namespace dejavm

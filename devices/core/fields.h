@@ -93,6 +93,7 @@ struct FieldInfo {
   bool is_array;
   uint64_t min_value, max_value, default_value;
   std::span<const FieldInfo> members;  // for kStruct
+  std::span<const uint32_t> order;     // of members, as Schema::order
 };
 
 // A model's description at run time. `invalid` is the cross-field rule: nullptr when the state is consistent,
@@ -102,6 +103,7 @@ struct Schema {
   uint16_t version;
   uint32_t size;
   std::span<const FieldInfo> fields;
+  std::span<const uint32_t> order;  // of fields in files: shorter names first, equal lengths by bytes (RFC 8949, 4.2.1)
   const char* (*invalid)(const void* data);
 };
 
@@ -114,6 +116,8 @@ struct ChunkRef {
 };
 
 namespace fields_detail {
+std::vector<uint32_t> file_order(std::span<const FieldInfo>);
+template <class S> std::span<const uint32_t> order_of();
 template <class S> std::span<const FieldInfo> infos() {
   static_assert(std::is_trivially_copyable_v<S>, "a state is trivially copyable");
   static_assert(listed_bytes<S>() == sizeof(S), "a member is missing from fields(), is listed twice, or there is padding");
@@ -136,7 +140,7 @@ template <class S> std::span<const FieldInfo> infos() {
         i.min_value = fld.min_value;
         i.max_value = fld.max_value;
         i.default_value = fld.default_value;
-        if constexpr (HasFields<R>) { i.kind = FieldKind::kStruct; i.members = infos<R>(); }
+        if constexpr (HasFields<R>) { i.kind = FieldKind::kStruct; i.members = infos<R>(); i.order = order_of<R>(); }
         else if constexpr (std::is_same_v<R, bool>) i.kind = FieldKind::kBool;
         else i.kind = std::is_signed_v<R> ? FieldKind::kSigned : FieldKind::kUnsigned;
         out.push_back(i);
@@ -147,6 +151,10 @@ template <class S> std::span<const FieldInfo> infos() {
   }();
   return table;
 }
+template <class S> std::span<const uint32_t> order_of() {
+  static const std::vector<uint32_t> order = file_order(infos<S>());
+  return order;
+}
 template <class M> concept HasInvalid = requires(const typename M::State& s) { M::invalid(s); };
 }  // namespace fields_detail
 
@@ -154,7 +162,8 @@ template <class M> concept HasInvalid = requires(const typename M::State& s) { M
 template <class Model>
 const Schema& schema_of() {
   static const Schema schema{Model::kName, Model::kVersion, sizeof(typename Model::State),
-                             fields_detail::infos<typename Model::State>(), [](const void* data) -> const char* {
+                             fields_detail::infos<typename Model::State>(), fields_detail::order_of<typename Model::State>(),
+                             [](const void* data) -> const char* {
                                if constexpr (fields_detail::HasInvalid<Model>)
                                  return Model::invalid(*static_cast<const typename Model::State*>(data));
                                else return (void)data, nullptr;

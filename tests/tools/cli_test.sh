@@ -169,7 +169,11 @@ done
 if [ -s "$source/build/guest/vmlinuz" ]; then
   "$dejavm" record -o killed.dvt --console none --kernel "$source/build/guest/vmlinuz" >/dev/null 2>&1 &
   recorder=$!
-  sleep 1
+  # Killed once something is in the file, however slow the machine is.
+  for _ in $(seq 600); do
+    [ "$(stat -c %s killed.dvt 2>/dev/null || echo 0)" -ge 15000000 ] && break
+    sleep 0.1
+  done
   kill -9 $recorder
   wait $recorder 2>/dev/null
   expect 2 'identical as far as the trace goes' replay killed.dvt

@@ -21,7 +21,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr size_t kMaxLine = 64 << 10, kMaxUnread = 1 << 20, kMaxClients = 64;
+constexpr size_t kMaxUnread = 1 << 20, kMaxClients = 64;
 constexpr unsigned kMaxWaiting = 64;
 
 void wake(int fd) {
@@ -32,8 +32,6 @@ void drain(int fd) {
   uint64_t count;
   [[maybe_unused]] const ssize_t n = ::read(fd, &count, sizeof count);
 }
-
-json refusal(const std::string& why) { return {{"ok", false}, {"error", why}}; }
 
 }  // namespace
 
@@ -214,50 +212,27 @@ void ControlServer::hear(Client& c) {
   if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) return drop(c);
   if (n < 0) return;
   c.last_heard = ++heard_;
-  c.in.append(part, static_cast<size_t>(n));
-  for (size_t end; c.fd >= 0 && !c.closing && (end = c.in.find('\n')) != std::string::npos;) {
-    const std::string text = c.in.substr(0, end);
-    c.in.erase(0, end + 1);
-    line(c, text);
+  c.in.append({part, static_cast<size_t>(n)});
+  while (c.fd >= 0) {
+    const auto text = c.in.next();
+    if (!text) break;
+    auto parsed = parse_request(*text);
+    if (auto* request = std::get_if<ControlRequest>(&parsed)) take(c, std::move(*request));
+    else send(c, std::get<json>(parsed));
   }
-  if (c.fd >= 0 && c.in.size() > kMaxLine && !c.closing) {
-    send(c, refusal(fmt::format("a line of more than {} bytes; goodbye", kMaxLine)));
+  if (c.fd >= 0 && c.in.too_long()) {
+    send(c, RequestLines::refusal_of_too_long());
     c.closing = true;
   }
 }
 
-void ControlServer::line(Client& c, const std::string& text) {
-  if (text.size() > kMaxLine) {
-    send(c, refusal(fmt::format("a line of more than {} bytes; goodbye", kMaxLine)));
-    c.closing = true;
-    return;
-  }
-  // Nesting is not bounded by the parser, so by what a request may look like: it is flat.
-  if (std::count(text.begin(), text.end(), '[') + std::count(text.begin(), text.end(), '{') > 16)
-    return send(c, refusal("not a request: one flat JSON object"));
-  const json j = json::parse(text, nullptr, false);
-  if (!j.is_object()) return send(c, refusal("not a JSON object"));
-  ControlRequest r;
+void ControlServer::take(Client& c, ControlRequest r) {
   r.client = c.number;
-  if (j.contains("id")) r.id = j["id"];
   auto refuse = [&](const std::string& why) {
     json a = refusal(why);
     if (!r.id.is_null()) a["id"] = r.id;
     send(c, a);
   };
-  for (const auto& [key, value] : j.items()) {
-    if (key == "id") continue;
-    if (key == "command" && value.is_string()) r.command = value;
-    else if (key == "file" && value.is_string()) r.file = value;
-    else if (key == "force" && value.is_boolean()) r.force = value;
-    else if (key == "delta" && value.is_boolean()) r.delta = value;
-    else return refuse(fmt::format("'{}' is no part of a request, or of another type", key));
-  }
-  const bool saves = r.command == "checkpoint" || r.command == "suspend" || r.command == "record-start";
-  if (!saves && r.command != "pause" && r.command != "resume" && r.command != "status" && r.command != "stop" && r.command != "record-stop")
-    return refuse(fmt::format("unknown command '{}'; there are checkpoint, suspend, pause, resume, status, stop, record-start and record-stop", r.command));
-  if (saves != !r.file.empty()) return refuse(saves ? fmt::format("{} needs a file", r.command) : fmt::format("{} takes no file", r.command));
-  if (r.file.find('\0') != std::string::npos) return refuse("a file name with a zero byte");
   if (r.command == "status") {
     ControlStatus s;
     {

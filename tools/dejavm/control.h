@@ -19,17 +19,11 @@
 #include <nlohmann/json.hpp>
 
 #include "devices/core/result.h"
+#include "tools/dejavm/control_protocol.h"
 
 namespace dejavm::cli {
 
 inline constexpr int kControlVersion = 1;
-
-struct ControlRequest {
-  uint64_t client = 0;
-  nlohmann::json id;  // as the client gave it
-  std::string command, file;
-  bool force = false, delta = false;
-};
 
 // What `status` tells.
 struct ControlStatus {
@@ -62,7 +56,8 @@ class ControlServer {
   struct Client {
     uint64_t number;
     int fd;
-    std::string in, out;
+    RequestLines in;
+    std::string out;
     unsigned waiting = 0;  // requests without an answer
     uint64_t last_heard = 0;
     bool closing = false;
@@ -71,7 +66,7 @@ class ControlServer {
   void work();
   void accept_one();
   void hear(Client&);
-  void line(Client&, const std::string&);
+  void take(Client&, ControlRequest);
   void send(Client&, const nlohmann::json&);
   void drop(Client&);
 
