@@ -31,15 +31,15 @@ Wide ticks_to_match(const Timer& t, uint64_t counter) {
   return Wide{(t.comparator - counter - 1) & width_mask(t)} + 1;
 }
 
-// Lets the counter pass `ticks` ticks by the timer. Answers the last match's tick, counted from `counter`; 0 for none.
-Wide pass(Timer& t, uint64_t counter, uint64_t ticks) {
+// Lets the counter pass `ticks` ticks by the timer; whether it matched.
+bool pass(Timer& t, uint64_t counter, uint64_t ticks) {
   const Wide first = ticks_to_match(t, counter);
-  if (first > ticks) return 0;
-  const bool periodic = t.config & Vhpet::kPeriodic;
-  const Wide step = periodic && t.period ? Wide{t.period} : Wide{width_mask(t)} + 1;
+  if (first > ticks) return false;
+  if (!(t.config & Vhpet::kPeriodic)) return true;
+  const Wide step = t.period ? Wide{t.period} : Wide{width_mask(t)} + 1;
   const Wide more = (ticks - first) / step;
-  if (periodic) t.comparator = (t.comparator + static_cast<uint64_t>(more + 1) * t.period) & width_mask(t);
-  return first + more * step;
+  t.comparator = (t.comparator + static_cast<uint64_t>(more + 1) * t.period) & width_mask(t);
+  return true;
 }
 
 uint64_t merge(uint64_t old, uint64_t value, uint64_t mask) { return (old & ~mask) | (value & mask); }
@@ -52,11 +52,18 @@ void write_timer_config(State& s, unsigned n, uint64_t value, uint64_t mask) {
   constexpr uint64_t kRoute = uint64_t{0x1f} << Vhpet::kRouteShift;
   const auto pin = static_cast<unsigned>((config & kRoute) >> Vhpet::kRouteShift);
   if (pin != 0 && !(Vhpet::kPinsAllowed >> pin & 1)) config = merge(config, t.config, kRoute);
+  const uint64_t changed = config ^ t.config;
   t.config = static_cast<uint16_t>(config);
   t.comparator &= width_mask(t);
   t.period &= width_mask(t);
-  const auto bit = static_cast<uint8_t>(1 << n);
-  (is_level(t) ? s.pulses : s.status) &= static_cast<uint8_t>(~bit);
+  const auto others = static_cast<uint8_t>(~(1u << n));
+  if (!is_level(t)) s.status &= others;
+  if (changed & (Vhpet::kLevel | Vhpet::kEnabled | Vhpet::kFsb | kRoute)) s.fired &= others;
+}
+
+void write_general_config(State& s, uint8_t config) {
+  if (!(config & kRun) || ((config ^ s.config) & kLegacy)) s.fired = 0;
+  s.config = config;
 }
 
 void write_comparator(Timer& t, uint64_t value, uint64_t mask) {
@@ -90,7 +97,7 @@ uint64_t read_register(const State& s, uint64_t reg) {
 
 void write_register(State& s, uint64_t reg, uint64_t value, uint64_t mask) {
   switch (reg) {
-    case kGeneralConfig: s.config = static_cast<uint8_t>(merge(s.config, value, mask) & kGeneralMask); return;
+    case kGeneralConfig: return write_general_config(s, static_cast<uint8_t>(merge(s.config, value, mask) & kGeneralMask));
     case kStatus: s.status &= static_cast<uint8_t>(~(value & mask)); return;
     case kCounter: s.counter = merge(s.counter, value, mask); return;
     default: break;
@@ -124,7 +131,8 @@ const char* Vhpet::invalid(const State& s) {
     if ((t.config & kValueSet) && !(t.config & kPeriodic)) return "VAL_SET on a timer that is not periodic";
     if (route(t) != 0 && !(kPinsAllowed >> route(t) & 1)) return "a timer is routed to a pin that is not allowed";
     if ((t.comparator | t.period) & ~width_mask(t)) return "a 32-bit timer holds more than 32 bits";
-    if ((is_level(t) ? s.pulses : s.status) >> n & 1) return "a timer's interrupt is of the other trigger mode";
+    if (!is_level(t) && (s.status >> n & 1)) return "an edge-triggered timer has a status";
+    if ((s.fired >> n & 1) && (is_level(t) || !is_enabled(t) || by_message(s, n) || !running(s))) return "a timer drives a line that it has not";
   }
   return nullptr;
 }
@@ -152,16 +160,14 @@ void Vhpet::advance(State& s, Nanos now) {
   const uint64_t ticks = now.value / kTickNs - s.now_ns / kTickNs;
   s.now_ns = now.value;
   if (ticks == 0) return;
-  s.pulses = 0;
   if (!running(s)) return;
   for (unsigned n = 0; n < kTimers; ++n) {
     Timer& t = s.timers[n];
-    const Wide last = pass(t, s.counter, ticks);
-    if (last == 0) continue;
+    if (!pass(t, s.counter, ticks)) continue;
     if (is_level(t)) s.status |= static_cast<uint8_t>(1 << n);
     else if (!is_enabled(t)) continue;
     else if (by_message(s, n)) s.sends |= static_cast<uint8_t>(is_msi(t) << n);
-    else if (last == ticks) s.pulses |= static_cast<uint8_t>(1 << n);
+    else s.fired |= static_cast<uint8_t>(1 << n);
   }
   s.counter += ticks;
 }
@@ -177,7 +183,10 @@ uint64_t line_of(const Vhpet::State& s, unsigned n) {
   return pin != 0 ? uint64_t{1} << pin : 0;
 }
 
-uint64_t lines_of(const Vhpet::State& s, uint8_t timers) {
+// Whether an edge-triggered timer holds its line: until a tick before its next match.
+bool is_high(const Vhpet::State& s, unsigned n) { return (s.fired >> n & 1) && ticks_to_match(s.timers[n], s.counter) > 1; }
+
+uint64_t lines_of(const Vhpet::State& s, unsigned timers) {
   uint64_t lines = 0;
   for (unsigned n = 0; running(s) && n < Vhpet::kTimers; ++n)
     if (is_enabled(s.timers[n]) && (timers >> n & 1)) lines |= line_of(s, n);
@@ -188,12 +197,12 @@ uint64_t lines_of(const Vhpet::State& s, uint8_t timers) {
 
 Nanos Vhpet::next_event(const State& s) {
   const Wide tick = s.now_ns / kTickNs;
-  const uint64_t held = lines_of(s, s.status);  // time does not lower these, so a pulse on them is no event
-  Wide next_tick = lines_of(s, s.pulses) & ~held ? tick + 1 : Wide{kNever.value};
+  const uint64_t held = lines_of(s, s.status);  // time does not lower these, so an edge on them is no event
+  Wide next_tick = kNever.value;
   for (unsigned n = 0; running(s) && n < kTimers; ++n) {
     const Timer& t = s.timers[n];
     const bool sends = by_message(s, n) && is_msi(t) && !is_level(t) && !(s.sends >> n & 1);
-    if (is_enabled(t) && (sends || (line_of(s, n) & ~held))) next_tick = std::min(next_tick, tick + ticks_to_match(t, s.counter));
+    if (is_enabled(t) && (sends || (line_of(s, n) & ~held))) next_tick = std::min(next_tick, tick + ticks_to_match(t, s.counter) - is_high(s, n));
   }
   const Wide next_ns = next_tick * kTickNs;
   return next_ns < kNever.value ? Nanos{static_cast<uint64_t>(next_ns)} : kNever;
@@ -215,6 +224,6 @@ bool Vhpet::pop_message(State& s, BusMessage& message) {
   return false;
 }
 
-uint64_t Vhpet::lines(const State& s) { return (s.config & kLegacy ? uint64_t{kLegacyActive} : 0) | lines_of(s, s.status | s.pulses); }
+uint64_t Vhpet::lines(const State& s) { return (s.config & kLegacy ? uint64_t{kLegacyActive} : 0) | lines_of(s, s.status | is_high(s, 0) | is_high(s, 1) << 1 | is_high(s, 2) << 2); }
 
 }  // namespace dejavm

@@ -9,8 +9,10 @@
 // matches that nobody took in between are one. A level-triggered timer told to do so has its status bit only.
 // - A timer fires at the tick at which the counter becomes equal to its comparator, not by a write that makes them
 //   equal. One-shot timers fire again when the counter comes by again, after 2^32 or 2^64 ticks.
-// - A level-triggered interrupt is its status bit. An edge-triggered one is a pulse from its tick to the next.
-//   Status bits are set whether or not the interrupt is enabled; no timer drives a line while the counter is halted.
+// - A level-triggered interrupt is its status bit. An edge-triggered one is a rise at its tick; the line falls a tick
+//   before the timer's next match, as the 8254's OUT in mode 2 does, so that an 8259, which wants it high until the
+//   acknowledge, does not lose it. It falls at once when the timer's trigger, route or enable changes, or the counter
+//   halts. Status bits are set whether or not the interrupt is enabled; no timer drives a line while the counter is halted.
 // - Periodic timers: any comparator write is the new period; with VAL_SET it sets the comparator too. Each write of any
 //   width clears VAL_SET, so 32-bit software sets it before each half (2.3.9.2.2). A period of 0 stands still.
 // - A write reaches exactly its own bytes of the 64-bit registers, whatever its width; a comparator in 32-bit mode
@@ -60,7 +62,7 @@ struct Vhpet {
     std::array<Timer, kTimers> timers{};
     uint8_t config = 0;         // general configuration: bit 0 runs, bit 1 legacy replacement
     uint8_t status = 0;         // one bit per level-triggered timer
-    uint8_t pulses = 0;         // one bit per edge-triggered timer that fired at the present tick
+    uint8_t fired = 0;          // one bit per edge-triggered timer that drives its line since its latest match
     uint8_t sends = 0;          // one bit per timer whose message waits to be taken
     std::array<uint8_t, 4> reserved{};
     static constexpr auto fields() {
@@ -69,7 +71,7 @@ struct Vhpet {
                         field("timers", &State::timers),
                         field("config", &State::config).range(0, 3),
                         field("status", &State::status).range(0, 7),
-                        field("pulses", &State::pulses).range(0, 7),
+                        field("fired", &State::fired).range(0, 7),
                         field("sends", &State::sends).range(0, 7),
                         field("reserved", &State::reserved).range(0, 0)};
     }

@@ -1,5 +1,5 @@
-// Writes the seed corpora: states of every device from its life, operations, a small snapshot and a small trace.
-// Usage: fuzz_write_seeds CORPUS_DIR
+// Writes the seed corpora: states of every device from its life, operations, a small snapshot and a small trace; and
+// dictionaries for libFuzzer. Usage: fuzz_write_seeds CORPUS_DIR DICTIONARY_DIR
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
@@ -29,6 +29,18 @@ Bytes pack(const std::vector<DeviceOp>& ops) {
   return out;
 }
 
+void write_text(const std::filesystem::path& folder, const std::string& name, std::string_view text) {
+  write(folder, name, Bytes(text.begin(), text.end()));
+}
+
+// A field's name as CBOR has it.
+void add_names(std::span<const FieldInfo> fields, std::string& out) {
+  for (const FieldInfo& f : fields) {
+    out += "\"\\x" + std::string(f.name.size() < 16 ? "6" : "7") + "0123456789abcdef"[f.name.size() % 16] + std::string(f.name) + "\"\n";
+    add_names(f.members, out);
+  }
+}
+
 Bytes small_snapshot(const DeviceModel& m, bool delta) {
   SnapshotHead h;
   h.writer = "seed", h.engine = "none", h.config.memory_bytes = 1 << 20, h.bindings = {"console"};
@@ -49,8 +61,8 @@ Bytes small_snapshot(const DeviceModel& m, bool delta) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 2) return std::fputs("usage: fuzz_write_seeds CORPUS_DIR\n", stderr), 1;
-  const std::filesystem::path corpus = argv[1];
+  if (argc != 3) return std::fputs("usage: fuzz_write_seeds CORPUS_DIR DICTIONARY_DIR\n", stderr), 1;
+  const std::filesystem::path corpus = argv[1], dictionaries = argv[2];
   for (const DeviceModel& m : device_catalog()) {
     const std::string name(m.name());
     for (unsigned n = 0; n < 8; ++n) {
@@ -61,6 +73,25 @@ int main(int argc, char** argv) {
       if (n % 2) write(corpus / ("operate_" + name), "seed" + std::to_string(n), pack(d.ops));
     }
   }
+  for (const DeviceModel& m : device_catalog()) {
+    std::string names;
+    add_names(m.schema->fields, names);
+    write_text(dictionaries, "parse_" + std::string(m.name()) + ".dict", names);
+  }
+  constexpr std::string_view kRequests[] = {
+      R"({"command":"status"})", R"({"id":7,"command":"checkpoint","file":"a.dvs","delta":true,"force":false})", R"({"command":"pause","id":"x"})",
+      R"({"command":"record-start","file":"t.dvt","force":true})", R"({"command":"stop"})", R"(["command"])", R"({"command":"resume","file":""})", R"({"id":{"a":[1,2]},"command":"suspend","file":"s"})"};
+  std::string all = "@";  // the size of the pieces
+  for (const std::string_view r : kRequests) all += std::string(r) + "\n";
+  write_text(corpus / "control", "requests", all);
+  for (size_t i = 0; i < std::size(kRequests); ++i) write_text(corpus / "control", "request" + std::to_string(i), " " + std::string(kRequests[i]) + "\n");
+  write_text(dictionaries, "control.dict", "\"\\\"command\\\":\"\n\"\\\"file\\\":\"\n\"\\\"force\\\":true\"\n\"\\\"delta\\\":true\"\n\"\\\"id\\\":\"\n\"checkpoint\"\n\"suspend\"\n\"status\"\n\"record-start\"\n");
+  constexpr uint8_t kCode[][16] = {{0, 0x48, 0x8b, 0x44, 0x24, 0x08}, {0, 0x0f, 0x01, 0xf9}, {0, 0xf3, 0x48, 0xa5}, {0, 0x66, 0x0f, 0x6f, 0x05, 1, 2, 3, 4}, {0, 0xf0, 0x48, 0x0f, 0xb1, 0x0c, 0x91},
+                                   {1, 0x67, 0x8b, 0x47, 0x10}, {1, 0x9a, 1, 2, 3, 4, 5, 6}, {2, 0x26, 0x8a, 0x07}, {2, 0x66, 0xea, 1, 2, 3, 4, 5, 6}, {0, 0xdf, 0x6c, 0x24, 0x10}, {0, 0x0f, 0xae, 0x04, 0x24}};
+  for (size_t i = 0; i < std::size(kCode); ++i) write(corpus / "decode", "code" + std::to_string(i), Bytes(kCode[i], kCode[i] + 16));
+  write_text(dictionaries, "snapshot_file.dict", "\"\\x7fELF\"\n\"DEJAVM\"\n\"file.machine\"\n\"file.schemas\"\n\"file.snapshot\"\n\"file.memory\"\n\"file.seal\"\n\"extents\"\n\"blocks\"\n\"parent\"\n");
+  write_text(dictionaries, "trace.dict", "\"schemas\"\n\"config\"\n\"engine\"\n\"writer\"\n\"devices_only\"\n\"serial_timing\"\n\"pm_timer_bits\"\n\"keyframe_interval\"\n\"\\x28\\xb5\\x2f\\xfd\"\n");
+  write_text(dictionaries, "decode.dict", "\"\\x0f\\x01\"\n\"\\x0f\\xae\"\n\"\\x66\\x0f\"\n\"\\xf2\\x0f\"\n\"\\xf3\\x0f\"\n\"\\x0f\\x38\"\n\"\\x0f\\x3a\"\n\"\\x48\"\n\"\\x67\"\n\"\\xf0\"\n");
   write(corpus / "snapshot_file", "full", small_snapshot(*find_device("vatpic"), false));
   write(corpus / "snapshot_file", "delta", small_snapshot(*find_device("vpmtmr"), true));
   write(corpus / "trace", "sample", sample_trace());

@@ -41,7 +41,7 @@ class Reference {
   uint64_t lines() const {
     uint64_t v = legacy_ ? uint64_t{1} << 32 : 0;
     for (int n = 0; running_ && n < 3; ++n) {
-      if (!t_[n].enabled || !(t_[n].status || t_[n].pulse)) continue;
+      if (!t_[n].enabled || !(t_[n].status || (t_[n].high && t_[n].cut(counter_ + 1) != t_[n].comparator))) continue;
       if (messages(n)) continue;
       if (legacy_ && n < 2) v |= uint64_t{1} << (33 + n);
       else if (t_[n].route) v |= uint64_t{1} << t_[n].route;
@@ -51,7 +51,7 @@ class Reference {
 
  private:
   struct Timer {
-    bool level = false, enabled = false, periodic = false, set = false, narrow = false, status = false, pulse = false, by_message = false, message = false;
+    bool level = false, enabled = false, periodic = false, set = false, narrow = false, status = false, high = false, by_message = false, message = false;
     uint64_t fsb = 0;
     unsigned route = 0;
     uint64_t comparator = ~uint64_t{0}, period = 0;
@@ -59,14 +59,13 @@ class Reference {
   };
   bool messages(int n) const { return t_[n].by_message && !(legacy_ && n < 2); }
   void tick() {
-    for (Timer& t : t_) t.pulse = false;
     if (!running_) return;
     ++counter_;
     for (int n = 0; n < 3; ++n) {
       Timer& t = t_[n];
       if (t.cut(counter_) != t.cut(t.comparator)) continue;
       if (t.level) t.status = true;
-      else if (!messages(n)) t.pulse = t.enabled;
+      else if (!messages(n)) t.high |= t.enabled;  // until just before it comes again
       else if (t.enabled && t.fsb >> 52 == 0xfee) t.message = true;  // to another address it is lost
       if (t.periodic) t.comparator = t.cut(t.comparator + t.period);
     }
@@ -91,6 +90,8 @@ class Reference {
   void write(uint64_t reg, uint64_t value, uint64_t mask) {
     const uint64_t v = (read(reg) & ~mask) | (value & mask);
     if (reg == 0x010) {
+      if (!(v & 1) || legacy_ != static_cast<bool>(v & 2))
+        for (Timer& t : t_) t.high = false;
       running_ = v & 1, legacy_ = v & 2;
       return;
     }
@@ -107,11 +108,12 @@ class Reference {
     if (reg < 0x100 || n > 2) return;
     Timer& t = t_[n];
     if (reg % 0x20 == 0) {
+      const Timer before = t;
       t.level = v & 2, t.enabled = v & 4, t.periodic = n == 0 && (v & 8), t.set = t.periodic && (v & 0x40), t.narrow = v & 0x100, t.by_message = v & 0x4000;
       const unsigned route = v >> 9 & 31;
       if (route == 0 || (route >= 20 && route <= 23)) t.route = route;
-      if (t.level) t.pulse = false;
-      else t.status = false;
+      if (t.level != before.level || t.enabled != before.enabled || t.by_message != before.by_message || t.route != before.route) t.high = false;
+      if (!t.level) t.status = false;
       t.comparator = t.cut(t.comparator), t.period = t.cut(t.period);
     } else if (reg % 0x20 == 0x10) {
       t.fsb = v;
