@@ -66,10 +66,10 @@ FAULTS = [
 ]
 
 TESTS = [  # what kills a fault, the fastest first
-    ("features", "tests/devices/devices_test", []),
-    ("reference model", "tests/properties/properties_test", []),
-    ("conformance", "tests/conformance/conformance_test", []),
-    ("goldens", "tools/dejavm/dejavm", ["golden", "check", "golden-snapshots"]),
+    ("features", "tests/devices/devices_test"),
+    ("reference model", "tests/properties/properties_test"),
+    ("conformance", "tests/conformance/conformance_test"),
+    ("goldens", "tests/replay/replay_golden_test"),
 ]
 
 
@@ -90,8 +90,8 @@ def main():
     tree, build = os.path.join(work, "tree"), os.path.join(work, "build")
     shutil.copytree(source, tree, ignore=shutil.ignore_patterns("build", ".git"))
     environment = dict(os.environ, RC_PARAMS="seed=1 max_success=3000", CCACHE_BASEDIR=work)
-    configured = run(["cmake", "-S", tree, "-B", build, "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release"], env=environment)
-    targets = ["devices_test", "properties_test", "conformance_test", "dejavm"]
+    configured = run(["cmake", "-S", tree, "-B", build, "-G", "Ninja", "-DCMAKE_BUILD_TYPE=None", "-DCMAKE_CXX_FLAGS=-O1"], env=environment)
+    targets = ["devices_test", "properties_test", "conformance_test", "replay_golden_test"]
     if configured.returncode or run(["cmake", "--build", build, "--target"] + targets, env=environment).returncode:
         print("mutation: the sources do not build", configured.stdout[-2000:])
         return 1
@@ -100,12 +100,11 @@ def main():
         built = run(["cmake", "--build", build, "--target"] + targets, env=environment)
         if built.returncode:
             return "does not compile"
-        for what, program, more in TESTS:
-            done = run([os.path.join(build, program)] + more, cwd=tree, env=environment)
+        for what, program in TESTS:
+            done = run([os.path.join(build, program)], cwd=tree, env=environment)
             if done.returncode:
                 failed = [line.split("] ", 1)[1].split(",")[0].split(" (")[0] for line in done.stdout.splitlines() if line.startswith("[  FAILED  ] ") and "." in line]
-                differs = [line.split("  DIFFERS")[0].strip() for line in done.stdout.splitlines() if line.endswith("DIFFERS")]
-                return f"{what}: {(failed or differs or ['status %d' % done.returncode])[0]}"
+                return f"{what}: {(failed or ['status %d' % done.returncode])[0]}"
         return None
 
     if (before := killer()) is not None:
