@@ -71,6 +71,16 @@ TEST_F(LocalApic, PrioritiesDecideWhatIsDelivered) {  // 11.8.3
   EXPECT_EQ(Vlapic::cr8(s), 3u);
 }
 
+TEST_F(LocalApic, Section11_6_2_2_LogicalDestinationsAreFlatOrOfClusters) {
+  auto reaches = [&](uint32_t destination) { return Vlapic::matches(s, {.logical = true, .destination = destination}, false); };
+  out(0xd0, 0x22000000);
+  for (const uint32_t d : {0x02u, 0x20u, 0x22u, 0xf2u, 0xffu}) EXPECT_TRUE(reaches(d)) << "flat: any common bit, " << d;
+  for (const uint32_t d : {0x00u, 0x01u, 0x11u, 0xddu}) EXPECT_FALSE(reaches(d)) << "flat: " << d;
+  out(0xe0, 0x0fffffff);
+  for (const uint32_t d : {0x22u, 0x23u, 0x2fu, 0xffu}) EXPECT_TRUE(reaches(d)) << "cluster 2, member 1: " << d;
+  for (const uint32_t d : {0x02u, 0x12u, 0x21u, 0x2du, 0x20u, 0xf2u}) EXPECT_FALSE(reaches(d)) << "another cluster, or not a member: " << d;
+}
+
 TEST_F(LocalApic, AnEoiOfALevelInterruptIsBroadcastUnlessSuppressed) {  // 11.8.5
   enable();
   BusMessage m;

@@ -81,7 +81,9 @@ TEST_P(FlippedByte, IsSeenAndInAStateTheFieldIsNamed) {
       const auto found = problems(one, m);
       ASSERT_FALSE(found.empty()) << golden << ", byte " << i;
       // The map's head is not a field's; a name that is none any more is named as it is.
-      if (i > begin && i < end) ASSERT_THAT(found, Contains(testing::AnyOf(HasSubstr("field '"), HasSubstr(m.name())))) << golden << ", byte " << i;
+      if (i > begin && i < end) {
+        ASSERT_THAT(found, Contains(testing::AnyOf(HasSubstr("field '"), HasSubstr(m.name())))) << golden << ", byte " << i;
+      }
     }
   }
 }
