@@ -23,7 +23,7 @@ enum Msr : uint8_t { kMsrTeri = 4, kMsrCts = 0x10, kMsrDsr = 0x20, kMsrRi = 0x40
 uint8_t capacity(const State& s) { return s.fcr & kFcrEnable ? Uart16550::kFifoBytes : 1; }
 
 uint8_t trigger_level(const State& s) {
-  constexpr uint8_t kLevels[] = {1, 4, 8, 14};  // 8.5
+  constexpr uint8_t kLevels[] = {1, 4, 8, 14};  // 8.4
   return s.fcr & kFcrEnable ? kLevels[s.fcr >> 6] : 1;
 }
 
@@ -37,7 +37,7 @@ uint64_t character_ns(const State& s) {
   return mul_div_ceil(half_bits * kClocksPerHalfBit * divisor, 1'000'000'000, kClockHz);
 }
 
-// 8.4.1: four character times since the FIFO was last touched.
+// 8.10: four character times since the FIFO was last touched.
 void restart_timeout(State& s, uint64_t now_ns) {
   const bool runs = s.timed && (s.fcr & kFcrEnable) && s.rx_len > 0;
   s.timeout_at_ns = runs ? now_ns + 4 * character_ns(s) : kNever.value;
@@ -50,7 +50,7 @@ void receive_byte(State& s, uint64_t now_ns, uint8_t byte) {
   if (!indicated) restart_timeout(s, now_ns);
 }
 
-// The inputs that MSR shows in bits 4-7: the far end's, or our own outputs in loopback (8.6.4).
+// The inputs that MSR shows in bits 4-7: the far end's, or our own outputs in loopback (8.7).
 uint8_t modem_inputs(uint8_t mcr) {
   if (!(mcr & kMcrLoop)) return kMsrCts | kMsrDsr | kMsrDcd;
   uint8_t in = 0;
@@ -88,7 +88,7 @@ void write_fcr(State& s, uint8_t value) {
     clear(s.rx, s.rx_len);
     s.timeout_at_ns = kNever.value;
   }
-  if ((toggled || (enable && (value & kFcrResetTx))) && s.thr_len) {  // the shift register goes on (8.5)
+  if ((toggled || (enable && (value & kFcrResetTx))) && s.thr_len) {  // the shift register goes on (8.4)
     clear(s.thr, s.thr_len);
     transmitter_emptied(s);
   }
@@ -109,7 +109,7 @@ void sent(State& s, uint64_t now_ns, uint8_t byte) {
       receive_byte(s, now_ns, byte);
     } else {
       s.lsr_errors |= Uart16550::kOverrun;
-      if (!(s.fcr & kFcrEnable)) s.rx[0] = byte;  // RBR is overwritten; a full FIFO keeps what it has (8.4)
+      if (!(s.fcr & kFcrEnable)) s.rx[0] = byte;  // RBR is overwritten; a full FIFO keeps what it has (8.3)
     }
   } else if (s.tx_len < s.tx.size()) {
     s.tx[s.tx_len++] = byte;

@@ -4,7 +4,7 @@
 // The line outside is never faulty: a received byte has no parity, framing or break error. It carries all eight bits
 // whatever LCR says of word length. The far end holds CTS, DSR and DCD asserted, RI not. Its speed is one of two:
 // - Instant, as after reset: a byte written to THR has left at once (THRE and TEMT always read as set). The character
-//   timeout (8.4.1) is indicated as soon as the FIFO holds fewer bytes than the trigger level, not after four character
+//   timeout (8.10) is indicated as soon as the FIFO holds fewer bytes than the trigger level, not after four character
 //   times, because no further byte is on its way that could reach the level first.
 // - Timed (set_timed): a character takes its start, data, parity and stop bits at 1.8432 MHz / 16 / divisor (a divisor of
 //   0 counts as 1), as programmed when it starts. The transmitter is a shift register behind THR or a FIFO of 16; a write
@@ -13,7 +13,7 @@
 //   in loopback too, where SIN is disconnected.
 // - MCR.OUT2 gates the interrupt, as on every PC; in loopback its register bit counts, as in Super I/O chips.
 // - An empty receiver reads as 0. Not modelled: DMA pins, writes to LSR and MSR, and the delay of the THRE interrupt by a
-//   character after a single byte (8.4.2).
+//   character after a single byte (8.10).
 #pragma once
 
 #include <array>

@@ -42,9 +42,17 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
 
 namespace {
 
-bool capstone_differs(const dejavm::soft::Decoded& d, const uint8_t*) {
+bool capstone_differs(const dejavm::soft::Decoded& d, const uint8_t* bytes) {
   using namespace dejavm::soft;
-  return d.op == Op::k_ud1;
+  switch (d.op) {
+    case Op::k_ud0: case Op::k_ud1: return true;  // with or without ModRM
+    // With 0x66 Capstone takes Intel's reading of a near branch, not AMD's; and of several prefixes not always the last.
+    case Op::k_call: case Op::k_jmp: case Op::k_jcc: case Op::k_ret: case Op::k_push: case Op::k_loop: case Op::k_loope: case Op::k_loopne: {
+      const uint8_t b = bytes[0];
+      return b == 0x66 || b == 0x67 || b == 0xf2 || b == 0xf3 || b == 0xf0 || b == 0x26 || b == 0x2e || b == 0x36 || b == 0x3e || b == 0x64 || b == 0x65 || (b & 0xf0) == 0x40;
+    }
+    default: return false;
+  }
 }
 
 }  // namespace

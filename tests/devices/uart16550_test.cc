@@ -27,7 +27,7 @@ class Uart : public testing::Test {
   Uart16550::State s;
 };
 
-TEST_F(Uart, AfterResetTheTransmitterIsEmptyAndNothingIsPending) {
+TEST_F(Uart, Section8_0_AfterResetTheTransmitterIsEmptyAndNothingIsPending) {
   EXPECT_EQ(in(kIer), 0x00u);
   EXPECT_EQ(in(kIir), 0x01u);
   EXPECT_EQ(in(kLcr), 0x00u);
@@ -37,7 +37,7 @@ TEST_F(Uart, AfterResetTheTransmitterIsEmptyAndNothingIsPending) {
   EXPECT_FALSE(irq());
 }
 
-TEST_F(Uart, UnimplementedBitsOfIerAndMcrReadAsZero) {
+TEST_F(Uart, Section8_0_UnimplementedBitsOfIerAndMcrReadAsZero) {
   out(kIer, 0xff);
   EXPECT_EQ(in(kIer), 0x0fu);
   out(kMcr, 0xff);
@@ -46,7 +46,7 @@ TEST_F(Uart, UnimplementedBitsOfIerAndMcrReadAsZero) {
   EXPECT_EQ(in(kScr), 0xa5u);
 }
 
-TEST_F(Uart, DlabSwitchesTheFirstTwoRegistersToTheDivisor) {
+TEST_F(Uart, Section8_2_DlabSwitchesTheFirstTwoRegistersToTheDivisor) {
   out(kLcr, 0x83);
   out(kDll, 0x34);
   out(kDlm, 0x12);
@@ -59,14 +59,14 @@ TEST_F(Uart, DlabSwitchesTheFirstTwoRegistersToTheDivisor) {
   EXPECT_EQ(Uart16550::read(s, {0}, 0, 2), 0x1234u);
 }
 
-TEST_F(Uart, AWrittenByteIsSentAtOnce) {
+TEST_F(Uart, Section8_3_AWrittenByteIsSentAtOnce) {
   out(kThr, 'x');
   EXPECT_EQ(in(kLsr), 0x60u);
   EXPECT_EQ(sent(), 'x');
   EXPECT_EQ(sent(), -1);
 }
 
-TEST_F(Uart, TheThreInterruptComesWithItsEnableAndGoesWithReadingIir) {
+TEST_F(Uart, Section8_5_TheThreInterruptComesWithItsEnableAndGoesWithReadingIir) {
   out(kMcr, 0x08);
   out(kIer, 0x02);
   EXPECT_TRUE(irq());
@@ -83,7 +83,7 @@ TEST_F(Uart, TheThreInterruptComesWithItsEnableAndGoesWithReadingIir) {
   EXPECT_EQ(in(kIir), 0x02u);
 }
 
-TEST_F(Uart, ReadingIirForAnotherInterruptKeepsThre) {
+TEST_F(Uart, Section8_5_ReadingIirForAnotherInterruptKeepsThre) {
   arrive(1);
   out(kIer, 0x03);
   EXPECT_EQ(in(kIir), 0x04u);
@@ -91,14 +91,14 @@ TEST_F(Uart, ReadingIirForAnotherInterruptKeepsThre) {
   EXPECT_EQ(in(kIir), 0x02u);
 }
 
-TEST_F(Uart, Out2GatesTheInterrupt) {
+TEST_F(Uart, Section8_7_Out2GatesTheInterrupt) {
   out(kIer, 0x02);
   EXPECT_FALSE(irq());
   out(kMcr, 0x08);
   EXPECT_TRUE(irq());
 }
 
-TEST_F(Uart, WithoutFifosOneByteFits) {
+TEST_F(Uart, Section8_3_WithoutFifosOneByteFits) {
   EXPECT_TRUE(arrive(0x41));
   EXPECT_FALSE(arrive(0x42));
   EXPECT_EQ(in(kLsr), 0x61u);
@@ -107,7 +107,7 @@ TEST_F(Uart, WithoutFifosOneByteFits) {
   EXPECT_TRUE(arrive(0x42));
 }
 
-TEST_F(Uart, TheFifoTakesSixteenBytesInOrder) {
+TEST_F(Uart, Section8_4_TheFifoTakesSixteenBytesInOrder) {
   out(kFcr, 0x01);
   EXPECT_EQ(in(kIir), 0xc1u);
   for (unsigned i = 0; i < 16; ++i) EXPECT_TRUE(arrive(i + 1));
@@ -117,7 +117,7 @@ TEST_F(Uart, TheFifoTakesSixteenBytesInOrder) {
   EXPECT_EQ(in(kLsr), 0x60u);
 }
 
-TEST_F(Uart, TheTriggerLevelDividesDataFromTimeout) {
+TEST_F(Uart, Section8_4_TheTriggerLevelDividesDataFromTimeout) {
   constexpr unsigned kLevels[] = {1, 4, 8, 14};
   for (unsigned setting = 0; setting < 4; ++setting) {
     out(kFcr, 0x03 | setting << 6);
@@ -136,7 +136,7 @@ TEST_F(Uart, TheTriggerLevelDividesDataFromTimeout) {
   }
 }
 
-TEST_F(Uart, FcrBitsNeedBitZeroAndTogglingItClears) {
+TEST_F(Uart, Section8_4_FcrBitsNeedBitZeroAndTogglingItClears) {
   out(kFcr, 0xc0);  // ignored without bit 0
   EXPECT_EQ(in(kIir), 0x01u);
   out(kFcr, 0x01);
@@ -150,7 +150,7 @@ TEST_F(Uart, FcrBitsNeedBitZeroAndTogglingItClears) {
   EXPECT_EQ(in(kLsr), 0x60u);
 }
 
-TEST_F(Uart, LoopbackReturnsDataAndSendsNothing) {
+TEST_F(Uart, Section8_7_LoopbackReturnsDataAndSendsNothing) {
   out(kMcr, 0x10);
   out(kThr, 0x5a);
   EXPECT_EQ(sent(), -1);
@@ -159,7 +159,7 @@ TEST_F(Uart, LoopbackReturnsDataAndSendsNothing) {
   EXPECT_FALSE(arrive(1));  // SIN is disconnected
 }
 
-TEST_F(Uart, OverrunOverwritesRbrButNotTheFifo) {
+TEST_F(Uart, Section8_3_OverrunOverwritesRbrButNotTheFifo) {
   out(kMcr, 0x10);
   out(kThr, 1);
   out(kThr, 2);
@@ -172,7 +172,7 @@ TEST_F(Uart, OverrunOverwritesRbrButNotTheFifo) {
   for (unsigned i = 0; i < 16; ++i) EXPECT_EQ(in(kRbr), i);
 }
 
-TEST_F(Uart, LoopbackConnectsModemOutputsToInputs) {
+TEST_F(Uart, Section8_7_LoopbackConnectsModemOutputsToInputs) {
   constexpr struct { unsigned mcr, msr; } kPairs[] = {
       {0x10, 0x00}, {0x11, 0x20}, {0x12, 0x10}, {0x14, 0x40}, {0x18, 0x80}};
   for (auto [mcr, msr] : kPairs) {
@@ -181,7 +181,7 @@ TEST_F(Uart, LoopbackConnectsModemOutputsToInputs) {
   }
 }
 
-TEST_F(Uart, DeltasReportChangesAndRiOnlyItsTrailingEdge) {
+TEST_F(Uart, Section8_8_DeltasReportChangesAndRiOnlyItsTrailingEdge) {
   out(kMcr, 0x10);
   EXPECT_EQ(in(kMsr), 0x0bu);  // CTS, DSR and DCD went away
   EXPECT_EQ(in(kMsr), 0x00u);
@@ -191,7 +191,7 @@ TEST_F(Uart, DeltasReportChangesAndRiOnlyItsTrailingEdge) {
   EXPECT_EQ(in(kMsr), 0x04u);
 }
 
-TEST_F(Uart, InterruptsHaveTheDataSheetsPriorities) {
+TEST_F(Uart, Section8_5_InterruptsHaveTheDataSheetsPriorities) {
   out(kIer, 0x0f);
   out(kMcr, 0x18);  // deltas
   out(kThr, 1);
@@ -220,7 +220,7 @@ class TimedUart : public Uart {
   void wait(uint64_t ns) { Uart16550::advance(s, {s.now_ns + ns}); }
 };
 
-TEST_F(TimedUart, Section8_4_ThrGoesToTheShiftRegisterAndTemtFollowsTheStopBit) {
+TEST_F(TimedUart, Section8_3_ThrGoesToTheShiftRegisterAndTemtFollowsTheStopBit) {
   out(kThr, 'a');
   EXPECT_EQ(in(kLsr), 0x20u);
   EXPECT_EQ(sent(), -1);
@@ -238,7 +238,7 @@ TEST_F(TimedUart, Section8_4_ThrGoesToTheShiftRegisterAndTemtFollowsTheStopBit) 
   EXPECT_EQ(Uart16550::next_event(s), kNever);
 }
 
-TEST_F(TimedUart, Section8_3_ACharacterIsItsStartDataParityAndStopBits) {
+TEST_F(TimedUart, Section8_1_ACharacterIsItsStartDataParityAndStopBits) {
   constexpr struct { unsigned lcr, half_bits; } kFormats[] = {{0x00, 14}, {0x04, 15}, {0x01, 16}, {0x05, 18}, {0x02, 18}, {0x03, 20}, {0x07, 22}, {0x0b, 22}, {0x0f, 24}, {0x1f, 24}};
   for (const unsigned divisor : {1u, 12u, 0x0900u, 0xffffu}) {
     for (const auto [lcr, half_bits] : kFormats) {
@@ -253,7 +253,7 @@ TEST_F(TimedUart, Section8_3_ACharacterIsItsStartDataParityAndStopBits) {
   }
 }
 
-TEST_F(TimedUart, Section8_4_2_TheThreInterruptComesWhenTheFifoEmpties) {
+TEST_F(TimedUart, Section8_10_TheThreInterruptComesWhenTheFifoEmpties) {
   out(kFcr, 0x01), out(kMcr, 0x08), out(kIer, 0x02);
   in(kIir);
   for (int i = 0; i < 17; ++i) out(kThr, static_cast<unsigned>(i));
@@ -273,7 +273,7 @@ TEST_F(TimedUart, Section8_4_2_TheThreInterruptComesWhenTheFifoEmpties) {
   EXPECT_EQ(in(kLsr), 0x60u);
 }
 
-TEST_F(TimedUart, Section8_6_5_ResettingTheTransmitFifoKeepsTheShiftRegister) {
+TEST_F(TimedUart, Section8_4_ResettingTheTransmitFifoKeepsTheShiftRegister) {
   out(kFcr, 0x01);
   out(kThr, 'a'), out(kThr, 'b'), out(kThr, 'c');
   out(kFcr, 0x05);
@@ -283,7 +283,7 @@ TEST_F(TimedUart, Section8_6_5_ResettingTheTransmitFifoKeepsTheShiftRegister) {
   EXPECT_EQ(sent(), -1);
 }
 
-TEST_F(TimedUart, Section8_4_1_TheTimeoutComesFourCharactersAfterTheFifoWasTouched) {
+TEST_F(TimedUart, Section8_10_TheTimeoutComesFourCharactersAfterTheFifoWasTouched) {
   out(kFcr, 0x41), out(kIer, 0x01), out(kMcr, 0x08);
   EXPECT_TRUE(arrive(1));
   EXPECT_FALSE(arrive(2));  // the line carries one byte at a time
@@ -306,7 +306,7 @@ TEST_F(TimedUart, Section8_4_1_TheTimeoutComesFourCharactersAfterTheFifoWasTouch
   EXPECT_EQ(in(kIir), 0xc4u);  // four bytes: the trigger level
 }
 
-TEST_F(TimedUart, Section8_6_7_LoopbackTakesACharactersTime) {
+TEST_F(TimedUart, Section8_7_LoopbackTakesACharactersTime) {
   out(kMcr, 0x10);
   out(kThr, 0x5a);
   EXPECT_EQ(in(kLsr), 0x20u);

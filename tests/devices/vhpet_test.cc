@@ -38,7 +38,7 @@ class Hpet : public testing::Test {
   uint64_t tick = 0;
 };
 
-TEST_F(Hpet, CapabilitiesNameAnIntel10MhzBlockOfThreeTimers) {
+TEST_F(Hpet, Section2_3_4_CapabilitiesNameAnIntel10MhzBlockOfThreeTimers) {
   EXPECT_EQ(in(kCap), 0x05f5e1008086a201u);
   EXPECT_EQ(in(tn_conf(0)), 0x00f0000000008030u);
   EXPECT_EQ(in(tn_conf(1)), 0x00f0000000008020u);
@@ -48,7 +48,7 @@ TEST_F(Hpet, CapabilitiesNameAnIntel10MhzBlockOfThreeTimers) {
   EXPECT_EQ(in(kSta), 0u);
 }
 
-TEST_F(Hpet, TheCounterRunsOnlyWhileEnabledAndKeepsItsValue) {
+TEST_F(Hpet, Section2_3_5_TheCounterRunsOnlyWhileEnabledAndKeepsItsValue) {
   tick = 50;
   EXPECT_EQ(in(kCnt), 0u);
   out(kConf, 1);
@@ -63,7 +63,7 @@ TEST_F(Hpet, TheCounterRunsOnlyWhileEnabledAndKeepsItsValue) {
   EXPECT_EQ(in(kCnt), 1u);
 }
 
-TEST_F(Hpet, AccessesOfAnyWidthReachTheirBytes) {
+TEST_F(Hpet, Section2_3_2_AccessesOfAnyWidthReachTheirBytes) {
   out(kCnt, 0x1122334455667788);
   EXPECT_EQ(in(kCnt, 4), 0x55667788u);
   EXPECT_EQ(in(kCnt + 4, 4), 0x11223344u);
@@ -77,7 +77,7 @@ TEST_F(Hpet, AccessesOfAnyWidthReachTheirBytes) {
   EXPECT_EQ(in(0x160), 0u);
 }
 
-TEST_F(Hpet, OnlyAllowedPinsAndBitsAreStored) {
+TEST_F(Hpet, Section2_3_8_OnlyAllowedPinsAndBitsAreStored) {
   out(tn_conf(1), ~uint64_t{0});
   EXPECT_EQ(in(tn_conf(1)) & 0xffffffff, 0xc126u);  // pin 31 is refused, and so is periodic mode
   for (uint64_t p = 20; p <= 23; ++p) {
@@ -89,7 +89,7 @@ TEST_F(Hpet, OnlyAllowedPinsAndBitsAreStored) {
 }
 
 // 2.3.9.3 and 2.3.10
-TEST_F(Hpet, AnEdgeMayGoAsAMessageInsteadOfOnALine) {
+TEST_F(Hpet, Section2_3_9_3_AnEdgeMayGoAsAMessageInsteadOfOnALine) {
   out(tn_conf(2), kEdge | pin(21) | 1 << 14);
   out(tn_conf(2) + 0x10, 0xfee0300000000045);
   out(tn_cmp(2), 1000);
@@ -107,7 +107,7 @@ TEST_F(Hpet, AnEdgeMayGoAsAMessageInsteadOfOnALine) {
   EXPECT_FALSE(Vhpet::pop_message(s, message));
 }
 
-TEST_F(Hpet, AnEdgeRisesAtItsTickAndFallsATickBeforeTheNextMatch) {
+TEST_F(Hpet, Section2_3_8_AnEdgeRisesAtItsTickAndFallsATickBeforeTheNextMatch) {
   out(tn_conf(1), kEdge | pin(21));
   out(tn_cmp(1), 1000);
   out(kConf, 1);
@@ -125,7 +125,7 @@ TEST_F(Hpet, AnEdgeRisesAtItsTickAndFallsATickBeforeTheNextMatch) {
   EXPECT_EQ(lines_at(5000), 1u << 21);
 }
 
-TEST_F(Hpet, AnEdgeTimersLineFallsWithTheCounterOrItsSetup) {
+TEST_F(Hpet, Section2_3_8_AnEdgeTimersLineFallsWithTheCounterOrItsSetup) {
   const uint64_t changes[][2] = {{kConf, 0}, {kConf, 3}, {tn_conf(1), pin(21)}, {tn_conf(1), kEdge | pin(22)}, {tn_conf(1), kLevelOn | pin(21)}, {tn_conf(1), kEdge | pin(21) | 1 << 14}};
   for (const auto& [reg, value] : changes) {
     Vhpet::reset(s);
@@ -144,7 +144,7 @@ TEST_F(Hpet, AnEdgeTimersLineFallsWithTheCounterOrItsSetup) {
   }
 }
 
-TEST_F(Hpet, ALevelStaysUntilItsStatusIsWrittenOne) {
+TEST_F(Hpet, Section2_3_6_ALevelStaysUntilItsStatusIsWrittenOne) {
   out(tn_conf(2), kLevelOn | pin(22));
   out(tn_cmp(2), 5);
   out(kConf, 1);
@@ -164,7 +164,7 @@ TEST_F(Hpet, ALevelStaysUntilItsStatusIsWrittenOne) {
   EXPECT_EQ(Vhpet::lines(s), 0u);
 }
 
-TEST_F(Hpet, ADisabledTimerSetsItsStatusOnly) {
+TEST_F(Hpet, Section2_3_6_ADisabledTimerSetsItsStatusOnly) {
   out(tn_conf(2), 0x2 | pin(22));
   out(tn_cmp(2), 5);
   out(kConf, 1);
@@ -173,7 +173,7 @@ TEST_F(Hpet, ADisabledTimerSetsItsStatusOnly) {
   EXPECT_EQ(in(kSta), 4u);
 }
 
-TEST_F(Hpet, LegacyReplacementTakesIrq0AndIrq8) {
+TEST_F(Hpet, Section2_3_5_LegacyReplacementTakesIrq0AndIrq8) {
   out(tn_conf(0), kLevelOn | pin(20));
   out(tn_conf(1), kLevelOn | pin(21));
   out(tn_conf(2), kLevelOn | pin(22));
@@ -185,7 +185,7 @@ TEST_F(Hpet, LegacyReplacementTakesIrq0AndIrq8) {
   EXPECT_EQ(Vhpet::lines(s), 7u << 20);
 }
 
-TEST_F(Hpet, PeriodicModeAsLinuxProgramsIt) {
+TEST_F(Hpet, Section2_3_9_2_2_PeriodicModeAsLinuxProgramsIt) {
   out(kConf, 1);
   tick = 1000;
   out(tn_conf(0), kEdge | kPeriodicOn | kValSet | pin(20), 4);
@@ -206,7 +206,7 @@ TEST_F(Hpet, PeriodicModeAsLinuxProgramsIt) {
   }
 }
 
-TEST_F(Hpet, ValSetIsNeededForEachHalfOfTheComparator) {
+TEST_F(Hpet, Section2_3_9_2_2_ValSetIsNeededForEachHalfOfTheComparator) {
   out(tn_conf(0), kPeriodicOn | kValSet);
   EXPECT_EQ(in(tn_conf(0)) & kValSet, kValSet);
   out(tn_cmp(0), 0x1000, 4);
@@ -223,7 +223,7 @@ TEST_F(Hpet, ValSetIsNeededForEachHalfOfTheComparator) {
   EXPECT_EQ(in(tn_cmp(0)), 0x1077u);
 }
 
-TEST_F(Hpet, MissedPeriodsArePassedInOneStep) {
+TEST_F(Hpet, Section2_3_9_2_2_MissedPeriodsArePassedInOneStep) {
   out(tn_conf(0), kLevelOn | kPeriodicOn | kValSet | pin(20));
   out(tn_cmp(0), 10);
   out(tn_cmp(0), 3);
@@ -233,7 +233,7 @@ TEST_F(Hpet, MissedPeriodsArePassedInOneStep) {
   EXPECT_EQ(in(kSta), 1u);
 }
 
-TEST_F(Hpet, ThirtyTwoBitTimersFireAtEachWrap) {
+TEST_F(Hpet, Section2_3_9_2_1_ThirtyTwoBitTimersFireAtEachWrap) {
   out(tn_conf(1), kEdge | k32 | pin(21));
   out(tn_cmp(1), 0xaaaaaaaa00000010);
   EXPECT_EQ(in(tn_cmp(1)), 0x10u);
@@ -250,7 +250,7 @@ TEST_F(Hpet, ThirtyTwoBitTimersFireAtEachWrap) {
   EXPECT_EQ(in(kCnt), 0x200000010u);
 }
 
-TEST_F(Hpet, SixtyFourBitTimersSeeTheWholeCounter) {
+TEST_F(Hpet, Section2_3_9_2_1_SixtyFourBitTimersSeeTheWholeCounter) {
   out(tn_conf(1), kEdge | pin(21));
   out(tn_cmp(1), 0x10);
   out(kCnt, 0xfffffff0);

@@ -42,7 +42,7 @@ class IoApic : public testing::Test {
   Vioapic::State s{};
 };
 
-TEST_F(IoApic, IdentifiesItselfAndIsMaskedAtReset) {
+TEST_F(IoApic, Section3_2_IdentifiesItselfAndIsMaskedAtReset) {
   EXPECT_EQ(reg(1), 0x00170020u);
   for (unsigned pin = 0; pin < 24; ++pin) {
     EXPECT_EQ(reg(static_cast<uint8_t>(0x10 + 2 * pin)), 0x10000u);
@@ -54,7 +54,7 @@ TEST_F(IoApic, IdentifiesItselfAndIsMaskedAtReset) {
   EXPECT_EQ(reg(2), 0x0f000000u);
 }
 
-TEST_F(IoApic, AnEdgeIsOneMessageWithTheEntrysFields) {
+TEST_F(IoApic, Section3_2_4_AnEdgeIsOneMessageWithTheEntrysFields) {
   entry(4, uint64_t{0x5a} << 56 | Vioapic::kLogical | 1 << 8 | 0x34);
   pulse(4);
   pulse(4);  // while the first still waits: the same message
@@ -70,14 +70,14 @@ TEST_F(IoApic, AnEdgeIsOneMessageWithTheEntrysFields) {
   EXPECT_EQ(reg(0x18) & 0x1000, 0u);
 }
 
-TEST_F(IoApic, AMaskedEdgeIsLost) {
+TEST_F(IoApic, Section3_2_4_AMaskedEdgeIsLost) {
   entry(3, kMasked | 0x33);
   pulse(3);
   entry(3, 0x33);
   EXPECT_EQ(messages(), V{});
 }
 
-TEST_F(IoApic, ALevelWaitsForItsEoiAndSendsAgainWhileAsserted) {
+TEST_F(IoApic, Section3_2_4_ALevelWaitsForItsEoiAndSendsAgainWhileAsserted) {
   entry(9, kLevel | 0x49);
   Vioapic::set_line(s, {0}, 9, true);
   EXPECT_EQ(messages(), V{0x49});
@@ -93,7 +93,7 @@ TEST_F(IoApic, ALevelWaitsForItsEoiAndSendsAgainWhileAsserted) {
   EXPECT_EQ(reg(0x22) & Vioapic::kRemoteIrr, 0u);
 }
 
-TEST_F(IoApic, UnmaskingAnAssertedLevelSends) {
+TEST_F(IoApic, Section3_2_4_UnmaskingAnAssertedLevelSends) {
   entry(9, kMasked | kLevel | 0x49);
   Vioapic::set_line(s, {0}, 9, true);
   EXPECT_EQ(messages(), V{});
@@ -101,7 +101,7 @@ TEST_F(IoApic, UnmaskingAnAssertedLevelSends) {
   EXPECT_EQ(messages(), V{0x49});
 }
 
-TEST_F(IoApic, ChoosingEdgeClearsRemoteIrr) {
+TEST_F(IoApic, Section3_2_4_ChoosingEdgeClearsRemoteIrr) {
   entry(9, kLevel | 0x49);
   Vioapic::set_line(s, {0}, 9, true);
   EXPECT_EQ(messages(), V{0x49});

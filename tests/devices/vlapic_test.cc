@@ -37,7 +37,7 @@ class LocalApic : public testing::Test {
   uint64_t now = 0;
 };
 
-TEST_F(LocalApic, ResetStateIsTheManuals) {  // 11.4.7.1
+TEST_F(LocalApic, Section11_4_7_1_ResetStateIsTheManuals) {  // 11.4.7.1
   EXPECT_EQ(in(0x20), 0u);
   EXPECT_EQ(in(0x30), 0x01050014u);
   EXPECT_EQ(in(kSvr), 0xffu);
@@ -50,7 +50,7 @@ TEST_F(LocalApic, ResetStateIsTheManuals) {  // 11.4.7.1
   EXPECT_EQ(in(kLint0), 0x10700u) << "masked while software-disabled (11.4.7.2)";
 }
 
-TEST_F(LocalApic, PrioritiesDecideWhatIsDelivered) {  // 11.8.3
+TEST_F(LocalApic, Section11_8_3_PrioritiesDecideWhatIsDelivered) {  // 11.8.3
   enable();
   take(0x41);
   EXPECT_TRUE(intr());
@@ -81,7 +81,7 @@ TEST_F(LocalApic, Section11_6_2_2_LogicalDestinationsAreFlatOrOfClusters) {
   for (const uint32_t d : {0x02u, 0x12u, 0x21u, 0x2du, 0x20u, 0xf2u}) EXPECT_FALSE(reaches(d)) << "another cluster, or not a member: " << d;
 }
 
-TEST_F(LocalApic, AnEoiOfALevelInterruptIsBroadcastUnlessSuppressed) {  // 11.8.5
+TEST_F(LocalApic, Section11_8_5_AnEoiOfALevelInterruptIsBroadcastUnlessSuppressed) {  // 11.8.5
   enable();
   BusMessage m;
   take(0x61, true);
@@ -101,7 +101,7 @@ TEST_F(LocalApic, AnEoiOfALevelInterruptIsBroadcastUnlessSuppressed) {  // 11.8.
   EXPECT_FALSE(Vlapic::pop_message(s, m));
 }
 
-TEST_F(LocalApic, TheTimerCountsDownByItsDivider) {  // 11.5.4
+TEST_F(LocalApic, Section11_5_4_TheTimerCountsDownByItsDivider) {  // 11.5.4
   enable();
   out(kLvtTimer, 0xe0);
   out(kDivide, 0x3);  // by 16
@@ -119,7 +119,7 @@ TEST_F(LocalApic, TheTimerCountsDownByItsDivider) {  // 11.5.4
   EXPECT_EQ(Vlapic::next_event(s), kNever);
 }
 
-TEST_F(LocalApic, APeriodicTimerReloads) {
+TEST_F(LocalApic, Section11_5_4_APeriodicTimerReloads) {
   enable();
   out(kLvtTimer, 0x200e0);
   out(kDivide, 0xb);  // by 1
@@ -132,7 +132,7 @@ TEST_F(LocalApic, APeriodicTimerReloads) {
   }
 }
 
-TEST_F(LocalApic, TheDeadlineFiresOnceTheTscReachesIt) {  // 11.5.4.1
+TEST_F(LocalApic, Section11_5_4_1_TheDeadlineFiresOnceTheTscReachesIt) {  // 11.5.4.1
   enable();
   EXPECT_TRUE(Vlapic::msr_write(s, {0}, kMsrDeadline, 500));
   uint64_t v = 1;
@@ -151,7 +151,7 @@ TEST_F(LocalApic, TheDeadlineFiresOnceTheTscReachesIt) {  // 11.5.4.1
   EXPECT_EQ(ack(), 0xec);
 }
 
-TEST_F(LocalApic, The8259sComeThroughLint0) {
+TEST_F(LocalApic, Section11_5_1_The8259sComeThroughLint0) {
   Vlapic::set_line(s, {0}, Vlapic::kLint0, true);
   EXPECT_FALSE(intr());
   enable();
@@ -169,7 +169,7 @@ TEST_F(LocalApic, The8259sComeThroughLint0) {
   EXPECT_TRUE(Vlapic::take_nmi(s));
 }
 
-TEST_F(LocalApic, IpisAreSentAsTheIcrSays) {  // 11.6.1
+TEST_F(LocalApic, Section11_6_1_IpisAreSentAsTheIcrSays) {  // 11.6.1
   enable();
   out(kIcrHigh, 0x05000000);
   out(kIcrLow, 0x000c4 << 12 | 0xfd);  // logical bits are shifted below
@@ -188,7 +188,7 @@ TEST_F(LocalApic, IpisAreSentAsTheIcrSays) {  // 11.6.1
   EXPECT_EQ(ack(), 0xf1);
 }
 
-TEST_F(LocalApic, AnIllegalVectorIsAnErrorAndAnInterrupt) {  // 11.5.3
+TEST_F(LocalApic, Section11_5_3_AnIllegalVectorIsAnErrorAndAnInterrupt) {  // 11.5.3
   enable();
   out(kLvtError, 0xfe);
   out(kIcrLow, 0x4005);
@@ -200,7 +200,7 @@ TEST_F(LocalApic, AnIllegalVectorIsAnErrorAndAnInterrupt) {  // 11.5.3
   EXPECT_EQ(in(kEsr), 0u);
 }
 
-TEST_F(LocalApic, X2apicHasItsOwnRulesAndNoWayBackButOff) {  // 11.12
+TEST_F(LocalApic, Section11_12_X2apicHasItsOwnRulesAndNoWayBackButOff) {  // 11.12
   s.initial_id = 0x23;
   Vlapic::reset(s);
   uint64_t v = 0;

@@ -23,7 +23,7 @@ class VpmtmrTest : public ::testing::Test {
   Nanos now{0};
 };
 
-TEST_F(VpmtmrTest, TheTimerCountsAt3579545HzIn24Bits) {
+TEST_F(VpmtmrTest, Section4_8_2_1_TheTimerCountsAt3579545HzIn24Bits) {
   EXPECT_EQ(in(8, 4), 0u);
   now = {kSecond};
   EXPECT_EQ(in(8, 4), 3'579'545u);
@@ -48,7 +48,7 @@ TEST_F(VpmtmrTest, Section4_8_2_1_AnExtendedTimerHas32BitsAndSetsItsStatusAtBit3
   EXPECT_EQ(Vpmtmr::read(s, Vpmtmr::kClock.time_of((uint64_t{1} << 32) + 5), 8, 4), 5u);
 }
 
-TEST_F(VpmtmrTest, TmrStsSetsExactlyWhenBit23TogglesEitherWay) {
+TEST_F(VpmtmrTest, Section4_8_2_1_TmrStsSetsExactlyWhenBit23TogglesEitherWay) {
   for (uint64_t toggle : {kHalf, 2 * kHalf, 3 * kHalf}) {
     const Nanos due = Vpmtmr::kClock.time_of(toggle);
     Vpmtmr::advance(s, {due.value - 1});
@@ -61,12 +61,12 @@ TEST_F(VpmtmrTest, TmrStsSetsExactlyWhenBit23TogglesEitherWay) {
   }
 }
 
-TEST_F(VpmtmrTest, TmrStsIsNotLostWhenAJumpPassesTwoToggles) {
+TEST_F(VpmtmrTest, Section4_8_2_1_TmrStsIsNotLostWhenAJumpPassesTwoToggles) {
   now = Vpmtmr::kClock.time_of(2 * kHalf + 5);
   EXPECT_EQ(in(0, 2), Vpmtmr::kTmrSts);
 }
 
-TEST_F(VpmtmrTest, AnEventIsDueOnlyWhileTheTimerCanRaiseTheSci) {
+TEST_F(VpmtmrTest, Section4_8_2_1_AnEventIsDueOnlyWhileTheTimerCanRaiseTheSci) {
   EXPECT_EQ(Vpmtmr::next_event(s), kNever);
   out(2, 2, Vpmtmr::kTmrSts);
   const Nanos due = Vpmtmr::next_event(s);
@@ -82,7 +82,7 @@ TEST_F(VpmtmrTest, AnEventIsDueOnlyWhileTheTimerCanRaiseTheSci) {
   EXPECT_EQ(Vpmtmr::next_event(s), Vpmtmr::kClock.time_of(2 * kHalf));
 }
 
-TEST_F(VpmtmrTest, ButtonsAndAlarmSetTheirStatusAtTheRise) {
+TEST_F(VpmtmrTest, Section4_8_3_1_1_ButtonsAndAlarmSetTheirStatusAtTheRise) {
   press(Vpmtmr::kPowerButton), press(Vpmtmr::kSleepButton), press(Vpmtmr::kRtcAlarm), press(3), press(~0u);
   EXPECT_EQ(in(0, 2), 0x0700u);
   EXPECT_FALSE(sci());
@@ -96,7 +96,7 @@ TEST_F(VpmtmrTest, ButtonsAndAlarmSetTheirStatusAtTheRise) {
   EXPECT_EQ(in(0, 2), 0x0600u);
 }
 
-TEST_F(VpmtmrTest, StatusBitsClearByOnesInTheirOwnByteOnly) {
+TEST_F(VpmtmrTest, Section4_8_3_1_1_StatusBitsClearByOnesInTheirOwnByteOnly) {
   now = Vpmtmr::kClock.time_of(kHalf);
   press(Vpmtmr::kPowerButton);
   out(0, 2, 0);
@@ -107,7 +107,7 @@ TEST_F(VpmtmrTest, StatusBitsClearByOnesInTheirOwnByteOnly) {
   EXPECT_EQ(in(0, 2), 0x0000u);
 }
 
-TEST_F(VpmtmrTest, EnableAndControlKeepOnlyTheirBits) {
+TEST_F(VpmtmrTest, Section4_8_3_1_2_EnableAndControlKeepOnlyTheirBits) {
   out(2, 2, 0xffff);
   EXPECT_EQ(in(2, 2), 0x0721u);
   EXPECT_EQ(in(4, 2), 0x0001u);  // SCI_EN from the start
@@ -118,7 +118,7 @@ TEST_F(VpmtmrTest, EnableAndControlKeepOnlyTheirBits) {
   EXPECT_EQ(Vpmtmr::invalid(s), nullptr);
 }
 
-TEST_F(VpmtmrTest, SleepTypeFiveSwitchesOffOnlyWithSlpEn) {
+TEST_F(VpmtmrTest, Section4_8_3_2_1_SleepTypeFiveSwitchesOffOnlyWithSlpEn) {
   out(4, 2, 5 << 10);
   EXPECT_FALSE(Vpmtmr::wants_power_off(s));
   out(4, 2, 5 << 10 | 1 << 13);
@@ -129,12 +129,12 @@ TEST_F(VpmtmrTest, SleepTypeFiveSwitchesOffOnlyWithSlpEn) {
   EXPECT_FALSE(Vpmtmr::wants_power_off(s));
 }
 
-TEST_F(VpmtmrTest, TheHighByteAloneCanSwitchOff) {
+TEST_F(VpmtmrTest, Section4_8_3_2_1_TheHighByteAloneCanSwitchOff) {
   out(5, 1, (5 << 10 | 1 << 13) >> 8);
   EXPECT_TRUE(Vpmtmr::wants_power_off(s));
 }
 
-TEST_F(VpmtmrTest, OtherSleepTypesWakeAtOnce) {
+TEST_F(VpmtmrTest, Section4_8_3_2_1_OtherSleepTypesWakeAtOnce) {
   for (unsigned type : {0u, 1u, 2u, 3u, 4u, 6u, 7u}) {
     Vpmtmr::reset(s);
     out(4, 2, type << 10 | 1 << 13);

@@ -62,7 +62,7 @@ class Reference {
   }
 
  private:
-  // 8.3: a character's bits at the baud rate, with the half bit of 1.5 stop bits.
+  // 8.1, 8.2: a character's bits at the baud rate, with the half bit of 1.5 stop bits.
   uint64_t character() const {
     static constexpr unsigned kBitsTimesTwo[2][4] = {{14, 16, 18, 20}, {15, 18, 20, 22}};  // by stop bits and word length
     const unsigned bits = kBitsTimesTwo[lcr_ >> 2 & 1][lcr_ & 3] + (lcr_ & 8 ? 2 : 0);
@@ -108,7 +108,7 @@ class Reference {
     if (!waiting_.empty()) thre_ = true;
     waiting_.clear();
   }
-  // 8.6: what IIR shows, by priority.
+  // 8.5: what IIR shows, by priority.
   unsigned source() const {
     static constexpr unsigned kTrigger[] = {1, 4, 8, 14};
     if ((ier_ & 4) && overrun_) return 6;
