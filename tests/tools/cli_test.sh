@@ -165,6 +165,37 @@ for part in 1 20 40 60 80 99; do
   grep -q 'flipped.dvt' err || fail "a bit flipped at $at: the message names no file"
 done
 
+# --- the golden gate: any file that changes fails it, and the report says which ---
+cp -r "$source/golden-snapshots" golden
+expect 0 'all [0-9]+ goldens are as they were' golden check golden --junit golden.xml
+grep -q 'failures="0"' golden.xml || fail "the JUnit file has failures"
+flip() { # FILE OFFSET: one bit
+  byte=$(od -An -t u1 -j "$2" -N 1 "$1" | tr -d ' ')
+  printf "$(printf '\\%03o' $((byte ^ 4)))" | dd of="$1" bs=1 seek="$2" conv=notrunc 2>/dev/null
+}
+for file in devices/vatpit/vatpit.none devices/vatpit/busy-1.script devices/vatpit/v1/busy-1.json devices/vatpit/v1/busy-1.state machines/builtin-start.dvs.zst machines/builtin-late.json traces/builtin.dvt traces/debian-devices.dvt traces/builtin.json; do
+  [ -f "golden/$file" ] || { echo new > "golden/$file"; expect 3 "$file: is not in the manifest" golden check golden; rm "golden/$file"; continue; }
+  cp "golden/$file" kept
+  flip "golden/$file" $(($(stat -c %s "golden/$file") * 2 / 3))
+  expect 3 "$file: its digest was" golden check golden
+  cp kept "golden/$file"
+done
+flip golden/manifest.json 300
+"$dejavm" golden check golden >/dev/null 2>&1 && fail "a damaged manifest passes"
+cp "$source/golden-snapshots/manifest.json" golden/manifest.json
+expect 0 'nothing to change' golden update golden
+sed -i 's/^wait .*/wait 1/' golden/devices/vatpit/busy-1.script
+expect 3 "field 'now_ns': the script led to" golden check golden
+expect 3 'nothing was written; --yes writes them' golden update golden
+expect 0 "devices/vatpit/v1/busy-1.state" golden update golden --yes
+expect 0 'all [0-9]+ goldens' golden check golden
+expect 1 'cannot open' golden check nowhere
+expect 1 'subcommand is required' golden
+expect 0 'events, [0-9]+ bytes' trace devices a.dvt -o part.dvt
+expect 0 'devices identical' replay --devices-only part.dvt
+expect 2 'without memory; only .replay --devices-only. can read it' replay part.dvt
+expect 1 'exists' trace devices a.dvt -o part.dvt
+
 # --- a killed recorder leaves what it had ---
 if [ -s "$source/build/guest/vmlinuz" ]; then
   "$dejavm" record -o killed.dvt --console none --kernel "$source/build/guest/vmlinuz" >/dev/null 2>&1 &
