@@ -102,14 +102,17 @@ Nanos time_of_next(const State& s, uint64_t period, uint64_t nth = 1) {
 // How many updates until the time matches the alarm bytes: 1 to 86400; 0 if no time does. A byte with its two top bits
 // set matches everything. Skips to the next hour, minute or second by the first byte that differs.
 int64_t updates_to_alarm(const State& s, int64_t time) {
-  auto matches = [&](Byte alarm, uint8_t shown) {
-    return (s.cmos[alarm] & kDontCare) == kDontCare || s.cmos[alarm] == shown;
-  };
+  auto any = [&](Byte alarm) { return (s.cmos[alarm] & kDontCare) == kDontCare; };
+  const int64_t hour = decode_hour(s, s.cmos[kHoursAlarm]), minute = decode(s, s.cmos[kMinutesAlarm]), second = decode(s, s.cmos[kSecondsAlarm]);
+  auto is_shown = [&](Byte alarm, int64_t value, int64_t limit, uint8_t shown) { return any(alarm) || (value < limit && s.cmos[alarm] == shown); };
+  if (!is_shown(kHoursAlarm, hour, 24, encode_hour(s, hour)) || !is_shown(kMinutesAlarm, minute, 60, encode(s, minute)) ||
+      !is_shown(kSecondsAlarm, second, 60, encode(s, second)))
+    return 0;
   for (int64_t t = time + 1; t <= time + kDaySeconds;) {
     const int64_t of_day = t % kDaySeconds;
-    if (!matches(kHoursAlarm, encode_hour(s, of_day / 3600))) t += 3600 - of_day % 3600;
-    else if (!matches(kMinutesAlarm, encode(s, of_day / 60 % 60))) t += 60 - of_day % 60;
-    else if (!matches(kSecondsAlarm, encode(s, of_day % 60))) ++t;
+    if (!any(kHoursAlarm) && of_day / 3600 != hour) t += 3600 - of_day % 3600;
+    else if (!any(kMinutesAlarm) && of_day / 60 % 60 != minute) t += 60 - of_day % 60;
+    else if (!any(kSecondsAlarm) && of_day % 60 != second) t += (second - of_day % 60 + 60) % 60;
     else return t - time;
   }
   return 0;

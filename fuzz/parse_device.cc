@@ -6,6 +6,7 @@
 
 #include "devices/catalog.h"
 #include "devices/core/script.h"
+#include "replay/hash.h"
 #include "replay/state_codec.h"
 
 namespace dejavm {
@@ -41,7 +42,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const Bytes again = encode_state(*m.schema, state.data());
   CHECK(again.size() == size && std::equal(again.begin(), again.end(), data));
   CHECK(!m.schema->invalid || !m.schema->invalid(state.data()));
-  // A few steps of life, and it must still be a state.
+  // A few steps of life, and it must still be a state: of every fourth, as it costs more than the parser does.
+  if (hash64({data, size}, 0) % 4) return 0;
   Nanos now{0};
   for (const FieldInfo& f : m.schema->fields)
     if (f.name == "now_ns") now = {load_element(f, state.data(), 0)};

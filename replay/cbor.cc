@@ -1,5 +1,7 @@
 #include "replay/cbor.h"
 
+#include <cstring>
+
 #include <limits>
 
 #include "devices/core/result.h"
@@ -13,8 +15,10 @@ void CborWriter::head(uint8_t major, uint64_t argument) {
     return;
   }
   const unsigned log2 = argument <= 0xff ? 0 : argument <= 0xffff ? 1 : argument <= 0xffffffff ? 2 : 3;
-  out_.push_back(static_cast<uint8_t>(first | (24 + log2)));
-  for (int shift = (8 << log2) - 8; shift >= 0; shift -= 8) out_.push_back(static_cast<uint8_t>(argument >> shift));
+  uint8_t bytes[9] = {static_cast<uint8_t>(first | (24 + log2))};
+  const uint64_t big_endian = __builtin_bswap64(argument << (64 - (8 << log2)));
+  std::memcpy(bytes + 1, &big_endian, sizeof big_endian);
+  out_.insert(out_.end(), bytes, bytes + 1 + (size_t{1} << log2));
 }
 
 void CborWriter::signed_int(int64_t value) {
@@ -36,7 +40,12 @@ namespace {
 
 // RFC 3629: shortest forms only, no surrogates, at most U+10FFFF.
 bool valid_utf8(std::span<const uint8_t> s) {
-  for (size_t i = 0; i < s.size();) {
+  size_t i = 0;
+  for (uint64_t eight; s.size() - i >= sizeof eight; i += sizeof eight) {  // mostly ASCII
+    std::memcpy(&eight, s.data() + i, sizeof eight);
+    if (eight & 0x8080808080808080) break;
+  }
+  while (i < s.size()) {
     const uint8_t b = s[i];
     if (b < 0x80) {
       ++i;
