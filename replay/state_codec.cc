@@ -157,21 +157,17 @@ class Decoder {
         std::memcpy(element(f, data, 0), bytes.data(), f.count);
         return;
       }
-      for (uint32_t i = 0; i < f.count && r_.ok(); ++i) {
-        const Scope scope(*this, i);
-        number(f, data, i, bytes[i]);
-      }
+      Scope scope(*this, 0);
+      for (uint32_t i = 0; i < f.count && r_.ok(); ++i) number(f, data, scope.index = i, bytes[i]);
       return;
     }
     if (f.is_array) {
       const uint64_t count = r_.array();
       if (r_.ok() && count != f.count) return fail(fmt::format("{} elements instead of {}", count, f.count));
     }
-    for (uint32_t i = 0; i < f.count && r_.ok(); ++i) {
-      if (!f.is_array) return one_element(f, data, i);
-      const Scope scope(*this, i);
-      one_element(f, data, i);
-    }
+    if (!f.is_array) return one_element(f, data, 0);
+    Scope scope(*this, 0);
+    for (uint32_t i = 0; i < f.count && r_.ok(); ++i) one_element(f, data, scope.index = i);
   }
 
   void one_element(const FieldInfo& f, void* data, uint32_t index) {
