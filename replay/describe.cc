@@ -4,8 +4,8 @@
 
 #include <fmt/format.h>
 
+#include "replay/schema_table.h"
 #include "replay/state_codec.h"
-#include "replay/trace_header.h"
 
 namespace dejavm {
 namespace {
@@ -14,14 +14,15 @@ std::string print(uint64_t v) { return v < 10 ? fmt::format("{}", v) : fmt::form
 
 void walk(CborReader& r, const std::string& path, unsigned depth, std::vector<FieldText>& out) {
   if (depth > 16) return r.fail("nested more than 16 deep");
+  auto add = [&](std::string value) { out.push_back({path, std::move(value), r.offset()}); };
   switch (r.peek()) {
-    case CborReader::Type::kUnsigned: out.push_back({path, print(r.unsigned_int())}); break;
-    case CborReader::Type::kNegative: out.push_back({path, fmt::format("{}", r.signed_int())}); break;
-    case CborReader::Type::kBool: out.push_back({path, r.boolean() ? "true" : "false"}); break;
-    case CborReader::Type::kText: out.push_back({path, "\"" + std::string(r.text()) + "\""}); break;
+    case CborReader::Type::kUnsigned: add(print(r.unsigned_int())); break;
+    case CborReader::Type::kNegative: add(fmt::format("{}", r.signed_int())); break;
+    case CborReader::Type::kBool: add(r.boolean() ? "true" : "false"); break;
+    case CborReader::Type::kText: add("\"" + std::string(r.text()) + "\""); break;
     case CborReader::Type::kBytes: {
       const auto bytes = r.bytes();
-      for (size_t i = 0; i < bytes.size(); ++i) out.push_back({fmt::format("{}[{}]", path, i), print(bytes[i])});
+      for (size_t i = 0; i < bytes.size(); ++i) out.push_back({fmt::format("{}[{}]", path, i), print(bytes[i]), r.offset() - bytes.size() + i + 1});
       break;
     }
     case CborReader::Type::kArray: {
@@ -44,7 +45,7 @@ std::vector<FieldText> flatten(std::span<const uint8_t> payload) {
   std::vector<FieldText> out;
   CborReader r(payload);
   walk(r, "", 0, out);
-  if (!r.ok()) out.push_back({"(damaged)", std::string(r.error())});
+  if (!r.ok()) out.push_back({"(damaged)", std::string(r.error()), payload.size()});
   return out;
 }
 

@@ -14,6 +14,7 @@ namespace dejavm {
 struct FieldText {
   std::string path;
   std::string value;
+  size_t end;  // offset in the payload behind the value
 };
 // All of a payload's, in its order; arrays element by element.
 std::vector<FieldText> flatten(std::span<const uint8_t> payload);

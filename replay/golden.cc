@@ -3,11 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstring>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 
 #include "devices/core/script.h"
 #include "replay/describe.h"
+#include "replay/golden_json.h"
 #include "replay/schema_table.h"
 #include "replay/state_codec.h"
 #include "replay/state_file.h"
@@ -16,7 +17,6 @@ namespace dejavm {
 namespace {
 
 namespace fs = std::filesystem;
-using Json = nlohmann::ordered_json;
 constexpr size_t kShown = 8;  // problems of one kind
 
 struct Case {
@@ -84,11 +84,11 @@ void compare(const Json& expected, const Json& actual, std::string_view what, st
     if (++shown <= kShown) out.push_back(fmt::format("field '{}': {} {}, now {}", path, what, a, b));
   };
   for (const auto& [path, value] : expected.items()) {
-    if (!actual.contains(path)) say(path, value.dump(), "missing");
+    if (!actual.contains(path)) say(path, value.dump(), "none");
     else if (actual[path] != value) say(path, value.dump(), actual[path].dump());
   }
   for (const auto& [path, value] : actual.items())
-    if (!expected.contains(path)) say(path, "has none", value.dump());
+    if (!expected.contains(path)) say(path, "none", value.dump());
   if (shown > kShown) out.push_back(fmt::format("and {} fields more", shown - kShown));
 }
 
@@ -114,20 +114,36 @@ void compare_schemas(std::span<const uint8_t> expected, std::span<const uint8_t>
 
 Bytes state_bytes(std::string_view writer, const DeviceModel& m, const void* state) {
   const Schema* schema = m.schema;
-  const StoredChunk chunk = store_chunk({schema, 0, true, const_cast<void*>(state)});
-  return encode_state_file(writer, {&schema, 1}, {&chunk, 1});
+  const ChunkRef chunk{schema, 0, true, const_cast<void*>(state)};
+  return encode_state_file(writer, {&schema, 1}, store_chunks({&chunk, 1}));
 }
 
-Bytes text_bytes(const std::string& s) { return {s.begin(), s.end()}; }
-
 Result<Json> read_json(const Case& c, unsigned version) {
-  auto bytes = read_golden(c.folder, c.stem(version) + ".json");
-  if (!bytes) return bytes.error();
-  Json j = Json::parse(bytes->begin(), bytes->end(), nullptr, false);
-  for (const char* part : {"state", "answers"})
-    if (!j.is_object() || !j.contains(part)) return Error{ErrorKind::kBadInput, fmt::format("{}.json: has no '{}'", c.stem(version), part)};
-  if (!j["state"].is_object()) return Error{ErrorKind::kBadInput, c.stem(version) + ".json: 'state' is not an object"};
+  const std::string path = c.stem(version) + ".json";
+  auto j = read_golden_json(c.folder, path);
+  if (!j) return j;
+  auto kind = [](const Json& in, const char* part) { return in.contains(part) ? in[part].type() : Json::value_t::discarded; };
+  auto lacks = [&](const char* part) { return Error{ErrorKind::kBadInput, fmt::format("{}: has no '{}', or not of its kind", path, part)}; };
+  if (kind(*j, "state") != Json::value_t::object) return lacks("state");
+  if (kind(*j, "answers") != Json::value_t::array) return lacks("answers");
+  if (j->contains("upgraded")) {
+    const Json& u = (*j)["upgraded"];
+    if (!u.is_object() || kind(u, "version") != Json::value_t::number_unsigned || kind(u, "state") != Json::value_t::object) return lacks("upgraded");
+  }
   return j;
+}
+
+// Of a file of the size that it should have, but that cannot be read: the field at the first byte of the state that differs.
+std::string damaged_field(const DeviceModel& m, const void* expected, std::span<const uint8_t> bytes) {
+  const Bytes payload = encode_state(*m.schema, expected), file = state_bytes("", m, expected);
+  const auto at = std::ranges::search(file, payload);
+  const auto behind = static_cast<size_t>(file.end() - at.end());
+  if (bytes.size() < payload.size() + behind) return {};
+  const auto found = bytes.subspan(bytes.size() - behind - payload.size(), payload.size());
+  const auto differs = static_cast<size_t>(std::ranges::mismatch(payload, found).in1 - payload.begin());
+  for (const FieldText& f : flatten(payload))
+    if (f.end > differs) return f.path;
+  return {};
 }
 
 // One golden against this build.
@@ -142,7 +158,11 @@ GoldenRow check(const DeviceModel& m, const Case& c, unsigned version, std::span
   if (!bytes || !json || !lived) return row;
   if (auto sealed = decode_state_file(*bytes); !sealed) problem(fmt::format("{}.state: {}", c.stem(version), sealed.error().message));
   auto file = decode_state_file(*bytes, true);
-  if (!file) return row;
+  if (!file) {
+    if (const std::string field = damaged_field(m, lived->state.data(), *bytes); version == m.schema->version && !field.empty())
+      problem(fmt::format("field '{}': its bytes are the first that are not what the script leads to", field));
+    return row;
+  }
   if (file->chunks.size() != 1 || file->chunks[0].name != m.name() || file->chunks[0].version != version) {
     problem(fmt::format("{}.state: holds something else than one state of {} version {}", c.stem(version), m.name(), version));
     return row;
@@ -154,19 +174,17 @@ GoldenRow check(const DeviceModel& m, const Case& c, unsigned version, std::span
     problem(fmt::format("does not restore: {}", loaded.error().message));
     return row;
   }
-  const Bytes again = state_bytes(file->writer, m, state.data());
   if (version == m.schema->version) {
     const Schema* schema = m.schema;
     CborWriter table;
     encode_schemas(table, {&schema, 1});
     compare_schemas(file->schema_table, table.out(), row.problems);
-    const Json now = values_of(encode_state(*m.schema, state.data()));
-    if (again != *bytes && row.problems.empty()) {
-      compare((*json)["state"], now, "saved as", row.problems);
+    if (row.problems.empty() && state_bytes(file->writer, m, state.data()) != *bytes) {
+      compare((*json)["state"], values_of(encode_state(*m.schema, state.data())), "saved as", row.problems);
       if (row.problems.empty()) problem("saves again to other bytes");
     }
     compare((*json)["state"], values_of(encode_state(*m.schema, lived->state.data())), "the script led to", row.problems);
-  } else if (!json->contains("upgraded") || (*json)["upgraded"].value("version", 0u) != m.schema->version) {
+  } else if (!json->contains("upgraded") || (*json)["upgraded"]["version"] != m.schema->version) {
     problem(fmt::format("nothing says what it is as version {}: run `golden update`", m.schema->version));
   } else {
     compare((*json)["upgraded"]["state"], values_of(encode_state(*m.schema, state.data())), fmt::format("as version {}", m.schema->version), row.problems);
@@ -242,7 +260,7 @@ Result<std::vector<GoldenFile>> update_golden_devices(const std::string& folder,
     const bool is_new = names.empty();
     if (is_new) {
       names = {"reset"};
-      out.push_back({fmt::format("devices/{}/reset.script", m.name()), text_bytes(std::string(kEmptyScript)), {"new"}});
+      out.push_back({fmt::format("devices/{}/reset.script", m.name()), Bytes(kEmptyScript.begin(), kEmptyScript.end()), {"new"}});
     }
     for (const std::string& name : names) {
       const Case c{folder, std::string(m.name()), name};
@@ -258,7 +276,7 @@ Result<std::vector<GoldenFile>> update_golden_devices(const std::string& folder,
       if (auto old = read_golden(folder, c.stem(present) + ".state"))
         if (auto file = decode_state_file(*old); file && file->chunks.size() == 1 && file->chunks[0].payload == payload) by = file->writer;
       propose(c.stem(present) + ".state", state_bytes(by, m, lived->state.data()), changes);
-      propose(c.stem(present) + ".json", text_bytes(j.dump(1) + "\n"), changes);
+      propose(c.stem(present) + ".json", golden_text(j), changes);
       for (const unsigned v : versions_of(c)) {
         if (v >= present) continue;
         auto bytes = read_golden(folder, c.stem(v) + ".state");
@@ -272,7 +290,7 @@ Result<std::vector<GoldenFile>> update_golden_devices(const std::string& folder,
         changes.clear();
         compare(old->contains("upgraded") ? (*old)["upgraded"]["state"] : (*old)["state"], upgraded["state"], "was", changes);
         (*old)["upgraded"] = std::move(upgraded);
-        propose(c.stem(v) + ".json", text_bytes(old->dump(1) + "\n"), changes);
+        propose(c.stem(v) + ".json", golden_text(*old), changes);
       }
     }
   }

@@ -7,10 +7,10 @@
 #include <cstdio>
 #include <filesystem>
 #include <iostream>
-#include <nlohmann/json.hpp>
 
 #include "replay/atomic_file.h"
 #include "replay/golden.h"
+#include "replay/golden_json.h"
 
 namespace dejavm {
 namespace {
@@ -80,16 +80,29 @@ Result<void> write_goldens(const std::string& folder, std::span<const GoldenFile
   return {};
 }
 
-Result<GoldenManifest> read_manifest(const std::string& folder) {
-  auto bytes = read_golden(folder, kManifest);
+Result<Json> read_golden_json(const std::string& folder, const std::string& path) {
+  auto bytes = read_golden(folder, path);
   if (!bytes) return bytes.error();
-  const auto j = nlohmann::json::parse(bytes->begin(), bytes->end(), nullptr, false);
+  auto shallow = [](int depth, Json::parse_event_t, Json&) { return depth <= 4; };
+  Json j = Json::parse(bytes->begin(), bytes->end(), shallow, false);
+  if (!j.is_object()) return Error{ErrorKind::kBadInput, fmt::format("{}/{}: is not a JSON object", folder, path)};
+  return j;
+}
+
+Bytes golden_text(const Json& j) {
+  const std::string text = j.dump(1) + "\n";
+  return {text.begin(), text.end()};
+}
+
+Result<GoldenManifest> read_manifest(const std::string& folder) {
+  auto j = read_golden_json(folder, kManifest);
+  if (!j) return j.error();
   GoldenManifest out;
-  const bool good = j.is_object() && j.size() == 2 && j.value("format", 0) == 1 && j.contains("files") && j["files"].is_object();
+  const bool good = j->size() == 2 && j->contains("format") && (*j)["format"] == 1 && j->contains("files") && (*j)["files"].is_object();
   if (good)
-    for (const auto& [path, digest] : j["files"].items())
+    for (const auto& [path, digest] : (*j)["files"].items())
       if (digest.is_string()) out[path] = digest;
-  if (!good || out.size() != j["files"].size()) return Error{ErrorKind::kBadInput, fmt::format("{}/{}: is not a manifest of goldens, format 1", folder, kManifest)};
+  if (!good || out.size() != (*j)["files"].size()) return Error{ErrorKind::kBadInput, fmt::format("{}/{}: is not a manifest of goldens, format 1", folder, kManifest)};
   return out;
 }
 
@@ -107,7 +120,7 @@ GoldenRow check_manifest(const std::string& folder, const GoldenManifest& manife
     }
     auto content = read_golden(folder, path);
     if (!content) row.problems.push_back(content.error().message);
-    else if (const std::string now = to_hex(hash128(*content, 0)); now != digest) row.problems.push_back(fmt::format("{}: its digest was {}, now {}", path, digest, now));
+    else if (const std::string now = to_hex(hash128(*content)); now != digest) row.problems.push_back(fmt::format("{}: its digest was {}, now {}", path, digest, now));
   }
   for (const std::string& path : *files)
     if (!manifest.contains(path)) row.problems.push_back(fmt::format("{}: is not in the manifest", path));
@@ -118,14 +131,13 @@ GoldenRow check_manifest(const std::string& folder, const GoldenManifest& manife
 Result<GoldenFile> make_manifest(const std::string& folder) {
   auto files = files_of(folder);
   if (!files) return files.error();
-  nlohmann::ordered_json list = nlohmann::ordered_json::object();
+  Json list = Json::object();
   for (const std::string& path : *files) {
     auto content = read_golden(folder, path);
     if (!content) return content.error();
-    list[path] = to_hex(hash128(*content, 0));
+    list[path] = to_hex(hash128(*content));
   }
-  const std::string text = nlohmann::ordered_json{{"format", 1}, {"files", std::move(list)}}.dump(1) + "\n";
-  return GoldenFile{kManifest, Bytes(text.begin(), text.end()), {}};
+  return GoldenFile{kManifest, golden_text({{"format", 1}, {"files", std::move(list)}}), {}};
 }
 
 std::string golden_table(std::span<const GoldenRow> rows) {

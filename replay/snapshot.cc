@@ -8,7 +8,6 @@
 #include "replay/state_codec.h"
 
 namespace dejavm {
-namespace {
 
 StoredChunk get_chunk(CborReader& r) {
   StoredChunk c;
@@ -37,6 +36,17 @@ StoredChunk get_chunk(CborReader& r) {
   if (r.ok() && seen != 5) r.fail("a key of a chunk is missing");
   return c;
 }
+
+void put_chunk(CborWriter& w, const StoredChunk& c) {
+  w.map(5);
+  w.text("name"), w.text(c.name);
+  w.text("payload"), w.raw(c.payload);
+  w.text("version"), w.unsigned_int(c.version);
+  w.text("critical"), w.boolean(c.critical);
+  w.text("instance"), w.unsigned_int(c.instance);
+}
+
+namespace {
 
 const ChunkRef* find(std::span<const ChunkRef> refs, const StoredChunk& c) {
   const auto it = std::find_if(refs.begin(), refs.end(), [&](const ChunkRef& r) {
@@ -76,14 +86,7 @@ Bytes encode_snapshot(const Snapshot& s) {
   w.text("exits"), w.unsigned_int(s.exits);
   w.text("pages"), w.unsigned_int(s.pages);
   w.text("chunks"), w.array(s.chunks.size());
-  for (const StoredChunk& c : s.chunks) {
-    w.map(5);
-    w.text("name"), w.text(c.name);
-    w.text("payload"), w.raw(c.payload);
-    w.text("version"), w.unsigned_int(c.version);
-    w.text("critical"), w.boolean(c.critical);
-    w.text("instance"), w.unsigned_int(c.instance);
-  }
+  for (const StoredChunk& c : s.chunks) put_chunk(w, c);
   w.text("digest"), put_hash(w, s.digest);
   w.text("memory"), put_hash(w, s.memory);
   return w.take();

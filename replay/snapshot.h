@@ -31,6 +31,10 @@ struct Snapshot {
   bool operator==(const Snapshot&) const = default;
 };
 
+// One chunk as snapshot frames and state files hold it: a map of its members.
+void put_chunk(CborWriter&, const StoredChunk&);
+StoredChunk get_chunk(CborReader&);  // errors: the reader's
+
 std::vector<StoredChunk> store_chunks(std::span<const ChunkRef>);
 // The machine's digest: XXH3-128 of a CBOR array of [name, instance, payload's map]..., and the memory's sum.
 Hash128 digest_of(std::span<const StoredChunk>, const Hash128& memory);

@@ -50,7 +50,7 @@ struct SnapshotHead {
   std::optional<ParentRef> parent;       // a delta; otherwise the file is full
   std::vector<std::string> bindings;     // host resources that the machine wants, by name: "console"
   std::vector<const Schema*> schemas;    // written; a reader has schema_payload
-  Bytes schema_payload;                  // as in the file: describe_schema_table() prints it
+  Bytes schema_payload;                  // as in the file: schema_table.h prints it
   Snapshot state;                        // exits: of the run so far; pages: in the file, zeros too
   std::vector<StoredChunk> unknown;      // optional chunks about the file that this build does not know; kept
   std::vector<MemoryExtent> extents;     // ascending, apart

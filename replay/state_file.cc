@@ -3,35 +3,13 @@
 #include <fmt/format.h>
 
 #include "replay/schema_table.h"
-#include "replay/state_codec.h"
 
 namespace dejavm {
 namespace {
 
 constexpr std::string_view kMagic = "dejavm state 1";
 
-StoredChunk read_chunk(CborReader& r) {
-  StoredChunk c;
-  if (r.array() != 5 && r.ok()) return r.fail("a chunk has not five parts"), c;
-  c.name = r.text();
-  c.instance = static_cast<uint32_t>(number_up_to(r, 0xffffffff));
-  c.version = static_cast<uint16_t>(number_up_to(r, 0xffff));
-  c.critical = r.boolean();
-  const size_t start = r.offset();
-  if (r.ok() && r.peek() != CborReader::Type::kMap) return r.fail("a state is not a map"), c;
-  r.skip();
-  if (r.ok()) {
-    const auto payload = r.since(start);
-    c.payload.assign(payload.begin(), payload.end());
-  }
-  return c;
-}
-
 }  // namespace
-
-StoredChunk store_chunk(const ChunkRef& ref) {
-  return {std::string(ref.schema->name), ref.instance, ref.schema->version, ref.critical, encode_state(*ref.schema, ref.data)};
-}
 
 Bytes encode_state_file(std::string_view writer, std::span<const Schema* const> schemas, std::span<const StoredChunk> chunks) {
   CborWriter w;
@@ -40,11 +18,8 @@ Bytes encode_state_file(std::string_view writer, std::span<const Schema* const> 
   w.text(writer);
   encode_schemas(w, schemas);
   w.array(chunks.size());
-  for (const StoredChunk& c : chunks) {
-    w.array(5);
-    w.text(c.name), w.unsigned_int(c.instance), w.unsigned_int(c.version), w.boolean(c.critical), w.raw(c.payload);
-  }
-  put_hash(w, hash128(w.out(), 0));
+  for (const StoredChunk& c : chunks) put_chunk(w, c);
+  put_hash(w, hash128(w.out()));
   return w.take();
 }
 
@@ -63,13 +38,13 @@ Result<StateFile> decode_state_file(std::span<const uint8_t> bytes, bool accept_
   if (!r.ok()) return damaged("the schema table");
   const auto schemas = r.since(table);
   f.schema_table.assign(schemas.begin(), schemas.end());
-  for (uint64_t n = r.array(); n > 0 && r.ok(); --n) f.chunks.push_back(read_chunk(r));
+  for (uint64_t n = r.array(); n > 0 && r.ok(); --n) f.chunks.push_back(get_chunk(r));
   if (!r.ok()) return damaged(f.chunks.empty() ? "the list of chunks" : fmt::format("chunk '{}'", f.chunks.back().name));
   const size_t sealed = r.offset();
   const Hash128 seal = get_hash(r);
   if (r.ok()) r.end();
   if (!r.ok()) return damaged("the seal");
-  if (!accept_damage && seal != hash128(bytes.first(sealed), 0))
+  if (!accept_damage && seal != hash128(bytes.first(sealed)))
     return Error{ErrorKind::kBadInput, fmt::format("the seal does not fit the {} bytes before it: the file is damaged", sealed)};
   return f;
 }

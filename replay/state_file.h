@@ -19,9 +19,6 @@ struct StateFile {
   std::vector<StoredChunk> chunks;
 };
 
-// Of one object's state.
-StoredChunk store_chunk(const ChunkRef&);
-
 Bytes encode_state_file(std::string_view writer, std::span<const Schema* const>, std::span<const StoredChunk>);
 // Checks the form and the seal; whether a chunk is a state is for decode_state. Errors name chunk or byte, and the reason.
 // `accept_damage`: not the seal, to look at what is there.

@@ -11,6 +11,14 @@ Error damaged(std::string_view what, const CborReader& r) {
   return {ErrorKind::kBadInput, fmt::format("{}, byte {} of its content: {}", what, r.error_offset(), r.error())};
 }
 
+Bytes read_schema_payload(CborReader& r) {
+  const size_t start = r.offset();
+  read_schemas(r, nullptr);
+  if (!r.ok()) return {};
+  const auto payload = r.since(start);
+  return {payload.begin(), payload.end()};
+}
+
 }  // namespace
 
 std::string_view name_of(RunEnd end) {
@@ -43,26 +51,17 @@ void encode_config(CborWriter& w, const MachineConfig& c) {
   w.text("start_time_unix_s"), w.signed_int(c.start_time_unix_s);
 }
 
-bool read_serial_timing(CborReader& r) {
-  const std::string timing(r.text());
-  if (r.ok() && timing != "baud") r.fail(fmt::format("a serial timing '{}'; there is 'baud', or none for instant", timing));
-  return true;
-}
-
-bool read_pm_timer_bits(CborReader& r) {
-  const uint64_t bits = r.unsigned_int();
-  if (r.ok() && bits != 32) r.fail(fmt::format("a PM timer of {} bits; there is 32, or none for 24", bits));
-  return true;
-}
-
 MachineConfig decode_config(CborReader& r) {
   MachineConfig c;
-  unsigned seen = 0;
+  unsigned seen = 0;  // of the keys that are always there
   CborMap map(r);
   for (std::string_view key; map.next(key); ++seen) {
-    if (key == "serial_timing") c.serial_baud = read_serial_timing(r), --seen;
-    else if (key == "pm_timer_bits") c.pm_timer_32 = read_pm_timer_bits(r), --seen;
-    else if (key == "seed") c.seed = r.unsigned_int();
+    if (key == "serial_timing" || key == "pm_timer_bits") {
+      --seen;
+      const bool known = key == "serial_timing" ? r.text() == "baud" : r.unsigned_int() == 32;
+      if (r.ok() && !known) r.fail(fmt::format("a value of '{}' that this build does not know, or that is left out as the default", key));
+      (key == "serial_timing" ? c.serial_baud : c.pm_timer_32) = true;
+    } else if (key == "seed") c.seed = r.unsigned_int();
     else if (key == "vcpus") c.vcpus = static_cast<uint32_t>(number_up_to(r, 0xffffffff));
     else if (key == "strict") c.strict = r.boolean();
     else if (key == "cpu_model") c.cpu_model = r.text();
@@ -130,14 +129,6 @@ Bytes encode_header(const TraceHeader& h) {
   return w.take();
 }
 
-Bytes read_schema_payload(CborReader& r) {
-  const size_t start = r.offset();
-  read_schemas(r, nullptr);
-  if (!r.ok()) return {};
-  const auto payload = r.since(start);
-  return {payload.begin(), payload.end()};
-}
-
 Result<TraceHeader> decode_header(std::span<const uint8_t> payload) {
   TraceHeader h;
   unsigned seen = 0;
@@ -150,7 +141,11 @@ Result<TraceHeader> decode_header(std::span<const uint8_t> payload) {
     else if (key == "engine") h.engine = r.text();
     else if (key == "writer") h.writer = r.text();
     else if (key == "schemas") h.schema_payload = read_schema_payload(r);
-    else if (key == "devices_only") h.devices_only = r.boolean(), --seen;
+    else if (key == "devices_only") {
+      --seen;
+      h.devices_only = r.boolean();
+      if (r.ok() && !h.devices_only) r.fail("'devices_only' is left out where it is false");
+    }
     else if (key == "keyframe_interval") h.keyframe_interval = r.unsigned_int();
     else r.fail(fmt::format("unknown header key '{}'; a newer dejavm may have written it", key));
   }

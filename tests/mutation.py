@@ -65,6 +65,8 @@ FAULTS = [
     ("uart16550.cc", "  start_shifting(s, end, pop_front(s.thr, s.thr_len));", "  start_shifting(s, s.now_ns + 1, pop_front(s.thr, s.thr_len));", "a gap between two characters"),
 ]
 
+COMPILER = "does not compile"  # then it says nothing of the tests
+
 TESTS = [  # what kills a fault, the fastest first
     ("features", "tests/devices/devices_test"),
     ("reference model", "tests/properties/properties_test"),
@@ -99,7 +101,7 @@ def main():
     def killer():
         built = run(["cmake", "--build", build, "--target"] + targets, env=environment)
         if built.returncode:
-            return "does not compile"
+            return COMPILER
         for what, program in TESTS:
             done = run([os.path.join(build, program)], cwd=tree, env=environment)
             if done.returncode:
@@ -124,7 +126,7 @@ def main():
         by = killer()
         with open(path, "w") as f:
             f.write(text)
-        alive += by is None
+        alive += by in (None, COMPILER)
         print(f"{name:<24} {what:<70} {by or 'LIVES'}", flush=True)
     shutil.rmtree(work)
     print(f"{len(faults) - alive} of {len(faults)} faults killed")

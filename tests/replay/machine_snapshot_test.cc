@@ -11,17 +11,11 @@
 #include "replay/recorder.h"
 #include "replay/restore_file.h"
 #include "replay/save.h"
+#include "tests/replay/folder.h"
 #include "vmm/host.h"
 
 namespace dejavm {
 namespace {
-
-struct Folder {
-  std::string path = std::filesystem::temp_directory_path() / ("dejavm_snapshot_test." + std::to_string(getpid()));
-  Folder() { std::filesystem::create_directories(path); }
-  ~Folder() { std::filesystem::remove_all(path); }
-  std::string operator/(const std::string& name) const { return path + "/" + name; }
-};
 
 std::unique_ptr<Machine> booted() {
   MachineConfig c;

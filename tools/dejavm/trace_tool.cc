@@ -11,6 +11,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "replay/atomic_file.h"
 #include "replay/replayer.h"
 #include "replay/symbols.h"
 #include "tools/dejavm/report.h"
@@ -221,17 +222,33 @@ int info(const TraceOptions& o) {
   return kDone;
 }
 
+// What is written appears once the file is committed.
+class AtomicSink final : public ByteSink {
+ public:
+  explicit AtomicSink(AtomicFile& to) : to_(to) {}
+  Result<void> append(std::span<const uint8_t> bytes) override {
+    auto done = to_.write_at(at_, bytes);
+    if (done) at_ += bytes.size();
+    return done;
+  }
+  void truncate(uint64_t len) override { at_ = len; }
+  void discard() override {}
+
+ private:
+  AtomicFile& to_;
+  uint64_t at_ = 0;
+};
+
 int copy(const TraceOptions& o) {
   auto trace = TraceReader::open(o.file, TraceReader::Check::kAll);
   if (!trace) return fail(trace.error());
   if (!(*trace)->end()) return fail({ErrorKind::kBadInput, fmt::format("{}: is not complete: the recording was interrupted, or still runs", o.file)});
-  auto to = TraceWriter::create(o.output, o.force);
-  if (!to) return fail(to.error(), kUsage);
-  if (auto done = copy_devices(**trace, **to); !done) {
-    (void)::unlink(o.output.c_str());
-    return fail(done.error());
-  }
-  print(fmt::format("{}: {} events, {} bytes", o.output, (*to)->events(), (*to)->bytes_written()));
+  auto file = AtomicFile::create(o.output, o.force);
+  if (!file) return fail(file.error(), kUsage);
+  auto to = TraceWriter::create(std::make_unique<AtomicSink>(**file));
+  if (auto done = copy_devices(**trace, *to); !done) return fail(done.error());
+  if (auto done = (*file)->commit(); !done) return fail(done.error(), kUsage);
+  print(fmt::format("{}: {} events, {} bytes", o.output, to->events(), to->bytes_written()));
   return kDone;
 }
 
