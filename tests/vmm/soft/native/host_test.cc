@@ -310,6 +310,7 @@ TEST(Host, RandomInstructionsDoWhatTheHostsProcessorDoes) {
   for (uint8_t& b : initial) b = static_cast<uint8_t>(fill.next());
   { UserState warm{}; warm.fx.fcw = 0x37f; warm.fx.mxcsr = 0x1f80; const uint8_t nop[] = {0x90}; run_on_host(nop, warm); }
   std::string report;
+  unsigned unrepeated = 0;
   for (uint64_t n = 0; n < cases;) {
     Random r(seed * 0x100000001b3 + n * 0x9e3779b97f4a7c15);
     Case k{};
@@ -317,15 +318,28 @@ TEST(Host, RandomInstructionsDoWhatTheHostsProcessorDoes) {
     ++n;
     ++done[k.d.op];
     for (unsigned b = 0; b < 16; ++b) initial[r.below(kWindowSize)] = static_cast<uint8_t>(r.next());
-    std::memcpy(host_window, initial.data(), kWindowSize);
     std::memcpy(guest.window(), initial.data(), kWindowSize);
-    UserState host = k.before, ours;
-    const int signal = run_on_host(k.bytes, host);
-    std::memcpy(host_memory.data(), host_window, kWindowSize);
+    UserState ours;
     guest.put(k);
     const int vector = guest.execute(k, ours);
-    const std::string what = difference(k, host, signal, ours, vector, host_memory, guest.window());
+    auto ask_host = [&] {
+      std::memcpy(host_window, initial.data(), kWindowSize);
+      UserState host = k.before;
+      const int signal = run_on_host(k.bytes, host);
+      std::memcpy(host_memory.data(), host_window, kWindowSize);
+      return difference(k, host, signal, ours, vector, host_memory, guest.window());
+    };
+    // A host that is itself a virtual machine has been seen to answer one case in 10 million otherwise than it does when asked
+    // again (SIGILL for a misaligned ANDPS). The same question has one answer: a difference counts when the host repeats it.
+    std::string what = ask_host();
     if (what.empty()) continue;
+    const std::string first = what;
+    for (unsigned again = 0; again < 3 && !what.empty(); ++again) what = ask_host();
+    if (what.empty()) {
+      std::printf("case %llu: the host did not repeat its answer:\n%s", static_cast<unsigned long long>(n - 1), first.c_str());
+      EXPECT_LE(++unrepeated, 3u) << "the host's answers cannot be relied upon";
+      continue;
+    }
     const std::string name(op_name(k.d.op));
     if (failures[name]++ == 0 && report.size() < 20'000) {
       report += "case " + std::to_string(n - 1) + ", " + name + ":";
