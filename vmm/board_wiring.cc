@@ -223,6 +223,7 @@ void Board::Impl::drive_vcpus() {
     RunControl& control = controls[i];
     const uint64_t lines = Vlapic::lines(m.vlapic[i]);
     control.intr = lines & Vlapic::kIntr;
+    control.cr8 = static_cast<uint8_t>(Vlapic::cr8(m.vlapic[i]));
     if ((lines & Vlapic::kNmi) && Vlapic::take_nmi(m.vlapic[i])) control.nmi = true;
     if ((lines & Vlapic::kInit) && Vlapic::take_init(m.vlapic[i])) control.init = true;
     if (m.wires.request != Request::kNone) control.stop = true;

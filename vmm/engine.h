@@ -61,6 +61,7 @@ struct RunControl {
   bool intr = false;        // the INTR line: level
   bool nmi = false;         // an NMI edge arrived; the engine clears it as it latches it
   bool init = false;        // INIT; the engine returns kInit at the next boundary
+  uint8_t cr8 = 0;          // the local APIC's task priority, 0-15, for engines that hold it themselves
   bool stop = false;        // return kStopped at the next instruction boundary
 };
 
@@ -92,6 +93,9 @@ class Engine {
   virtual void memory_written(Gpa start, uint64_t len_bytes) = 0;
   // GuestMemory's dirty flags were cleared: stores must be noticed anew. Must not change what the guest can see.
   virtual void dirty_flags_cleared() = 0;
+
+  // Marks in GuestMemory's flags what the guest has stored since the last time, for engines that do not do so at once.
+  virtual void collect_dirty() {}
 
   // State that a guest can see and that only this engine has (law 6), e.g. a software TLB. Saved in snapshots after
   // get_state's VcpuState; restored() is called when all chunks and set_state are in place.

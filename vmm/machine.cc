@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "vmm/boot/boot.h"
+#include "vmm/kvm/kvm_engine.h"
 #include "vmm/soft/soft_engine.h"
 
 namespace dejavm {
@@ -90,7 +91,8 @@ Result<std::unique_ptr<Machine>> Machine::create(const MachineConfig& config, st
   const CpuModel* model = find_cpu_model(config.cpu_model);
   if (model == nullptr) return host_error("unknown CPU model '" + config.cpu_model + "'; there is dejavm-v1");
   if (config.vcpus != 1) return host_error(fmt::format("{} vCPUs: a machine has one", config.vcpus));
-  if (engine_name != "deterministic") return host_error(fmt::format("unknown engine '{}'; there is 'deterministic'", engine_name));
+  if (engine_name != "deterministic" && engine_name != "kvm")
+    return host_error(fmt::format("unknown engine '{}'; there are 'deterministic' and 'kvm'", engine_name));
   auto memory = GuestMemory::create(config.memory_bytes, config.rom_bytes);
   if (!memory) return memory.error();
   std::unique_ptr<Machine> machine(new Machine);
@@ -100,7 +102,13 @@ Result<std::unique_ptr<Machine>> Machine::create(const MachineConfig& config, st
   m.controls.resize(config.vcpus);
   m.vcpus.resize(config.vcpus);
   m.board = std::make_unique<Board>(m.config, m.controls, console);
-  m.engine = soft::make_soft_engine(*model, *m.memory, config.vcpus, {.strict = config.strict});
+  if (engine_name == "kvm") {
+    auto engine = kvm::make_kvm_engine(*model, *m.memory);
+    if (!engine) return engine.error();
+    m.engine = engine.take();
+  } else {
+    m.engine = soft::make_soft_engine(*model, *m.memory, config.vcpus, {.strict = config.strict});
+  }
   for (uint32_t n = 0; n < config.vcpus; ++n) m.engine->set_state(n, m.power_on_vcpu());
   return machine;
 }
@@ -220,7 +228,10 @@ std::vector<ChunkRef> Machine::chunks() {
   return out;
 }
 
-void Machine::sync_out() { impl_->pull(); }
+void Machine::sync_out() {
+  impl_->engine->collect_dirty();
+  impl_->pull();
+}
 
 void Machine::sync_in() {
   Impl& m = *impl_;

@@ -80,7 +80,12 @@ int64_t parse_time(const std::string& text) {
   return v;
 }
 
+void add_engine_option(CLI::App& app, Options& o, const char* text) {
+  app.add_option("--engine", o.engine, text)->check(CLI::IsMember({"deterministic", "kvm"}));
+}
+
 void add_machine_options(CLI::App& app, Options& o) {
+  add_engine_option(app, o, "what executes the guest: deterministic, or kvm, the processor itself [deterministic]");
   app.add_option("--kernel", o.boot.kernel, "Linux bzImage, or ELF kernel with a PVH or Multiboot entry; without it a small guest that is built in")
       ->type_name("FILE");
   app.add_option("--initrd", o.boot.initrd, "initial RAM disk for the kernel")->type_name("FILE");

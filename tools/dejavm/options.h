@@ -22,6 +22,7 @@ struct SnapshotRequest {
 struct Options {
   std::chrono::steady_clock::time_point begun = std::chrono::steady_clock::now();  // the command
   MachineConfig config;
+  std::string engine;  // empty: deterministic, or a snapshot's own
   BootSource boot;
   std::string console = "stdio";
   std::string trace;               // record's output, replay's input

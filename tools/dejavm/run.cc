@@ -41,7 +41,7 @@ struct Session {
   }
   Result<void> boot(const Options& o) {
     if (auto done = open(o); !done) return done;
-    auto made = Machine::create(o.config, "deterministic", console.get());
+    auto made = Machine::create(o.config, o.engine.empty() ? "deterministic" : o.engine, console.get());
     if (!made) return made.error();
     machine = made.take();
     if (auto done = machine->boot(o.boot); !done) return done;

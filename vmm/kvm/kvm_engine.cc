@@ -1,0 +1,332 @@
+#include "vmm/kvm/kvm_engine.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+#include <x86intrin.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include <fmt/format.h>
+
+#include "vmm/kvm/kvm_cpuid.h"
+#include "vmm/kvm/kvm_state.h"
+#include "vmm/kvm/kvm_vm.h"
+#include "vmm/soft/soft_engine.h"
+
+namespace dejavm::kvm {
+namespace {
+
+constexpr uint64_t kFlagIf = 1 << 9;
+constexpr uint32_t kTscAdjust = 0x3b, kApicBase = 0x1b, kTscDeadline = 0x6e0, kX2apicFirst = 0x800, kX2apicLast = 0x8ff;
+
+bool is_boards_msr(uint32_t index) {
+  return index == kApicBase || index == kTscDeadline || (index >= kX2apicFirst && index <= kX2apicLast);
+}
+
+// A timer whose signal makes KVM_RUN return, now or, by immediate_exit, as soon as it is entered.
+class Kick {
+ public:
+  static constexpr int kSignal = 34;  // SIGRTMIN, of which nobody else here makes use
+  explicit Kick(kvm_run& run) {
+    struct sigaction action{};
+    action.sa_handler = [](int) { if (target_ != nullptr) target_->immediate_exit = 1; };
+    CHECK(sigaction(kSignal, &action, nullptr) == 0);
+    run_ = &run;
+  }
+  ~Kick() {
+    if (armed_for_ != 0) timer_delete(timer_);
+  }
+  // For the calling thread, until disarm().
+  void arm(uint64_t ns) {
+    const auto thread = static_cast<pid_t>(syscall(SYS_gettid));
+    if (armed_for_ != thread) {
+      if (armed_for_ != 0) timer_delete(timer_);
+      sigevent event{};
+      event.sigev_notify = SIGEV_THREAD_ID;
+      event.sigev_signo = kSignal;
+      event._sigev_un._tid = thread;
+      CHECK(timer_create(CLOCK_MONOTONIC, &event, &timer_) == 0);
+      armed_for_ = thread;
+    }
+    target_ = run_;
+    set(std::max<uint64_t>(ns, 1));
+  }
+  void disarm() {
+    set(0);
+    target_ = nullptr;
+  }
+
+ private:
+  void set(uint64_t ns) {
+    itimerspec at{};
+    at.it_value = {static_cast<time_t>(ns / 1'000'000'000), static_cast<long>(ns % 1'000'000'000)};
+    CHECK(timer_settime(timer_, 0, &at, nullptr) == 0);
+  }
+  static thread_local kvm_run* volatile target_;
+  kvm_run* run_;
+  timer_t timer_{};
+  pid_t armed_for_ = 0;
+};
+thread_local kvm_run* volatile Kick::target_ = nullptr;
+
+class KvmEngine final : public Engine {
+ public:
+  KvmEngine(std::unique_ptr<KvmVm> vm, const CpuModel& model, GuestMemory& memory, uint64_t tsc_khz)
+      : vm_(std::move(vm)), tsc_khz_(tsc_khz), kick_(vm_->run()), soft_(soft::make_soft_engine(model, memory, 1, {.strict = false, .use_blocks = false})),
+        memory_(memory) {}
+
+  std::string_view name() const override { return "kvm"; }
+
+  void set_state(uint32_t, const VcpuState& s) override {
+    s_ = s;
+    fail(store_state(*vm_, s_));
+  }
+  void get_state(uint32_t, VcpuState& s) const override {
+    s = s_;
+    fail(load_state(*vm_, s));
+  }
+
+  StopReason run(uint32_t, RunControl& control, ExitHandler& exits) override {
+    if (!detail_.empty()) return StopReason::kError;
+    control_ = &control;
+    exits_ = &exits;
+    if (s_.activity == Activity::kShutdown) return StopReason::kShutdown;
+    if (s_.activity == Activity::kHalted) {
+      if (control.init) return StopReason::kInit;
+      if (!control.nmi && !(control.intr && (rflags() & kFlagIf))) return StopReason::kHalted;
+      s_.activity = Activity::kRunning;
+    }
+    start_clock();
+    if (s_.pending_debug != 0) soft_step();
+    const StopReason why = loop();
+    s_.retired = retired();
+    running_ = false;
+    return why;
+  }
+  std::string detail() const override { return detail_; }
+
+  void memory_written(Gpa, uint64_t) override {}  // the processor sees it by itself
+  void dirty_flags_cleared() override {}
+  void collect_dirty() override { vm_->collect_dirty(); }
+
+ private:
+  uint64_t retired() const { return running_ ? s_.retired + (__rdtsc() - tsc_start_) : s_.retired; }
+  Position position() const { return {0, {retired()}}; }
+  uint64_t rflags() const {
+    kvm_regs regs{};
+    CHECK(vm_->vcpu().call(KVM_GET_REGS, &regs) >= 0);
+    return regs.rflags;
+  }
+  void fail(const Result<void>& r) const {
+    if (!r && detail_.empty()) detail_ = r.error().message;
+  }
+  void stop_with(std::string why) const {
+    if (detail_.empty()) detail_ = std::move(why);
+  }
+
+  // From here on `retired` follows the TSC, and the guest's TSC is where VcpuState has it.
+  void start_clock() {
+    tsc_start_ = __rdtsc();
+    running_ = true;
+    set_guest_tsc();
+  }
+  void set_guest_tsc() {
+    uint64_t offset = s_.retired + control_->time_base_ns + s_.tsc_adjust - tsc_start_;
+    if (offset == offset_) return;
+    offset_ = offset;
+    const kvm_device_attr attribute{0, KVM_VCPU_TSC_CTRL, KVM_VCPU_TSC_OFFSET, reinterpret_cast<uint64_t>(&offset)};
+    if (vm_->vcpu().call(KVM_SET_DEVICE_ATTR, &attribute) < 0) stop_with("KVM does not set a virtual processor's TSC: " + errno_text());
+  }
+
+  StopReason loop() {
+    kvm_run& run = vm_->run();
+    for (;;) {
+      if (!detail_.empty()) return StopReason::kError;
+      const uint64_t now = retired();
+      const bool in_flight = finish_event_ && event_in_flight(*vm_);
+      finish_event_ = false;
+      if (!in_flight) {
+        if (control_->init) return StopReason::kInit;
+        if (control_->stop) { control_->stop = false; return StopReason::kStopped; }
+        if (now >= control_->until.value) return StopReason::kLimit;
+        inject(run);
+      }
+      run.cr8 = control_->cr8;
+      run.immediate_exit = 0;
+      // An event that is on its way in gets the time to arrive.
+      const uint64_t left = in_flight ? 100'000 : std::min<uint64_t>(control_->until.value - now, uint64_t{1} << 40);
+      kick_.arm(static_cast<uint64_t>(static_cast<unsigned __int128>(left) * 1'000'000 / tsc_khz_));
+      const long result = vm_->vcpu().call(KVM_RUN);
+      const int error = errno;
+      kick_.disarm();
+      if (run.cr8 != control_->cr8) exits_->cr8_write(position(), run.cr8);
+      if (result < 0) {
+        if (error == EINTR || error == EAGAIN) { finish_event_ = true; continue; }
+        errno = error;
+        stop_with("KVM_RUN fails: " + errno_text());
+        continue;
+      }
+      if (const StopReason why = exit(run); why != StopReason::kLimit) return why;
+    }
+  }
+
+  void inject(kvm_run& run) {
+    run.request_interrupt_window = 0;
+    if (control_->nmi) {
+      control_->nmi = false;
+      if (vm_->vcpu().call(KVM_NMI) < 0) stop_with("KVM takes no NMI: " + errno_text());
+    }
+    if (!control_->intr) return;
+    if (!run.ready_for_interrupt_injection || !run.if_flag || fresh_) {
+      run.request_interrupt_window = 1;
+      fresh_ = false;
+      return;
+    }
+    const int vector = exits_->acknowledge_interrupt(position());
+    if (vector >= 0) {
+      const kvm_interrupt in{static_cast<uint32_t>(vector)};
+      if (vm_->vcpu().call(KVM_INTERRUPT, &in) < 0) stop_with("KVM takes no interrupt: " + errno_text());
+      finish_event_ = true;
+    }
+    run.request_interrupt_window = control_->intr;
+  }
+
+  // kLimit: goes on.
+  StopReason exit(kvm_run& run) {
+    switch (run.exit_reason) {
+      case KVM_EXIT_IO: port(run); break;
+      case KVM_EXIT_MMIO: mmio(run); break;
+      case KVM_EXIT_X86_RDMSR: case KVM_EXIT_X86_WRMSR: msr(run); break;
+      case KVM_EXIT_IRQ_WINDOW_OPEN: case KVM_EXIT_SET_TPR: case KVM_EXIT_INTR: break;
+      case KVM_EXIT_HLT: s_.activity = Activity::kHalted; return halted();
+      case KVM_EXIT_SHUTDOWN: s_.activity = Activity::kShutdown; return StopReason::kShutdown;
+      case KVM_EXIT_INTERNAL_ERROR:
+        if (run.internal.suberror == KVM_INTERNAL_ERROR_EMULATION) soft_step();
+        else stop_with(fmt::format("KVM stops with internal error {}", run.internal.suberror));
+        break;
+      case KVM_EXIT_FAIL_ENTRY:
+        stop_with(fmt::format("the processor refuses the guest's state: reason {:#x}", run.fail_entry.hardware_entry_failure_reason));
+        break;
+      default: stop_with(fmt::format("KVM stops for reason {}, which no guest should bring about", run.exit_reason));
+    }
+    return StopReason::kLimit;
+  }
+
+  StopReason halted() {
+    if (control_->nmi || (control_->intr && vm_->run().if_flag)) {
+      s_.activity = Activity::kRunning;
+      return StopReason::kLimit;
+    }
+    return StopReason::kHalted;
+  }
+
+  void port(kvm_run& run) {
+    uint8_t* data = reinterpret_cast<uint8_t*>(&run) + run.io.data_offset;
+    for (uint32_t n = 0; n < run.io.count; ++n, data += run.io.size) {
+      uint64_t value = 0;
+      if (run.io.direction == KVM_EXIT_IO_OUT) {
+        std::memcpy(&value, data, run.io.size);
+        exits_->io_write(position(), Port{run.io.port}, run.io.size, value);
+      } else {
+        value = exits_->io_read(position(), Port{run.io.port}, run.io.size);
+        std::memcpy(data, &value, run.io.size);
+      }
+    }
+  }
+
+  void mmio(kvm_run& run) {
+    uint64_t value = 0;
+    const Gpa gpa{run.mmio.phys_addr};
+    if (run.mmio.is_write) {
+      if (memory_.find(gpa) != nullptr) return;  // ROM
+      std::memcpy(&value, run.mmio.data, run.mmio.len);
+      exits_->mmio_write(position(), gpa, run.mmio.len, value);
+    } else {
+      value = exits_->mmio_read(position(), gpa, run.mmio.len);
+      std::memcpy(run.mmio.data, &value, run.mmio.len);
+    }
+  }
+
+  void msr(kvm_run& run) {
+    run.msr.error = 0;
+    if (is_boards_msr(run.msr.index)) {
+      uint64_t value = run.msr.data;
+      const bool done = run.exit_reason == KVM_EXIT_X86_RDMSR ? exits_->msr_read(position(), run.msr.index, value)
+                                                              : exits_->msr_write(position(), run.msr.index, value);
+      run.msr.data = value;
+      run.msr.error = !done;
+      return;
+    }
+    // As if the instruction had not been: its exit ends, then the state before it comes back, and our own engine executes it.
+    VcpuState before;
+    get_state(0, before);
+    finish_exit();
+    fail(store_state(*vm_, before));
+    soft_step();
+  }
+
+  // KVM completes an exit's instruction when it is entered again.
+  void finish_exit() {
+    vm_->run().immediate_exit = 1;
+    vm_->vcpu().call(KVM_RUN);
+    vm_->run().immediate_exit = 0;
+  }
+
+  // One instruction by the deterministic engine.
+  void soft_step() {
+    VcpuState s;
+    get_state(0, s);
+    const uint64_t at = retired();
+    s.retired = at;
+    soft_->set_state(0, s);
+    soft_->get_state(0, s);
+    soft_->restored();  // forgets code and translations: KVM's guest may have changed both
+    RunControl one = *control_;
+    one.until = {at + 1};
+    one.intr = one.nmi = one.init = one.stop = false;
+    one.time_base_ns = control_->time_base_ns;
+    const StopReason why = soft_->run(0, one, *exits_);
+    soft_->get_state(0, s);
+    control_->stop |= one.stop;
+    s.retired = s_.retired;  // time goes by the TSC
+    const bool tsc_moved = s.tsc_adjust != s_.tsc_adjust;
+    s_ = s;
+    if (why == StopReason::kUnimplemented) stop_with(soft_->detail());
+    fail(store_state(*vm_, s_));
+    if (tsc_moved) set_guest_tsc();
+    ++soft_steps_;
+  }
+
+  std::unique_ptr<KvmVm> vm_;
+  uint64_t tsc_khz_;
+  Kick kick_;
+  std::unique_ptr<Engine> soft_;
+  GuestMemory& memory_;
+  VcpuState s_;  // what KVM has no place for, and `retired` at the start of the run
+  RunControl* control_ = nullptr;
+  ExitHandler* exits_ = nullptr;
+  uint64_t tsc_start_ = 0, offset_ = 1;
+  bool running_ = false, finish_event_ = false, fresh_ = true;
+  uint64_t soft_steps_ = 0;
+  mutable std::string detail_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Engine>> make_kvm_engine(const CpuModel& model, GuestMemory& memory) {
+  auto vm = KvmVm::create(&memory);
+  if (!vm) return vm.error();
+  std::unique_ptr<KvmVm> m = vm.take();
+  if (auto done = m->filter_msrs(); !done) return done.error();
+  if (auto done = set_cpuid(*m, model); !done) return done.error();
+  const long khz = m->vcpu().call(KVM_GET_TSC_KHZ);
+  if (khz <= 0) return Error{ErrorKind::kHost, "KVM does not tell the frequency of the TSC"};
+  return std::unique_ptr<Engine>(std::make_unique<KvmEngine>(std::move(m), model, memory, static_cast<uint64_t>(khz)));
+}
+
+}  // namespace dejavm::kvm

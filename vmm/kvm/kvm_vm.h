@@ -1,0 +1,72 @@
+// The only place with KVM ioctls: /dev/kvm, a virtual machine with one vCPU, and the memory below it. Every call that the kernel
+// refuses is an Error that names the call, the reason and the remedy.
+#pragma once
+
+#include <linux/kvm.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "devices/core/result.h"
+#include "vmm/memory.h"
+
+namespace dejavm::kvm {
+
+// A file descriptor of KVM's. Calls are named for errors.
+class KvmFd {
+ public:
+  KvmFd() = default;
+  explicit KvmFd(int fd) : fd_(fd) {}
+  KvmFd(KvmFd&& o) noexcept : fd_(o.fd_) { o.fd_ = -1; }
+  KvmFd& operator=(KvmFd&& o) noexcept;
+  ~KvmFd();
+  bool ok() const { return fd_ >= 0; }
+  int fd() const { return fd_; }
+  // The ioctl's result, or -1 with errno; EINTR is tried again.
+  long call(unsigned long request, unsigned long argument = 0) const;
+  long call(unsigned long request, const void* argument) const { return call(request, reinterpret_cast<unsigned long>(argument)); }
+
+ private:
+  int fd_ = -1;
+};
+
+// Opens /dev/kvm and checks its version. The error tells an absent KVM from a missing permission, and the remedy.
+Result<KvmFd> open_kvm();
+
+// A virtual machine with one vCPU and guest memory in its slots. No interrupt controller or timer of the kernel's.
+class KvmVm {
+ public:
+  static Result<std::unique_ptr<KvmVm>> create(GuestMemory* memory);
+  ~KvmVm();
+  const KvmFd& system() const { return system_; }
+  const KvmFd& vm() const { return vm_; }
+  const KvmFd& vcpu() const { return vcpu_; }
+  kvm_run& run() const { return *run_; }
+  // Which MSRs the guest uses without an exit: those of kNativeMsrs; all others come as KVM_EXIT_X86_RDMSR and _WRMSR.
+  Result<void> filter_msrs() const;
+  // Marks the pages that the guest has written since the last call as dirty in GuestMemory's flags.
+  void collect_dirty();
+
+ private:
+  KvmVm() = default;
+  Result<void> add_memory(GuestMemory& memory);
+  KvmFd system_, vm_, vcpu_;
+  kvm_run* run_ = nullptr;
+  size_t run_bytes_ = 0;
+  GuestMemory* memory_ = nullptr;
+  std::vector<uint64_t> bitmap_;
+};
+
+// Calls whose argument ends in an array: Linux's header, read as C++, has another size for it, and so another number.
+inline constexpr unsigned long kGetSupportedCpuid = _IOC(_IOC_READ | _IOC_WRITE, KVMIO, 0x05, 8);
+inline constexpr unsigned long kSetCpuid2 = _IOC(_IOC_WRITE, KVMIO, 0x90, 8);
+inline constexpr unsigned long kGetMsrs = _IOC(_IOC_READ | _IOC_WRITE, KVMIO, 0x88, 8);
+inline constexpr unsigned long kSetMsrs = _IOC(_IOC_WRITE, KVMIO, 0x89, 8);
+inline constexpr unsigned long kGetXsave = _IOC(_IOC_READ, KVMIO, 0xa4, 4096);
+inline constexpr unsigned long kSetXsave = _IOC(_IOC_WRITE, KVMIO, 0xa5, 4096);
+
+std::string errno_text();  // of errno, for messages
+
+}  // namespace dejavm::kvm
