@@ -13,12 +13,6 @@ struct Table {  // kvm_cpuid2 with its entries
   kvm_cpuid_entry2 entries[kMaxEntries];
 };
 
-void add(Table& t, const CpuModel& model, uint32_t leaf, uint32_t subleaf, bool indexed) {
-  const CpuidResult r = model.cpuid(leaf, subleaf, 0, 0, 1);
-  CHECK(t.nent < kMaxEntries);
-  t.entries[t.nent++] = {leaf, subleaf, indexed ? uint32_t{KVM_CPUID_FLAG_SIGNIFCANT_INDEX} : 0, r.eax, r.ebx, r.ecx, r.edx, {}};
-}
-
 struct Feature {
   uint32_t leaf;
   uint32_t CpuidResult::*word;
@@ -27,20 +21,59 @@ struct Feature {
 constexpr Feature kWords[] = {{1, &CpuidResult::ecx, &kvm_cpuid_entry2::ecx}, {1, &CpuidResult::edx, &kvm_cpuid_entry2::edx},
                               {7, &CpuidResult::ebx, &kvm_cpuid_entry2::ebx}, {7, &CpuidResult::ecx, &kvm_cpuid_entry2::ecx},
                               {0x80000001, &CpuidResult::ecx, &kvm_cpuid_entry2::ecx}, {0x80000001, &CpuidResult::edx, &kvm_cpuid_entry2::edx}};
-constexpr std::string_view kWordNames[] = {"1.ecx", "1.edx", "7.ebx", "7.ecx", "80000001.ecx", "80000001.edx"};
 // Ours to provide, whatever KVM says: the APIC and its modes, the hypervisor bit.
 constexpr uint32_t kOurs[] = {1u << 21 | 1u << 24 | 1u << 31, 1u << 9, 1u << 1, 0, 0, 1u << 9};
+
+// As /proc/cpuinfo names them.
+constexpr struct { uint32_t leaf; uint32_t CpuidResult::*word; unsigned bit; std::string_view name; } kNames[] = {
+    {1, &CpuidResult::ecx, 0, "pni"}, {1, &CpuidResult::ecx, 9, "ssse3"}, {1, &CpuidResult::ecx, 13, "cx16"}, {1, &CpuidResult::ecx, 17, "pcid"},
+    {1, &CpuidResult::ecx, 19, "sse4_1"}, {1, &CpuidResult::ecx, 20, "sse4_2"}, {1, &CpuidResult::ecx, 23, "popcnt"},
+    {1, &CpuidResult::ecx, 26, "xsave"}, {1, &CpuidResult::ecx, 30, "rdrand"}, {7, &CpuidResult::ebx, 0, "fsgsbase"},
+    {7, &CpuidResult::ebx, 7, "smep"}, {7, &CpuidResult::ebx, 10, "invpcid"}, {7, &CpuidResult::ebx, 18, "rdseed"},
+    {7, &CpuidResult::ebx, 20, "smap"}, {7, &CpuidResult::ecx, 2, "umip"}, {0x80000001, &CpuidResult::ecx, 0, "lahf_lm"},
+    {0x80000001, &CpuidResult::ecx, 8, "3dnowprefetch"}, {0x80000001, &CpuidResult::edx, 11, "syscall"}, {0x80000001, &CpuidResult::edx, 20, "nx"},
+    {0x80000001, &CpuidResult::edx, 22, "mmxext"}, {0x80000001, &CpuidResult::edx, 26, "pdpe1gb"}, {0x80000001, &CpuidResult::edx, 27, "rdtscp"}};
+
+std::string feature_name(const Feature& f, unsigned bit) {
+  for (const auto& n : kNames)
+    if (n.leaf == f.leaf && n.word == f.word && n.bit == bit) return std::string(n.name);
+  const char* word = f.word == &CpuidResult::ebx ? "ebx" : f.word == &CpuidResult::ecx ? "ecx" : "edx";
+  return fmt::format("CPUID {:x}.{} bit {}", f.leaf, word, bit);
+}
+
+// The model's words, less what this KVM lacks.
+std::array<uint32_t, std::size(kWords)> lacking_words(const KvmFd& system, const CpuModel& model) {
+  Table t{};
+  t.nent = kMaxEntries;
+  if (system.call(kGetSupportedCpuid, &t) < 0) t.nent = 0;
+  std::array<uint32_t, std::size(kWords)> out{};
+  for (size_t n = 0; n < std::size(kWords); ++n) {
+    uint32_t have = kOurs[n];
+    for (uint32_t e = 0; e < t.nent; ++e)
+      if (t.entries[e].function == kWords[n].leaf && t.entries[e].index == 0) have |= t.entries[e].*kWords[n].kvm_word;
+    out[n] = model.cpuid(kWords[n].leaf, 0, 0, 0, 1).*kWords[n].word & ~have;
+  }
+  return out;
+}
 
 }  // namespace
 
 Result<void> set_cpuid(const KvmVm& m, const CpuModel& model) {
   Table t{};
+  const auto lacking = lacking_words(m.system(), model);
+  auto add = [&](uint32_t leaf, uint32_t subleaf, bool indexed) {
+    CpuidResult r = model.cpuid(leaf, subleaf, 0, 0, 1);
+    for (size_t n = 0; n < std::size(kWords); ++n)
+      if (kWords[n].leaf == leaf && subleaf == 0) r.*kWords[n].word &= ~lacking[n];
+    CHECK(t.nent < kMaxEntries);
+    t.entries[t.nent++] = {leaf, subleaf, indexed ? uint32_t{KVM_CPUID_FLAG_SIGNIFCANT_INDEX} : 0, r.eax, r.ebx, r.ecx, r.edx, {}};
+  };
   for (uint32_t first : {0u, 0x40000000u, 0x80000000u}) {
     const uint32_t last = first == 0x40000000u ? first : model.cpuid(first, 0, 0, 0, 1).eax;
     for (uint32_t leaf = first; leaf <= last; ++leaf) {
       const uint32_t subleaves = leaf == 0xb ? 3 : leaf == 0xd ? 2 : leaf == 7 ? 1 : 0;
-      if (subleaves == 0) add(t, model, leaf, 0, false);
-      for (uint32_t subleaf = 0; subleaf < subleaves; ++subleaf) add(t, model, leaf, subleaf, true);
+      if (subleaves == 0) add(leaf, 0, false);
+      for (uint32_t subleaf = 0; subleaf < subleaves; ++subleaf) add(leaf, subleaf, true);
     }
   }
   if (m.vcpu().call(kSetCpuid2, &t) < 0)
@@ -49,17 +82,11 @@ Result<void> set_cpuid(const KvmVm& m, const CpuModel& model) {
 }
 
 std::vector<std::string> missing_features(const KvmFd& system, const CpuModel& model) {
-  Table t{};
-  t.nent = kMaxEntries;
   std::vector<std::string> out;
-  if (system.call(kGetSupportedCpuid, &t) < 0) return {"(KVM does not tell its features)"};
-  for (size_t n = 0; n < std::size(kWords); ++n) {
-    uint32_t have = kOurs[n];
-    for (uint32_t e = 0; e < t.nent; ++e)
-      if (t.entries[e].function == kWords[n].leaf && t.entries[e].index == 0) have |= t.entries[e].*kWords[n].kvm_word;
-    const uint32_t lacking = model.cpuid(kWords[n].leaf, 0, 0, 0, 1).*kWords[n].word & ~have;
-    for (uint32_t bits = lacking; bits != 0; bits &= bits - 1) out.push_back(fmt::format("CPUID {} bit {}", kWordNames[n], __builtin_ctz(bits)));
-  }
+  const auto lacking = lacking_words(system, model);
+  for (size_t n = 0; n < std::size(kWords); ++n)
+    for (uint32_t bits = lacking[n]; bits != 0; bits &= bits - 1)
+      out.push_back(feature_name(kWords[n], static_cast<unsigned>(__builtin_ctz(bits))));
   return out;
 }
 
