@@ -3,6 +3,7 @@
 #include "tools/dejavm/ctl.h"
 #include "tools/dejavm/device_tool.h"
 #include "tools/dejavm/golden_tool.h"
+#include "tools/dejavm/host_tool.h"
 #include "tools/dejavm/run.h"
 #include "tools/dejavm/snapshot_tool.h"
 #include "tools/dejavm/trace_tool.h"
@@ -53,6 +54,8 @@ int main(int argc, char** argv) {
   GoldenOptions for_golden;
   CLI::App* golden_app = app.add_subcommand("golden", "the gate on golden snapshots: does what was saved once still restore, and to the same");
   add_golden_tool(*golden_app, for_golden);
+  HostOptions for_host;
+  add_host_tool(*app.add_subcommand("host", "what this machine can do: KVM, tried with a tiny guest; the PMU"), for_host);
   TraceOptions for_trace;
   CLI::App* trace_app = app.add_subcommand("trace", "read what a trace holds");
   add_trace_tool(*trace_app, for_trace);
@@ -65,6 +68,7 @@ int main(int argc, char** argv) {
   try {
     if (*run_app) return run(for_run);
     if (app.got_subcommand("ctl")) return run_ctl(for_ctl);
+    if (app.got_subcommand("host")) return run_host(for_host);
     if (*device_app) return run_device(*device_app, for_device);
     if (*golden_app) return run_golden(*golden_app, for_golden);
     if (*trace_app) return run_trace(*trace_app, for_trace);

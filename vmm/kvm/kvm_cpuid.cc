@@ -58,13 +58,15 @@ std::array<uint32_t, std::size(kWords)> lacking_words(const KvmFd& system, const
 
 }  // namespace
 
-Result<void> set_cpuid(const KvmVm& m, const CpuModel& model) {
+Result<void> set_cpuid(const KvmVm& m, const CpuModel& model, CpuidWithout without) {
   Table t{};
   const auto lacking = lacking_words(m.system(), model);
   auto add = [&](uint32_t leaf, uint32_t subleaf, bool indexed) {
     CpuidResult r = model.cpuid(leaf, subleaf, 0, 0, 1);
     for (size_t n = 0; n < std::size(kWords); ++n)
       if (kWords[n].leaf == leaf && subleaf == 0) r.*kWords[n].word &= ~lacking[n];
+    if (without.xsave && leaf == 1) r.ecx &= ~(1u << 26);
+    if (without.xsave && leaf == 0xd) r = {};
     CHECK(t.nent < kMaxEntries);
     t.entries[t.nent++] = {leaf, subleaf, indexed ? uint32_t{KVM_CPUID_FLAG_SIGNIFCANT_INDEX} : 0, r.eax, r.ebx, r.ecx, r.edx, {}};
   };

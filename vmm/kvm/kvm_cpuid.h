@@ -9,9 +9,12 @@
 
 namespace dejavm::kvm {
 
-Result<void> set_cpuid(const KvmVm&, const CpuModel&);
-// Features of the model that this KVM does not offer: names as in /proc/cpuinfo. The guest sees them all the same when the processor
-// has them; what it lacks is emulated where it can be.
+// What a guest is not to see although KVM offers it.
+struct CpuidWithout {
+  bool xsave = false;
+};
+Result<void> set_cpuid(const KvmVm&, const CpuModel&, CpuidWithout);
+// Features of the model that this KVM does not offer: names as in /proc/cpuinfo. The guest is not shown them.
 std::vector<std::string> missing_features(const KvmFd& system, const CpuModel&);
 
 }  // namespace dejavm::kvm

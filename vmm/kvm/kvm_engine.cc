@@ -8,12 +8,14 @@
 #include <x86intrin.h>
 
 #include <algorithm>
+#include <map>
 #include <cerrno>
 #include <cstring>
 
 #include <fmt/format.h>
 
 #include "vmm/kvm/kvm_cpuid.h"
+#include "vmm/kvm/kvm_probe.h"
 #include "vmm/kvm/kvm_state.h"
 #include "vmm/kvm/kvm_vm.h"
 #include "vmm/soft/soft_engine.h"
@@ -81,6 +83,14 @@ class KvmEngine final : public Engine {
         memory_(memory) {}
 
   std::string_view name() const override { return "kvm"; }
+  ~KvmEngine() override {
+    if (!getenv("DBG")) return;
+    for (unsigned n = 0; n < 64; ++n) if (counts_[n]) fprintf(stderr, "exit %u: %lu\n", n, counts_[n]);
+    fprintf(stderr, "kicks %lu soft %lu runs %lu\n", kicks_, soft_steps_, runs_);
+    for (auto& [k, v] : msrs_) if (v > 100) fprintf(stderr, "msr %x: %lu\n", k, v);
+  }
+  uint64_t counts_[64] = {}, kicks_ = 0, runs_ = 0;
+  std::map<uint32_t, uint64_t> msrs_;
 
   void set_state(uint32_t, const VcpuState& s) override {
     s_ = s;
@@ -101,6 +111,7 @@ class KvmEngine final : public Engine {
       if (!control.nmi && !(control.intr && (rflags() & kFlagIf))) return StopReason::kHalted;
       s_.activity = Activity::kRunning;
     }
+    ++runs_;
     start_clock();
     if (s_.pending_debug != 0) soft_step();
     const StopReason why = loop();
@@ -166,7 +177,7 @@ class KvmEngine final : public Engine {
       kick_.disarm();
       if (run.cr8 != control_->cr8) exits_->cr8_write(position(), run.cr8);
       if (result < 0) {
-        if (error == EINTR || error == EAGAIN) { finish_event_ = true; continue; }
+        if (error == EINTR || error == EAGAIN) { ++kicks_; finish_event_ = true; continue; }
         errno = error;
         stop_with("KVM_RUN fails: " + errno_text());
         continue;
@@ -198,6 +209,9 @@ class KvmEngine final : public Engine {
 
   // kLimit: goes on.
   StopReason exit(kvm_run& run) {
+    ++counts_[run.exit_reason & 63];
+    if (run.exit_reason == KVM_EXIT_INTERNAL_ERROR && getenv("DBG")) { kvm_regs g{}; vm_->vcpu().call(KVM_GET_REGS, &g); if (counts_[17] < 60) fprintf(stderr, "emul rip %llx\n", g.rip); }
+    if (run.exit_reason == KVM_EXIT_X86_RDMSR || run.exit_reason == KVM_EXIT_X86_WRMSR) ++msrs_[run.msr.index];
     switch (run.exit_reason) {
       case KVM_EXIT_IO: port(run); break;
       case KVM_EXIT_MMIO: mmio(run); break;
@@ -319,11 +333,13 @@ class KvmEngine final : public Engine {
 }  // namespace
 
 Result<std::unique_ptr<Engine>> make_kvm_engine(const CpuModel& model, GuestMemory& memory) {
+  static const Result<KvmProbe> probe = probe_kvm();
+  if (!probe) return probe.error();
   auto vm = KvmVm::create(&memory);
   if (!vm) return vm.error();
   std::unique_ptr<KvmVm> m = vm.take();
   if (auto done = m->filter_msrs(); !done) return done.error();
-  if (auto done = set_cpuid(*m, model); !done) return done.error();
+  if (auto done = set_cpuid(*m, model, {.xsave = !probe->xsetbv}); !done) return done.error();
   const long khz = m->vcpu().call(KVM_GET_TSC_KHZ);
   if (khz <= 0) return Error{ErrorKind::kHost, "KVM does not tell the frequency of the TSC"};
   return std::unique_ptr<Engine>(std::make_unique<KvmEngine>(std::move(m), model, memory, static_cast<uint64_t>(khz)));
