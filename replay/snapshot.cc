@@ -129,8 +129,9 @@ Result<void> load_chunks(std::span<const StoredChunk> stored, std::span<const Ch
       return done.error();
     decoded.emplace_back(ref, std::move(state));
   }
+  // What may be skipped may be missing: another engine saved, which has no such state. Ours is then as it is when new.
   for (const ChunkRef& ref : refs)
-    if (std::none_of(decoded.begin(), decoded.end(), [&](const auto& d) { return d.first == &ref; }))
+    if (ref.critical && std::none_of(decoded.begin(), decoded.end(), [&](const auto& d) { return d.first == &ref; }))
       return bad(fmt::format("chunk '{}' is missing", chunk_name(ref.schema->name, ref.instance)));
   for (auto& [ref, state] : decoded) std::memcpy(ref->data, state.data(), ref->schema->size);
   return {};

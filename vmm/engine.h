@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "devices/core/types.h"
@@ -56,7 +57,7 @@ class ExitHandler {
 // Shared between the run loop, the board (which may change it inside an exit) and the engine (which looks at it on
 // entry and after every exit, before the next instruction).
 struct RunControl {
-  Retired until;            // return kLimit with exactly this count; never past it
+  Retired until;            // return kLimit with exactly this count; never past it (KVM: as soon after it as can be)
   uint64_t time_base_ns = 0;  // virtual now = retired + time_base_ns (one instruction is one ns)
   bool intr = false;        // the INTR line: level
   bool nmi = false;         // an NMI edge arrived; the engine clears it as it latches it
@@ -88,6 +89,9 @@ class Engine {
   virtual StopReason run(uint32_t vcpu, RunControl& control, ExitHandler& exits) = 0;
   // Human-readable cause of kUnimplemented or kError, with address, bytes and disassembly where there are any.
   virtual std::string detail() const { return {}; }
+
+  // What else is worth telling of a run, by name.
+  virtual std::vector<std::pair<std::string_view, uint64_t>> counters() const { return {}; }
 
   // Somebody other than the guest wrote RAM (loader, DMA, restore): counts as a store for self-modifying code.
   virtual void memory_written(Gpa start, uint64_t len_bytes) = 0;

@@ -235,6 +235,8 @@ Outcome Driver::run(std::function<void(const Progress&)> progress) {
     else failed(summary.error());
   }
   if (!outcome_.recorded) outcome_.summary = summarize(machine_, end, 0, options_.digest ? machine_digest(machine_) : Hash128{});
+  outcome_.engine = machine_.engine().name();
+  for (const auto& [name, n] : machine_.engine().counters()) outcome_.counters.emplace_back(name, n);
   outcome_.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   if (snapshots_taken_ < options_.snapshots.size() && outcome_.status == kDone)
     failed({ErrorKind::kHost, fmt::format("the run ended at instruction {}; {} of {} snapshots were not reached", machine_.position().retired.value,

@@ -131,6 +131,7 @@ void add_replay_options(CLI::App& app, Options& o) {
 
 void add_restore_options(CLI::App& app, Options& o) {
   app.add_option("snapshot", o.snapshot, "a snapshot that --snapshot-at or ctl wrote")->type_name("FILE")->required();
+  add_engine_option(app, o, "what executes the guest: deterministic or kvm; any snapshot goes on on either [the one that saved it]");
   add_console_option(app, o, "the serial port: stdio, none or file:PATH [stdio]");
   app.add_option_function<std::vector<std::string>>("--bind", [&o](const std::vector<std::string>& all) {
        for (const std::string& text : all) {

@@ -98,11 +98,15 @@ int report_run(const Options& o, const Outcome& out, const std::string& verb) {
     j["ready_seconds"] = out.ready_seconds;
     if (o.digest || out.recorded) j["digest"] = to_hex(s.digest);
     if (out.recorded) j["trace"] = out.trace, j["trace_bytes"] = out.trace_bytes;
+    j["engine"] = out.engine;
+    for (const auto& [name, n] : out.counters) j["engine_counters"][name] = n;
     if (!out.suspended.empty()) j["suspended"] = out.suspended;
     std::fputs((line_of(j) + "\n").c_str(), stderr);
   } else {
     const std::string how = out.suspended.empty() ? why(s) : "suspended to " + out.suspended;
-    std::string line = fmt::format("{}: {}; {} instructions", verb, how, s.instructions);
+    std::string line = fmt::format("{}: {}; {} {}", verb, how, s.instructions, out.engine == "kvm" ? "ticks of the TSC, on KVM" : "instructions");
+    for (const auto& [name, n] : out.counters)
+      if (name == "by_deterministic_engine" && n != 0) line += fmt::format(", {} instructions executed for it by the deterministic engine", n);
     if (out.recorded) line += fmt::format(", {} exits", s.exits);
     if (o.digest || out.recorded) line += fmt::format(", digest {}", to_hex(s.digest));
     if (out.recorded) line += fmt::format(", {} bytes in {}", out.trace_bytes, out.trace);

@@ -4,6 +4,8 @@
 #include <chrono>
 #include <functional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include <nlohmann/json_fwd.hpp>
 
@@ -45,6 +47,8 @@ struct Outcome {
   double ready_seconds = 0;   // from the start of the command to the first instruction
   Status status = kDone;      // kUsage if a snapshot or a trace failed; said already
   std::string suspended;      // to this file
+  std::string engine;
+  std::vector<std::pair<std::string, uint64_t>> counters;  // the engine's own
 };
 
 // The outcome of run or record on standard error, and its exit status.

@@ -75,6 +75,9 @@ struct Session {
 };
 
 int run_session(Session& s, const Options& o, const char* verb) {
+  if (s.machine->engine().name() == "kvm" && !o.trace.empty())
+    return fail({ErrorKind::kHost, "a guest on KVM cannot be recorded yet: save a snapshot of it (ctl, --snapshot-at) and record from there, "
+                                   "with restore record --engine deterministic"}, kUsage);
   if (!o.trace.empty())
     if (auto done = s.driver->start_recording(o.trace, o.force); !done) return fail(done.error(), kUsage);
   Outcome outcome = [&] {
@@ -106,7 +109,7 @@ int restore(const Options& o) {
   Session s;
   std::signal(SIGBUS, on_lost_file);
   if (auto done = s.open(o); !done) return fail(done.error(), kUsage);
-  auto restored = restore_file(o.snapshot, s.console.get(), {.engine = {}, .verify = o.verify});
+  auto restored = restore_file(o.snapshot, s.console.get(), {.engine = o.engine, .verify = o.verify});
   if (!restored) return fail(restored.error());
   s.machine = std::move(restored->machine);
   const SnapshotHead& head = restored->chain->head();

@@ -8,7 +8,6 @@
 #include <x86intrin.h>
 
 #include <algorithm>
-#include <map>
 #include <cerrno>
 #include <cstring>
 
@@ -83,14 +82,9 @@ class KvmEngine final : public Engine {
         memory_(memory) {}
 
   std::string_view name() const override { return "kvm"; }
-  ~KvmEngine() override {
-    if (!getenv("DBG")) return;
-    for (unsigned n = 0; n < 64; ++n) if (counts_[n]) fprintf(stderr, "exit %u: %lu\n", n, counts_[n]);
-    fprintf(stderr, "kicks %lu soft %lu runs %lu\n", kicks_, soft_steps_, runs_);
-    for (auto& [k, v] : msrs_) if (v > 100) fprintf(stderr, "msr %x: %lu\n", k, v);
+  std::vector<std::pair<std::string_view, uint64_t>> counters() const override {
+    return {{"entries", entries_}, {"interrupted_by_timer", kicks_}, {"by_deterministic_engine", soft_steps_}};
   }
-  uint64_t counts_[64] = {}, kicks_ = 0, runs_ = 0;
-  std::map<uint32_t, uint64_t> msrs_;
 
   void set_state(uint32_t, const VcpuState& s) override {
     s_ = s;
@@ -111,10 +105,10 @@ class KvmEngine final : public Engine {
       if (!control.nmi && !(control.intr && (rflags() & kFlagIf))) return StopReason::kHalted;
       s_.activity = Activity::kRunning;
     }
-    ++runs_;
     start_clock();
     if (s_.pending_debug != 0) soft_step();
-    const StopReason why = loop();
+    StopReason why = loop();
+    if (const StopReason last = finish_exit(); last != StopReason::kLimit) why = last;
     s_.retired = retired();
     running_ = false;
     return why;
@@ -128,11 +122,13 @@ class KvmEngine final : public Engine {
  private:
   uint64_t retired() const { return running_ ? s_.retired + (__rdtsc() - tsc_start_) : s_.retired; }
   Position position() const { return {0, {retired()}}; }
-  uint64_t rflags() const {
+  kvm_regs registers() const {
     kvm_regs regs{};
     CHECK(vm_->vcpu().call(KVM_GET_REGS, &regs) >= 0);
-    return regs.rflags;
+    return regs;
   }
+  uint64_t rflags() const { return registers().rflags; }
+  uint64_t rip() const { return registers().rip; }
   void fail(const Result<void>& r) const {
     if (!r && detail_.empty()) detail_ = r.error().message;
   }
@@ -156,7 +152,8 @@ class KvmEngine final : public Engine {
 
   StopReason loop() {
     kvm_run& run = vm_->run();
-    for (;;) {
+    const uint64_t start = rip();
+    for (bool first = true;; first = false) {
       if (!detail_.empty()) return StopReason::kError;
       const uint64_t now = retired();
       const bool in_flight = finish_event_ && event_in_flight(*vm_);
@@ -164,20 +161,29 @@ class KvmEngine final : public Engine {
       if (!in_flight) {
         if (control_->init) return StopReason::kInit;
         if (control_->stop) { control_->stop = false; return StopReason::kStopped; }
-        if (now >= control_->until.value) return StopReason::kLimit;
+        if (now >= control_->until.value && !first) return StopReason::kLimit;
         inject(run);
       }
       run.cr8 = control_->cr8;
       run.immediate_exit = 0;
       // An event that is on its way in gets the time to arrive.
-      const uint64_t left = in_flight ? 100'000 : std::min<uint64_t>(control_->until.value - now, uint64_t{1} << 40);
+      const uint64_t until = control_->until.value, limit = until > now ? std::min(until - now, uint64_t{1} << 40) : 0;
+      const uint64_t left = in_flight ? std::max<uint64_t>(slice_, 100'000) : first ? std::max(limit, slice_) : limit;
       kick_.arm(static_cast<uint64_t>(static_cast<unsigned __int128>(left) * 1'000'000 / tsc_khz_));
+      open_ = false;
+      ++entries_;
       const long result = vm_->vcpu().call(KVM_RUN);
       const int error = errno;
       kick_.disarm();
       if (run.cr8 != control_->cr8) exits_->cr8_write(position(), run.cr8);
       if (result < 0) {
-        if (error == EINTR || error == EAGAIN) { ++kicks_; finish_event_ = true; continue; }
+        if (error == EINTR || error == EAGAIN) {
+          ++kicks_; 
+          finish_event_ = true;
+          // A guest that a slow host interrupts before its first instruction, again and again, would never get on.
+          if (first && rip() == start) slice_ = std::min<uint64_t>(slice_ * 2, 10'000'000);
+          continue;
+        }
         errno = error;
         stop_with("KVM_RUN fails: " + errno_text());
         continue;
@@ -209,12 +215,9 @@ class KvmEngine final : public Engine {
 
   // kLimit: goes on.
   StopReason exit(kvm_run& run) {
-    ++counts_[run.exit_reason & 63];
-    if (run.exit_reason == KVM_EXIT_INTERNAL_ERROR && getenv("DBG")) { kvm_regs g{}; vm_->vcpu().call(KVM_GET_REGS, &g); if (counts_[17] < 60) fprintf(stderr, "emul rip %llx\n", g.rip); }
-    if (run.exit_reason == KVM_EXIT_X86_RDMSR || run.exit_reason == KVM_EXIT_X86_WRMSR) ++msrs_[run.msr.index];
     switch (run.exit_reason) {
-      case KVM_EXIT_IO: port(run); break;
-      case KVM_EXIT_MMIO: mmio(run); break;
+      case KVM_EXIT_IO: port(run); open_ = true; break;
+      case KVM_EXIT_MMIO: mmio(run); open_ = true; break;
       case KVM_EXIT_X86_RDMSR: case KVM_EXIT_X86_WRMSR: msr(run); break;
       case KVM_EXIT_IRQ_WINDOW_OPEN: case KVM_EXIT_SET_TPR: case KVM_EXIT_INTR: break;
       case KVM_EXIT_HLT: s_.activity = Activity::kHalted; return halted();
@@ -268,6 +271,7 @@ class KvmEngine final : public Engine {
 
   void msr(kvm_run& run) {
     run.msr.error = 0;
+    open_ = true;
     if (is_boards_msr(run.msr.index)) {
       uint64_t value = run.msr.data;
       const bool done = run.exit_reason == KVM_EXIT_X86_RDMSR ? exits_->msr_read(position(), run.msr.index, value)
@@ -284,11 +288,17 @@ class KvmEngine final : public Engine {
     soft_step();
   }
 
-  // KVM completes an exit's instruction when it is entered again.
-  void finish_exit() {
-    vm_->run().immediate_exit = 1;
-    vm_->vcpu().call(KVM_RUN);
+  // KVM completes an exit's instruction when it is entered again: until then the state is neither before nor after it. An
+  // instruction with more than one access makes more exits. kLimit: done.
+  StopReason finish_exit() {
+    StopReason why = StopReason::kLimit;
+    while (open_ && why == StopReason::kLimit) {
+      vm_->run().immediate_exit = 1;
+      open_ = false;
+      if (vm_->vcpu().call(KVM_RUN) >= 0) why = exit(vm_->run());
+    }
     vm_->run().immediate_exit = 0;
+    return why;
   }
 
   // One instruction by the deterministic engine.
@@ -325,8 +335,9 @@ class KvmEngine final : public Engine {
   RunControl* control_ = nullptr;
   ExitHandler* exits_ = nullptr;
   uint64_t tsc_start_ = 0, offset_ = 1;
-  bool running_ = false, finish_event_ = false, fresh_ = true;
-  uint64_t soft_steps_ = 0;
+  uint64_t slice_ = 2'000;  // ticks for which the guest runs at least
+  bool running_ = false, open_ = false, finish_event_ = false, fresh_ = true;
+  uint64_t entries_ = 0, kicks_ = 0, soft_steps_ = 0;
   mutable std::string detail_;
 };
 

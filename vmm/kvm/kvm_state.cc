@@ -37,11 +37,13 @@ constexpr kvm_segment kvm_sregs::*kSegments[kSegCount] = {&kvm_sregs::es, &kvm_s
 struct NativeMsr {
   uint32_t index;
   uint64_t VcpuState::*member;
+  bool read_back = true;
 };
+// SYSENTER's are written by our own engine, and KVM for AMD keeps half of them: enough for SYSENTER, which 64-bit mode has not there.
 constexpr NativeMsr kMsrs[] = {
-    {0x174, &VcpuState::sysenter_cs}, {0x175, &VcpuState::sysenter_esp}, {0x176, &VcpuState::sysenter_eip},
-    {0xc0000081, &VcpuState::star},   {0xc0000082, &VcpuState::lstar},   {0xc0000083, &VcpuState::cstar},
-    {0xc0000084, &VcpuState::sfmask}, {0xc0000102, &VcpuState::kernel_gs_base}, {0xc0000103, &VcpuState::tsc_aux}};
+    {0xc0000081, &VcpuState::star},   {0xc0000082, &VcpuState::lstar},          {0xc0000083, &VcpuState::cstar},
+    {0xc0000084, &VcpuState::sfmask}, {0xc0000102, &VcpuState::kernel_gs_base}, {0xc0000103, &VcpuState::tsc_aux},
+    {0x174, &VcpuState::sysenter_cs, false}, {0x175, &VcpuState::sysenter_esp, false}, {0x176, &VcpuState::sysenter_eip, false}};
 
 struct MsrList {  // kvm_msrs with its entries
   uint32_t nmsrs, padding;
@@ -140,7 +142,8 @@ Result<void> load_state(const KvmVm& m, VcpuState& s) {
   msrs.nmsrs = std::size(kMsrs);
   for (size_t n = 0; n < std::size(kMsrs); ++n) msrs.entries[n].index = kMsrs[n].index;
   if (m.vcpu().call(kGetMsrs, &msrs) != static_cast<long>(std::size(kMsrs))) return refused("MSRs");
-  for (size_t n = 0; n < std::size(kMsrs); ++n) s.*kMsrs[n].member = msrs.entries[n].data;
+  for (size_t n = 0; n < std::size(kMsrs); ++n)
+    if (kMsrs[n].read_back) s.*kMsrs[n].member = msrs.entries[n].data;
   kvm_xcrs xcrs{};
   if (m.vcpu().call(KVM_GET_XCRS, &xcrs) < 0) return refused("XCR0");
   s.xcr0 = xcrs.xcrs[0].value;
@@ -156,7 +159,7 @@ Result<void> load_state(const KvmVm& m, VcpuState& s) {
   kvm_vcpu_events events{};
   if (m.vcpu().call(KVM_GET_VCPU_EVENTS, &events) < 0) return refused("pending events");
   s.sti_shadow = events.interrupt.shadow & KVM_X86_SHADOW_INT_STI;
-  s.movss_shadow = events.interrupt.shadow & KVM_X86_SHADOW_INT_MOV_SS;
+  s.movss_shadow = events.interrupt.shadow == KVM_X86_SHADOW_INT_MOV_SS;  // AMD's processors have one shadow, and KVM then says both
   s.nmi_pending = events.nmi.pending, s.nmi_blocked = events.nmi.masked;
   return {};
 }

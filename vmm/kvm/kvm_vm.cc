@@ -91,14 +91,12 @@ Result<void> KvmVm::filter_msrs() const {
   cap.cap = KVM_CAP_X86_USER_SPACE_MSR;
   cap.args[0] = KVM_MSR_EXIT_REASON_INVAL | KVM_MSR_EXIT_REASON_UNKNOWN | KVM_MSR_EXIT_REASON_FILTER;
   if (vm_.call(KVM_ENABLE_CAP, &cap) < 0) return refused("MSR exits (KVM_CAP_X86_USER_SPACE_MSR, Linux 5.10)");
-  // SYSENTER_CS, _ESP, _EIP; EFER, STAR, LSTAR, CSTAR, SFMASK; FS_BASE, GS_BASE, KERNEL_GS_BASE, TSC_AUX.
-  uint8_t low[0x180 / 8] = {}, high[0x108 / 8] = {};
-  for (unsigned index : {0x174, 0x175, 0x176}) low[index / 8] |= static_cast<uint8_t>(1 << index % 8);
+  // EFER, STAR, LSTAR, CSTAR, SFMASK; FS_BASE, GS_BASE, KERNEL_GS_BASE, TSC_AUX.
+  uint8_t high[0x108 / 8] = {};
   for (unsigned index : {0x80, 0x81, 0x82, 0x83, 0x84, 0x100, 0x101, 0x102, 0x103}) high[index / 8] |= static_cast<uint8_t>(1 << index % 8);
   kvm_msr_filter filter{};
   filter.flags = KVM_MSR_FILTER_DEFAULT_DENY;
-  filter.ranges[0] = {KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE, 0x180, 0, low};
-  filter.ranges[1] = {KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE, 0x108, 0xc0000000, high};
+  filter.ranges[0] = {KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE, 0x108, 0xc0000000, high};
   if (vm_.call(KVM_X86_SET_MSR_FILTER, &filter) < 0) return refused("an MSR filter (KVM_CAP_X86_MSR_FILTER, Linux 5.10)");
   return {};
 }

@@ -44,7 +44,7 @@ class KvmVm {
   const KvmFd& vm() const { return vm_; }
   const KvmFd& vcpu() const { return vcpu_; }
   kvm_run& run() const { return *run_; }
-  // Which MSRs the guest uses without an exit: those of kNativeMsrs; all others come as KVM_EXIT_X86_RDMSR and _WRMSR.
+  // Which MSRs the guest uses without an exit: EFER and what SYSCALL, segment bases and RDTSCP need; all others come as KVM_EXIT_X86_RDMSR and _WRMSR.
   Result<void> filter_msrs() const;
   // Marks the pages that the guest has written since the last call as dirty in GuestMemory's flags.
   void collect_dirty();

@@ -1,0 +1,132 @@
+// The machine on the hardware engine: the built-in guest from its start to its end, and across engines through snapshots.
+#include <string>
+
+#include "replay/restore_file.h"
+#include "replay/save.h"
+#include "tests/replay/folder.h"
+#include "tests/vmm/kvm/kvm_fixture.h"
+#include "vmm/host.h"
+#include "vmm/machine.h"
+
+namespace dejavm::kvm {
+namespace {
+
+class Text final : public Console {
+ public:
+  void serial(std::span<const uint8_t> bytes) override { text.append(bytes.begin(), bytes.end()); }
+  void debug(uint8_t) override {}
+  std::string text;
+};
+
+MachineConfig small() {
+  MachineConfig c;
+  c.memory_bytes = 32 << 20;
+  c.seed = 7;
+  return c;
+}
+
+std::unique_ptr<Machine> booted(std::string_view engine, Console* console) {
+  auto machine = Machine::create(small(), engine, console);
+  EXPECT_TRUE(machine.ok()) << machine.error().message;
+  EXPECT_TRUE((*machine)->boot({}).ok());
+  return machine.take();
+}
+
+RunEnd run(Machine& m, Retired until = kForever) {
+  NoConsoleInputs inputs;
+  return m.run(until, inputs, m.board());
+}
+
+// The checksums that the guest prints between its ticks: a computation, the same whenever the ticks come.
+std::string sums(const std::string& text) {
+  std::string out;
+  for (size_t at = 0; (at = text.find(" sum ", at)) != std::string::npos; at += 5) out += text.substr(at + 5, 10) + " ";
+  return out;
+}
+
+// Ends a run once the guest has printed so many checksums; time tells little of how far it is.
+class UntilSums final : public NoConsoleInputs {
+ public:
+  UntilSums(const Text& console, size_t count) : console_(console), count_(count) {}
+  Retired next_poll(Position at) override { return at.retired + 20'000; }
+  Input take(Position at, Nanos now) override {
+    if (sums(console_.text).size() / 11 >= count_) return {Input::Kind::kControl, {}};
+    return NoConsoleInputs::take(at, now);
+  }
+
+ private:
+  const Text& console_;
+  size_t count_;
+};
+
+RunEnd run_until_sums(Machine& m, const Text& console, size_t count) {
+  UntilSums inputs(console, count);
+  return m.run(kForever, inputs, m.board());
+}
+
+const std::string& right_sums() {
+  static const std::string right = [] {
+    Text console;
+    EXPECT_EQ(run(*booted("deterministic", &console)), RunEnd::kPowerOff);
+    return sums(console.text);
+  }();
+  return right;
+}
+
+void is_right(const Text& console) {
+  const std::string got = sums(console.text);
+  EXPECT_GT(got.size(), 10u) << console.text;
+  // It ends at a number of ticks, of which a slow machine misses some.
+  EXPECT_EQ(got, right_sums().substr(0, got.size())) << console.text;
+  EXPECT_NE(console.text.find("powering off"), std::string::npos) << console.text;
+}
+
+using KvmMachine = WithKvm;
+
+TEST_F(KvmMachine, RunsTheBuiltInGuestToItsEnd) {
+  Text console;
+  auto m = booted("kvm", &console);
+  EXPECT_EQ(run(*m), RunEnd::kPowerOff) << m->detail();
+  EXPECT_EQ(m->engine().name(), "kvm");
+  is_right(console);
+}
+
+// Saved on one engine, restored on the other and on the same, at moments spread over the run; and back again.
+TEST_F(KvmMachine, ASnapshotGoesOnOnEitherEngine) {
+  const Folder folder;
+  SnapshotHead about;
+  about.writer = "test";
+  for (const char* first : {"kvm", "deterministic"}) {
+    for (const char* second : {"kvm", "deterministic"}) {
+      for (size_t moment : {2, 4, 6}) {
+        SCOPED_TRACE(std::string(first) + " to " + second + " at checksum " + std::to_string(moment));
+        Text before, after, back;
+        const std::string file = folder / "a.dvs", again = folder / "b.dvs";
+        {
+          auto m = booted(first, &before);
+          ASSERT_EQ(run_until_sums(*m, before, moment), RunEnd::kUntil) << m->detail();
+          Saver saver(*m, about);
+          ASSERT_TRUE(saver.start(file, {.force = true}).ok());
+          ASSERT_TRUE(saver.wait()->ok());
+        }
+        auto restored = restore_file(file, &after, {.engine = second, .verify = true});
+        ASSERT_TRUE(restored.ok()) << restored.error().message;
+        Machine& m = *restored->machine;
+        EXPECT_EQ(m.engine().name(), second);
+        ASSERT_EQ(run_until_sums(m, after, 2), RunEnd::kUntil) << m.detail();
+        Saver saver(m, about);
+        ASSERT_TRUE(saver.start(again, {.force = true}).ok());
+        ASSERT_TRUE(saver.wait()->ok());
+        auto once_more = restore_file(again, &back, {.engine = first, .verify = true});
+        ASSERT_TRUE(once_more.ok()) << once_more.error().message;
+        EXPECT_EQ(run(*once_more->machine), RunEnd::kPowerOff) << once_more->machine->detail();
+        Text all;
+        all.text = before.text + after.text + back.text;
+        is_right(all);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace dejavm::kvm

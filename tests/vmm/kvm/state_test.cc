@@ -1,0 +1,82 @@
+// VcpuState through KVM and back: every field that KVM holds comes back as it went in.
+#include <random>
+
+#include "replay/state_codec.h"
+#include "tests/vmm/kvm/kvm_fixture.h"
+#include "vmm/kvm/kvm_cpuid.h"
+#include "vmm/kvm/kvm_state.h"
+
+namespace dejavm::kvm {
+namespace {
+
+struct Vm {
+  std::unique_ptr<GuestMemory> memory;
+  std::unique_ptr<KvmVm> vm;
+};
+Vm make_vm() {
+  Vm v;
+  v.memory = GuestMemory::create(1 << 20, 0).take();
+  v.vm = KvmVm::create(v.memory.get()).take();
+  EXPECT_TRUE(v.vm->filter_msrs().ok());
+  EXPECT_TRUE(set_cpuid(*v.vm, *find_cpu_model("dejavm-v1"), {}).ok());
+  return v;
+}
+
+std::string differences(const VcpuState& a, const VcpuState& b) {
+  std::string out;
+  for (const FieldDiff& d : diff_states(schema_of<Vcpu>(), &a, &b, 40)) out += d.path + ": " + d.expected + ", came back " + d.actual + "\n";
+  return out;
+}
+
+using KvmState = WithKvm;
+
+TEST_F(KvmState, ResetComesBack) {
+  const Vm v = make_vm();
+  const VcpuState in = reset_vcpu_state();
+  ASSERT_TRUE(store_state(*v.vm, in).ok());
+  VcpuState out = in;
+  ASSERT_TRUE(load_state(*v.vm, out).ok());
+  EXPECT_EQ(differences(in, out), "");
+}
+
+// 64-bit mode, with whatever values are allowed in everything that a guest can set.
+TEST_F(KvmState, RandomLongModeStatesComeBack) {
+  const Vm v = make_vm();
+  std::mt19937_64 random(1);
+  auto canonical = [&] { return static_cast<uint64_t>(static_cast<int64_t>(random() << 16) >> 16); };
+  for (int n = 0; n < 300; ++n) {
+    VcpuState in = reset_vcpu_state();
+    for (uint64_t& r : in.gpr) r = random();
+    in.rip = canonical();
+    in.rflags = 2 | (random() & 0xcd5);  // the arithmetic flags, DF; IF below
+    in.rflags |= random() & 0x200;
+    in.cr0 = 0x80000033, in.cr4 = 0x620 | (random() & 0x10084), in.efer = 0xd01, in.cr3 = random() & 0xff000, in.cr2 = random();
+    in.segment[kCs] = {0x10, kSegL | kSegG | kSegP | kSegS | 0xb, 0xffffffff, 0};
+    for (unsigned seg : {kEs, kSs, kDs, kFs, kGs}) in.segment[seg] = {0x18, kSegDb | kSegG | kSegP | kSegS | 0x3, 0xffffffff, 0};
+    in.segment[kFs].base = canonical(), in.segment[kGs].base = canonical();
+    in.segment[kTr] = {0x20, kSegP | 0xb, 0x67, canonical()};
+    in.gdtr = {canonical(), random() & 0xffff}, in.idtr = {canonical(), random() & 0xffff};
+    for (uint64_t& d : in.dr) d = canonical();
+    in.dr6 = 0xffff0ff0 | (random() & 0xf), in.dr7 = 0x400 | (random() & 0xff);
+    in.star = random(), in.lstar = canonical(), in.cstar = canonical(), in.sfmask = random() & 0x3f7fd5, in.kernel_gs_base = canonical();
+    in.sysenter_cs = random() & 0xffff, in.sysenter_esp = canonical(), in.sysenter_eip = canonical(), in.tsc_aux = random() & 0xffffffff;
+    in.xcr0 = random() & 2 ? 3 : 1;
+    in.nmi_blocked = random() & 1;
+    in.sti_shadow = in.rflags & 0x200 && random() & 1;
+    for (Xmm& x : in.fpu.xmm) x.q = {random(), random()};
+    for (unsigned r = 0; r < 8; ++r) in.fpu.st_mantissa[r] = random(), in.fpu.st_exponent[r] = static_cast<uint16_t>(random());
+    in.fpu.fcw = 0x40 | (random() & 0xf3f), in.fpu.fsw = random() & 0x7f00, in.fpu.ftw = static_cast<uint8_t>(random());
+    in.fpu.fip = canonical(), in.fpu.fdp = canonical(), in.fpu.fop = random() & 0x7ff, in.fpu.mxcsr = random() & 0xffbf;
+    const auto stored = store_state(*v.vm, in);
+    ASSERT_TRUE(stored.ok()) << stored.error().message;
+    VcpuState out = in;
+    for (Xmm& x : out.fpu.xmm) x.q = {};  // what load_state leaves alone would not show
+    out.gpr = {}, out.segment = {}, out.fpu.st_mantissa = {}, out.dr = {}, out.star = out.lstar = out.cstar = out.tsc_aux = 0;
+    out.sti_shadow = out.nmi_blocked = false, out.xcr0 = 0, out.rip = out.rflags = out.cr0 = out.cr2 = out.cr3 = out.cr4 = out.efer = 0;
+    ASSERT_TRUE(load_state(*v.vm, out).ok());
+    ASSERT_EQ(differences(in, out), "") << "state " << n;
+  }
+}
+
+}  // namespace
+}  // namespace dejavm::kvm
