@@ -1,3 +1,4 @@
+#include "replay/where.h"
 #include "replay/recorder.h"
 
 #include <algorithm>

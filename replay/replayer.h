@@ -14,6 +14,7 @@
 #include <memory>
 #include <string>
 
+#include "replay/where.h"
 #include "replay/recorder.h"
 #include "replay/restore.h"
 #include "replay/trace.h"
@@ -71,7 +72,5 @@ Result<DevicesSummary> replay_devices_only(const TraceReader&, Console*);
 // The device that an event is about, "cpu" for CPUID; "-": none.
 std::string_view device_of(const Event&);
 
-// "rip 0xffffffff81001234: 0f 31  rdtsc": the instruction that a machine is about to execute, by its page tables.
-std::string describe_instruction(Machine&, uint32_t vcpu = 0);
 
 }  // namespace dejavm

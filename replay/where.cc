@@ -1,10 +1,10 @@
+#include "replay/where.h"
+
 #include <capstone/capstone.h>
 
 #include <optional>
 
 #include <fmt/format.h>
-
-#include "replay/replayer.h"
 
 namespace dejavm {
 namespace {
@@ -52,26 +52,24 @@ cs_mode mode_of(const VcpuState& s) {
 
 }  // namespace
 
-std::string describe_instruction(Machine& machine, uint32_t vcpu) {
-  VcpuState s;
-  machine.sync_out();
-  machine.engine().get_state(vcpu, s);
-  const cs_mode mode = mode_of(s);
-  uint64_t linear = mode == CS_MODE_64 ? s.rip : s.segment[kCs].base + s.rip;
-  if (mode != CS_MODE_64) linear &= 0xffffffff;
-  std::string out = fmt::format("vCPU {} at instruction {}: rip {:#x}", vcpu, s.retired, s.rip);
-  if (mode != CS_MODE_64) out += fmt::format(" (linear {:#x})", linear);
+std::vector<uint8_t> instruction_bytes(const GuestMemory& memory, const VcpuState& s) {
+  const bool long64 = mode_of(s) == CS_MODE_64;
   std::vector<uint8_t> bytes;
   for (uint64_t i = 0; i < 15; ++i) {
-    const auto gpa = translate(machine.memory(), s, linear + i);
+    const uint64_t linear = long64 ? s.rip + i : (s.segment[kCs].base + s.rip + i) & 0xffffffff;
+    const auto gpa = translate(memory, s, linear);
     uint8_t byte;
-    if (!gpa || !machine.memory().read({*gpa}, &byte, 1)) break;
+    if (!gpa || !memory.read({*gpa}, &byte, 1)) break;
     bytes.push_back(byte);
   }
-  if (bytes.empty()) return out + ": not readable";
+  return bytes;
+}
+
+std::string disassemble(const VcpuState& s, std::span<const uint8_t> bytes) {
+  if (bytes.empty()) return ": not readable";
   std::string text = "(not an instruction)";
   size_t len = bytes.size();
-  if (csh handle; cs_open(CS_ARCH_X86, mode, &handle) == CS_ERR_OK) {
+  if (csh handle; cs_open(CS_ARCH_X86, mode_of(s), &handle) == CS_ERR_OK) {
     cs_insn* insn = nullptr;
     if (cs_disasm(handle, bytes.data(), bytes.size(), s.rip, 1, &insn) == 1) {
       len = insn->size;
@@ -80,9 +78,18 @@ std::string describe_instruction(Machine& machine, uint32_t vcpu) {
     }
     cs_close(&handle);
   }
-  out += ":";
+  std::string out = ":";
   for (size_t i = 0; i < len; ++i) out += fmt::format(" {:02x}", bytes[i]);
   return out + "  " + text;
+}
+
+std::string describe_instruction(Machine& machine, uint32_t vcpu) {
+  VcpuState s;
+  machine.sync_out();
+  machine.engine().get_state(vcpu, s);
+  std::string out = fmt::format("vCPU {} at instruction {}: rip {:#x}", vcpu, s.retired, s.rip);
+  if (mode_of(s) != CS_MODE_64) out += fmt::format(" (linear {:#x})", (s.segment[kCs].base + s.rip) & 0xffffffff);
+  return out + disassemble(s, instruction_bytes(machine.memory(), s));
 }
 
 }  // namespace dejavm

@@ -91,8 +91,8 @@ Result<std::unique_ptr<Machine>> Machine::create(const MachineConfig& config, st
   const CpuModel* model = find_cpu_model(config.cpu_model);
   if (model == nullptr) return host_error("unknown CPU model '" + config.cpu_model + "'; there is dejavm-v1");
   if (config.vcpus != 1) return host_error(fmt::format("{} vCPUs: a machine has one", config.vcpus));
-  if (engine_name != "deterministic" && engine_name != "kvm")
-    return host_error(fmt::format("unknown engine '{}'; there are 'deterministic' and 'kvm'", engine_name));
+  if (engine_name != "deterministic" && engine_name != "kvm" && engine_name != "kvm-step")
+    return host_error(fmt::format("unknown engine '{}'; there are 'deterministic', 'kvm' and 'kvm-step'", engine_name));
   auto memory = GuestMemory::create(config.memory_bytes, config.rom_bytes);
   if (!memory) return memory.error();
   std::unique_ptr<Machine> machine(new Machine);
@@ -102,8 +102,8 @@ Result<std::unique_ptr<Machine>> Machine::create(const MachineConfig& config, st
   m.controls.resize(config.vcpus);
   m.vcpus.resize(config.vcpus);
   m.board = std::make_unique<Board>(m.config, m.controls, console);
-  if (engine_name == "kvm") {
-    auto engine = kvm::make_kvm_engine(*model, *m.memory);
+  if (engine_name != "deterministic") {
+    auto engine = engine_name == "kvm" ? kvm::make_kvm_engine(*model, *m.memory) : kvm::make_step_engine(*model, *m.memory);
     if (!engine) return engine.error();
     m.engine = engine.take();
   } else {

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include "replay/where.h"
 #include "replay/recorder.h"
 #include "replay/replayer.h"
 

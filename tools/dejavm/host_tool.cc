@@ -43,7 +43,8 @@ std::vector<Line> lines(const kvm::KvmProbe& p) {
           {"immediate_exit", p.immediate_exit, "pending I/O completed before a snapshot"},
           {"tsc_offset", p.tsc_offset, "the guest's TSC can be set: without it a restored guest sees its TSC jump"},
           {"xsetbv", p.xsetbv, "XCR0 follows XSETBV: without it guests are not shown XSAVE"},
-          {"single_step", p.single_step, "single-stepping"},
+          {"single_step", p.single_step, "single-stepping: --engine kvm-step"},
+          {"rep_single_step", p.rep_single_step, "... of a REP's iterations: without it kvm-step leaves them to the deterministic engine"},
           {"fast_kernels", p.kernel_minstr_per_s > 150,
            fmt::format("kernels run on the processor: {:.0f} million instructions/s in ring 0", p.kernel_minstr_per_s)}};
 }

@@ -4,6 +4,7 @@
 #include "tools/dejavm/device_tool.h"
 #include "tools/dejavm/golden_tool.h"
 #include "tools/dejavm/host_tool.h"
+#include "tools/dejavm/lockstep_tool.h"
 #include "tools/dejavm/run.h"
 #include "tools/dejavm/snapshot_tool.h"
 #include "tools/dejavm/trace_tool.h"
@@ -54,6 +55,8 @@ int main(int argc, char** argv) {
   GoldenOptions for_golden;
   CLI::App* golden_app = app.add_subcommand("golden", "the gate on golden snapshots: does what was saved once still restore, and to the same");
   add_golden_tool(*golden_app, for_golden);
+  LockstepOptions for_lockstep;
+  add_lockstep_tool(*app.add_subcommand("lockstep", "run a guest on two engines, compared after each instruction"), for_lockstep);
   HostOptions for_host;
   add_host_tool(*app.add_subcommand("host", "what this machine can do: KVM, tried with a tiny guest; the PMU"), for_host);
   TraceOptions for_trace;
@@ -68,6 +71,7 @@ int main(int argc, char** argv) {
   try {
     if (*run_app) return run(for_run);
     if (app.got_subcommand("ctl")) return run_ctl(for_ctl);
+    if (app.got_subcommand("lockstep")) return run_lockstep(for_lockstep);
     if (app.got_subcommand("host")) return run_host(for_host);
     if (*device_app) return run_device(*device_app, for_device);
     if (*golden_app) return run_golden(*golden_app, for_golden);

@@ -81,7 +81,7 @@ int64_t parse_time(const std::string& text) {
 }
 
 void add_engine_option(CLI::App& app, Options& o, const char* text) {
-  app.add_option("--engine", o.engine, text)->check(CLI::IsMember({"deterministic", "kvm"}));
+  app.add_option("--engine", o.engine, text)->check(CLI::IsMember({"deterministic", "kvm", "kvm-step"}));
 }
 
 void add_machine_options(CLI::App& app, Options& o) {

@@ -11,6 +11,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "replay/where.h"
 #include "replay/atomic_file.h"
 #include "replay/replayer.h"
 #include "replay/symbols.h"

@@ -18,4 +18,8 @@ namespace dejavm::kvm {
 // Error: no /dev/kvm, no right to it, or it cannot do what is needed.
 Result<std::unique_ptr<Engine>> make_kvm_engine(const CpuModel& model, GuestMemory& memory);
 
+// Exact mode ("kvm-step"): `retired` counts instructions and the run is the deterministic engine's, exit for exit; what is plain computation the
+// processor executes, step by step. Slow: hundreds of thousands of instructions a second.
+Result<std::unique_ptr<Engine>> make_step_engine(const CpuModel& model, GuestMemory& memory);
+
 }  // namespace dejavm::kvm

@@ -123,6 +123,15 @@ void probe_control(Prober& p, KvmProbe& r) {
     p.vm_.vcpu().call(KVM_SET_GUEST_DEBUG, &debug);
     r.single_step = r.single_step && p.next() == KVM_EXIT_DEBUG && p.rip() == kCode + at;
   }
+  p.load({0xb9, 3, 0, 0, 0, 0xbf, 0, 0x90, 0, 0, 0xf3, 0xaa, 0xf4});  // mov ecx, 3; mov edi, 0x9000; rep stosb; hlt
+  unsigned steps = 0;
+  for (; steps < 8 && p.rip() < kCode + 12; ++steps) {
+    kvm_guest_debug debug{};
+    debug.control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP;
+    p.vm_.vcpu().call(KVM_SET_GUEST_DEBUG, &debug);
+    if (p.next() != KVM_EXIT_DEBUG) break;
+  }
+  r.rep_single_step = r.single_step && steps == 5;
   const kvm_guest_debug off{};
   p.vm_.vcpu().call(KVM_SET_GUEST_DEBUG, &off);
   constexpr uint32_t kTurns = 2'000'000;

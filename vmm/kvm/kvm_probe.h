@@ -15,6 +15,7 @@ struct KvmProbe {
   bool xsetbv = false;                     // KVM learns of XCR0: without it a guest that uses XSAVE loses state
   bool interrupt_window = false;           // an interrupt waits for STI and comes right after its shadow
   bool single_step = false;                // one exit for each instruction, in order
+  bool rep_single_step = false;            // ... and one for each iteration of a REP
   bool immediate_exit = false;
   double kernel_minstr_per_s = 0;          // millions of ring 0 instructions per second in a loop: near a hundred or less when they are emulated
   std::vector<std::string> missing;        // features of the CPU model that a guest will not be shown

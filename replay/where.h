@@ -1,0 +1,20 @@
+// Where a vCPU stands, for people: the next instruction, read and disassembled as a debugger would.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "vmm/machine.h"
+
+namespace dejavm {
+
+// At RIP, through the page tables without rights or side effects: up to 15, fewer where memory cannot be read.
+std::vector<uint8_t> instruction_bytes(const GuestMemory&, const VcpuState&);
+// ": bytes  text" of the instruction that they begin with.
+std::string disassemble(const VcpuState&, std::span<const uint8_t> bytes);
+// "rip 0xffffffff81001234: 0f 31  rdtsc": the instruction that a machine is about to execute, by its page tables.
+std::string describe_instruction(Machine&, uint32_t vcpu = 0);
+
+}  // namespace dejavm
