@@ -82,6 +82,8 @@ int64_t parse_time(const std::string& text) {
 
 void add_engine_option(CLI::App& app, Options& o, const char* text) {
   app.add_option("--engine", o.engine, text)->check(CLI::IsMember({"deterministic", "kvm", "kvm-step"}));
+  app.add_flag("--step", o.step, "--engine kvm-step, the exact mode: KVM executes the guest step by step, and counts, exits and answers are the "
+                                 "deterministic engine's; slow");
 }
 
 void add_machine_options(CLI::App& app, Options& o) {
@@ -125,6 +127,7 @@ void add_replay_options(CLI::App& app, Options& o) {
   add_console_option(app, o, "where the guest's serial output goes: stdio, none or file:PATH [none]");
   app.add_option("--from", o.from, "start at the last keyframe at or before this instruction; or kN: at keyframe N")->type_name("INSTRUCTION|kN");
   app.add_option("--until", o.until, "stop at this instruction")->type_name("INSTRUCTION");
+  add_engine_option(app, o, "what executes the guest: deterministic or kvm-step; each replays the other's traces [deterministic]");
   app.add_flag("--devices-only", o.devices_only, "run no guest code: feed the logged exits to fresh devices and compare their answers");
   app.add_flag("--json", o.json, "the result as one JSON object on standard output");
 }

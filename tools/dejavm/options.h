@@ -23,6 +23,7 @@ struct Options {
   std::chrono::steady_clock::time_point begun = std::chrono::steady_clock::now();  // the command
   MachineConfig config;
   std::string engine;  // empty: deterministic, or a snapshot's own
+  bool step = false;   // kvm-step
   BootSource boot;
   std::string console = "stdio";
   std::string trace;               // record's output, replay's input

@@ -22,6 +22,10 @@ Result<std::unique_ptr<HostConsole>> open_console(const Options& o) {
   return HostConsole::file(o.console.substr(5));
 }
 
+std::string engine_of(const Options& o, const char* otherwise) {
+  return o.step ? "kvm-step" : o.engine.empty() ? otherwise : o.engine;
+}
+
 // A machine that is ready to run, with its console and inputs.
 struct Session {
   std::unique_ptr<HostConsole> console;
@@ -41,7 +45,7 @@ struct Session {
   }
   Result<void> boot(const Options& o) {
     if (auto done = open(o); !done) return done;
-    auto made = Machine::create(o.config, o.engine.empty() ? "deterministic" : o.engine, console.get());
+    auto made = Machine::create(o.config, engine_of(o, "deterministic"), console.get());
     if (!made) return made.error();
     machine = made.take();
     if (auto done = machine->boot(o.boot); !done) return done;
@@ -75,9 +79,6 @@ struct Session {
 };
 
 int run_session(Session& s, const Options& o, const char* verb) {
-  if (s.machine->engine().name() == "kvm" && !o.trace.empty() && getenv("REFUSE"))
-    return fail({ErrorKind::kHost, "a guest on KVM cannot be recorded yet: save a snapshot of it (ctl, --snapshot-at) and record from there, "
-                                   "with restore record --engine deterministic"}, kUsage);
   if (!o.trace.empty())
     if (auto done = s.driver->start_recording(o.trace, o.force); !done) return fail(done.error(), kUsage);
   Outcome outcome = [&] {
@@ -109,7 +110,7 @@ int restore(const Options& o) {
   Session s;
   std::signal(SIGBUS, on_lost_file);
   if (auto done = s.open(o); !done) return fail(done.error(), kUsage);
-  auto restored = restore_file(o.snapshot, s.console.get(), {.engine = o.engine, .verify = o.verify});
+  auto restored = restore_file(o.snapshot, s.console.get(), {.engine = engine_of(o, ""), .verify = o.verify});
   if (!restored) return fail(restored.error());
   s.machine = std::move(restored->machine);
   const SnapshotHead& head = restored->chain->head();
@@ -152,12 +153,18 @@ int replay(const Options& o) {
   auto trace = TraceReader::open(o.trace, TraceReader::Check::kAll);
   if (!trace) return fail(trace.error());
   if (o.devices_only) return replay_devices(o, **trace, console->get());
+  // Exact traces are replayed by the engine that needs no KVM, unless another is asked for.
+  const std::string& recorded = (*trace)->header().engine;
+  if (recorded == "kvm")
+    return fail({ErrorKind::kHost, (*trace)->name() + ": was recorded on KVM, where instructions are not counted, so guest code cannot be run again to it; "
+                                   "replay --devices-only verifies every exit of it"}, kUsage);
+  const std::string engine = engine_of(o, recorded == "kvm-step" ? "deterministic" : "");
   auto from = first_keyframe(**trace, o.from);
   if (!from) return fail(from.error(), kUsage);
   Result<ReplaySummary> summary = [&] {
     ProgressLine progress(o.console);
     return dejavm::replay(**trace, console->get(),
-                          {.from_keyframe = *from, .until = o.until ? Retired{o.until} : kForever, .progress = progress.function()});
+                          {.from_keyframe = *from, .until = o.until ? Retired{o.until} : kForever, .engine = engine, .progress = progress.function()});
   }();
   if (*console) (*console)->flush();
   if (!summary) return fail(summary.error());

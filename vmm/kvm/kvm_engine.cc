@@ -25,6 +25,9 @@ namespace {
 constexpr uint64_t kFlagIf = 1 << 9;
 constexpr uint32_t kTscAdjust = 0x3b, kApicBase = 0x1b, kTscDeadline = 0x6e0, kX2apicFirst = 0x800, kX2apicLast = 0x8ff;
 
+// CPUID features that a guest turns on in CR4, as /proc/cpuinfo names them.
+constexpr std::pair<std::string_view, unsigned> kCr4Features[] = {{"umip", 11}, {"fsgsbase", 16}, {"pcid", 17}, {"xsave", 18}, {"smep", 20}, {"smap", 21}};
+
 bool is_boards_msr(uint32_t index) {
   return index == kApicBase || index == kTscDeadline || (index >= kX2apicFirst && index <= kX2apicLast);
 }
@@ -77,8 +80,8 @@ thread_local kvm_run* volatile Kick::target_ = nullptr;
 
 class KvmEngine final : public Engine {
  public:
-  KvmEngine(std::unique_ptr<KvmVm> vm, const CpuModel& model, GuestMemory& memory, uint64_t tsc_khz)
-      : vm_(std::move(vm)), tsc_khz_(tsc_khz), kick_(vm_->run()), soft_(soft::make_soft_engine(model, memory, 1, {.strict = false, .use_blocks = false})),
+  KvmEngine(std::unique_ptr<KvmVm> vm, const CpuModel& model, GuestMemory& memory, uint64_t tsc_khz, std::vector<std::string> missing)
+      : missing_(std::move(missing)), vm_(std::move(vm)), tsc_khz_(tsc_khz), kick_(vm_->run()), soft_(soft::make_soft_engine(model, memory, 1, {.strict = false, .use_blocks = false})),
         memory_(memory) {}
 
   std::string_view name() const override { return "kvm"; }
@@ -88,6 +91,9 @@ class KvmEngine final : public Engine {
 
   void set_state(uint32_t, const VcpuState& s) override {
     s_ = s;
+    for (const auto& [name, bit] : kCr4Features)
+      if (s.cr4 >> bit & 1 && std::find(missing_.begin(), missing_.end(), name) != missing_.end())
+        return stop_with(fmt::format("the guest uses {} (CR4 bit {}), which this machine's KVM does not have: go on with --engine deterministic", name, bit));
     fail(store_state(*vm_, s_));
   }
   void get_state(uint32_t, VcpuState& s) const override {
@@ -326,6 +332,7 @@ class KvmEngine final : public Engine {
     ++soft_steps_;
   }
 
+  std::vector<std::string> missing_;  // features
   std::unique_ptr<KvmVm> vm_;
   uint64_t tsc_khz_;
   Kick kick_;
@@ -353,7 +360,7 @@ Result<std::unique_ptr<Engine>> make_kvm_engine(const CpuModel& model, GuestMemo
   if (auto done = set_cpuid(*m, model, {.xsave = !probe->xsetbv}); !done) return done.error();
   const long khz = m->vcpu().call(KVM_GET_TSC_KHZ);
   if (khz <= 0) return Error{ErrorKind::kHost, "KVM does not tell the frequency of the TSC"};
-  return std::unique_ptr<Engine>(std::make_unique<KvmEngine>(std::move(m), model, memory, static_cast<uint64_t>(khz)));
+  return std::unique_ptr<Engine>(std::make_unique<KvmEngine>(std::move(m), model, memory, static_cast<uint64_t>(khz), probe->missing));
 }
 
 }  // namespace dejavm::kvm

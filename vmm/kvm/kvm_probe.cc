@@ -162,7 +162,7 @@ Result<KvmProbe> probe_kvm() {
   probe_interrupt(p, r);
   probe_control(p, r);
   r.missing = missing_features(m.system(), model);
-  if (!r.xsetbv) r.missing.emplace_back("xsave (KVM does not see XSETBV)");
+  if (!r.xsetbv) r.missing.emplace_back("xsave");
   return r;
 }
 

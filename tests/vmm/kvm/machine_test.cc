@@ -1,4 +1,5 @@
 // The machine on the hardware engine: the built-in guest from its start to its end, and across engines through snapshots.
+#include <algorithm>
 #include <string>
 
 #include "replay/restore_file.h"
@@ -126,6 +127,19 @@ TEST_F(KvmMachine, ASnapshotGoesOnOnEitherEngine) {
       }
     }
   }
+}
+
+// A guest that uses what this KVM lacks is refused by the feature's name.
+TEST_F(KvmMachine, AMissingFeatureIsNamed) {
+  const KvmProbe probe = *probe_kvm();
+  if (std::find(probe.missing.begin(), probe.missing.end(), "pcid") == probe.missing.end()) GTEST_SKIP() << "this KVM has PCIDs";
+  auto m = booted("kvm", nullptr);
+  VcpuState s;
+  m->engine().get_state(0, s);
+  s.cr4 |= 1 << 17;
+  m->engine().set_state(0, s);
+  EXPECT_EQ(run(*m), RunEnd::kEngineError);
+  EXPECT_NE(m->detail().find("pcid"), std::string::npos) << m->detail();
 }
 
 }  // namespace
