@@ -79,6 +79,13 @@ struct Machine::Impl {
     ++clock.resets;
   }
 
+  Result<std::unique_ptr<Engine>> make_engine(std::string_view name) const {
+    const CpuModel& model = *find_cpu_model(config.cpu_model);
+    if (name == "deterministic") return soft::make_soft_engine(model, *memory, config.vcpus, {.strict = config.strict});
+    if (name == "kvm") return kvm::make_kvm_engine(model, *memory);
+    if (name == "kvm-step") return kvm::make_step_engine(model, *memory);
+    return host_error(fmt::format("unknown engine '{}'; there are 'deterministic', 'kvm' and 'kvm-step'", name));
+  }
   RunEnd run(Retired until, Inputs& inputs, ExitHandler& exits);
   Input::Kind apply_inputs(Inputs& inputs);
   bool sleep(Inputs& inputs);
@@ -88,11 +95,8 @@ Machine::Machine() : impl_(std::make_unique<Impl>()) {}
 Machine::~Machine() = default;
 
 Result<std::unique_ptr<Machine>> Machine::create(const MachineConfig& config, std::string_view engine_name, Console* console) {
-  const CpuModel* model = find_cpu_model(config.cpu_model);
-  if (model == nullptr) return host_error("unknown CPU model '" + config.cpu_model + "'; there is dejavm-v1");
+  if (find_cpu_model(config.cpu_model) == nullptr) return host_error("unknown CPU model '" + config.cpu_model + "'; there is dejavm-v1");
   if (config.vcpus != 1) return host_error(fmt::format("{} vCPUs: a machine has one", config.vcpus));
-  if (engine_name != "deterministic" && engine_name != "kvm" && engine_name != "kvm-step")
-    return host_error(fmt::format("unknown engine '{}'; there are 'deterministic', 'kvm' and 'kvm-step'", engine_name));
   auto memory = GuestMemory::create(config.memory_bytes, config.rom_bytes);
   if (!memory) return memory.error();
   std::unique_ptr<Machine> machine(new Machine);
@@ -102,13 +106,9 @@ Result<std::unique_ptr<Machine>> Machine::create(const MachineConfig& config, st
   m.controls.resize(config.vcpus);
   m.vcpus.resize(config.vcpus);
   m.board = std::make_unique<Board>(m.config, m.controls, console);
-  if (engine_name != "deterministic") {
-    auto engine = engine_name == "kvm" ? kvm::make_kvm_engine(*model, *m.memory) : kvm::make_step_engine(*model, *m.memory);
-    if (!engine) return engine.error();
-    m.engine = engine.take();
-  } else {
-    m.engine = soft::make_soft_engine(*model, *m.memory, config.vcpus, {.strict = config.strict});
-  }
+  auto engine = m.make_engine(engine_name);
+  if (!engine) return engine.error();
+  m.engine = engine.take();
   for (uint32_t n = 0; n < config.vcpus; ++n) m.engine->set_state(n, m.power_on_vcpu());
   return machine;
 }
@@ -204,6 +204,19 @@ RunEnd Machine::Impl::run(Retired until, Inputs& inputs, ExitHandler& exits) {
 }
 
 RunEnd Machine::run(Retired until, Inputs& inputs, ExitHandler& exits) { return impl_->run(until, inputs, exits); }
+
+Result<void> Machine::switch_engine(std::string_view engine_name) {
+  Impl& m = *impl_;
+  sync_out();
+  auto engine = m.make_engine(engine_name);
+  if (!engine) return engine.error();
+  for (uint32_t n = 0; n < m.vcpus.size(); ++n) (*engine)->set_state(n, m.vcpus[n]);
+  if (const std::string problem = (*engine)->detail(); !problem.empty()) return host_error(problem);
+  m.engine = engine.take();
+  m.pull();
+  m.engine->restored();
+  return {};
+}
 
 Position Machine::position() const { return impl_->position(); }
 Nanos Machine::now() const { return impl_->now(); }

@@ -44,6 +44,9 @@ class Machine {
   // Runs until `until` or another RunEnd. `exits` is what the engine sees: board() or a decorator that ends in it.
   RunEnd run(Retired until, Inputs& inputs, ExitHandler& exits);
 
+  // Between two runs: the same machine goes on under another engine. Error: it cannot be had, and nothing has changed.
+  Result<void> switch_engine(std::string_view engine_name);
+
   Position position() const;
   Nanos now() const;
   Board& board();

@@ -42,13 +42,17 @@ std::variant<ControlRequest, json> parse_request(const std::string& text) {
     if (key == "id") continue;
     if (key == "command" && value.is_string()) r.command = value;
     else if (key == "file" && value.is_string()) r.file = value;
+    else if (key == "engine" && value.is_string()) r.engine = value;
     else if (key == "force" && value.is_boolean()) r.force = value;
     else if (key == "delta" && value.is_boolean()) r.delta = value;
     else return refuse(fmt::format("'{}' is no part of a request, or of another type", key));
   }
   const bool saves = r.command == "checkpoint" || r.command == "suspend" || r.command == "record-start";
-  if (!saves && r.command != "pause" && r.command != "resume" && r.command != "status" && r.command != "stop" && r.command != "record-stop")
-    return refuse(fmt::format("unknown command '{}'; there are checkpoint, suspend, pause, resume, status, stop, record-start and record-stop", r.command));
+  if (!saves && r.command != "pause" && r.command != "resume" && r.command != "status" && r.command != "stop" && r.command != "record-stop" &&
+      r.command != "engine")
+    return refuse(fmt::format("unknown command '{}'; there are checkpoint, suspend, pause, resume, status, stop, record-start, record-stop and engine", r.command));
+  if ((r.command == "engine") != !r.engine.empty())
+    return refuse(r.engine.empty() ? "engine needs the name of one: deterministic, kvm or kvm-step" : fmt::format("{} takes no engine", r.command));
   if (saves != !r.file.empty()) return refuse(saves ? fmt::format("{} needs a file", r.command) : fmt::format("{} takes no file", r.command));
   if (r.file.find('\0') != std::string::npos) return refuse("a file name with a zero byte");
   return r;

@@ -14,7 +14,7 @@ namespace dejavm::cli {
 struct ControlRequest {
   uint64_t client = 0;
   nlohmann::json id;  // as the client gave it
-  std::string command, file;
+  std::string command, file, engine;
   bool force = false, delta = false;
 };
 

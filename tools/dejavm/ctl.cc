@@ -39,6 +39,7 @@ std::string read_line(int fd, std::string& buffer) {
 std::string as_text(const std::string& command, const json& a) {
   std::string out = command + ":";
   if (a.contains("state")) out += fmt::format(" {}", a["state"].get<std::string>());
+  if (a.contains("engine")) out += fmt::format(" {}", a["engine"].get<std::string>());
   if (a.contains("file")) out += fmt::format(" {}", a["file"].get<std::string>());
   if (a.contains("instruction")) out += fmt::format(" at instruction {}", a["instruction"].get<uint64_t>());
   if (a.contains("now_ns")) out += fmt::format(", {:.6f} s of guest time", static_cast<double>(a["now_ns"].get<uint64_t>()) / 1e9);
@@ -70,6 +71,8 @@ void add_ctl(CLI::App& app, CtlOptions& o) {
   sub(app, "pause", "pause", "hold it", false);
   sub(app, "resume", "resume", "let it go on", false);
   sub(app, "stop", "stop", "end it", false);
+  CLI::App* engine = sub(app, "engine", "engine", "let another engine execute it from now on", false);
+  engine->add_option("name", o.engine, "deterministic, kvm or kvm-step")->required()->check(CLI::IsMember({"deterministic", "kvm", "kvm-step"}));
   CLI::App* record = app.add_subcommand("record", "begin or end a trace of what it does");
   record->require_subcommand(1);
   sub(*record, "start", "record-start", "from now on", true);
@@ -92,6 +95,7 @@ int run_ctl(const CtlOptions& o) {
     return fail({ErrorKind::kHost, fmt::format("{}: speaks version {}; this dejavm speaks {}", o.socket, hello.value("version", 0), kControlVersion)});
   json request{{"command", o.command}};
   if (!o.file.empty()) request["file"] = std::filesystem::absolute(o.file).string();  // the machine's folder is another
+  if (!o.engine.empty()) request["engine"] = o.engine;
   if (o.force) request["force"] = true;
   if (o.delta) request["delta"] = true;
   const std::string line = line_of(request) + "\n";

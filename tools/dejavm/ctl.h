@@ -8,7 +8,7 @@
 namespace dejavm::cli {
 
 struct CtlOptions {
-  std::string socket, command, file;
+  std::string socket, command, file, engine;
   bool force = false, delta = false, json = false;
 };
 

@@ -141,6 +141,11 @@ void Driver::serve(const ControlRequest& r) {
   if (r.command == "pause" || r.command == "resume") {
     paused_ = r.command == "pause";
     ok();
+  } else if (r.command == "engine") {
+    if (writer_) return control_->answer(r, as_json({ErrorKind::kHost, fmt::format("a trace has one engine; end the recording to {} first", trace_path_)}));
+    report_save(saver_.wait());
+    if (auto done = machine_.switch_engine(r.engine); !done) return control_->answer(r, as_json(done.error()));
+    ok({{"engine", r.engine}});
   } else if (r.command == "stop") {
     ended_ = true;
     ok();

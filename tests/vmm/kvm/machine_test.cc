@@ -2,6 +2,8 @@
 #include <algorithm>
 #include <string>
 
+#include "replay/recorder.h"
+#include "replay/replayer.h"
 #include "replay/restore_file.h"
 #include "replay/save.h"
 #include "tests/replay/folder.h"
@@ -127,6 +129,49 @@ TEST_F(KvmMachine, ASnapshotGoesOnOnEitherEngine) {
       }
     }
   }
+}
+
+// Fast until the interesting moment, then recorded: the recording replays.
+TEST_F(KvmMachine, SwitchedInTheMiddleAndRecordedFromThere) {
+  const Folder folder;
+  Text console, again;
+  auto m = booted("kvm", &console);
+  ASSERT_EQ(run_until_sums(*m, console, 2), RunEnd::kUntil) << m->detail();
+  const std::string file = folder / "t.dvt";
+  {
+    ASSERT_TRUE(m->switch_engine("deterministic").ok());
+    EXPECT_EQ(m->engine().name(), "deterministic");
+    auto writer = TraceWriter::create(file, false);
+    ASSERT_TRUE(writer.ok());
+    NoConsoleInputs inputs;
+    auto recorded = record(*m, inputs, **writer, {.keyframe_interval = 2'000'000});
+    ASSERT_TRUE(recorded.ok()) << recorded.error().message;
+    EXPECT_EQ(recorded->end, RunEnd::kPowerOff);
+  }
+  is_right(console);
+  auto trace = TraceReader::open(file, TraceReader::Check::kAll);
+  ASSERT_TRUE(trace.ok());
+  auto replayed = replay(**trace, &again, {});
+  ASSERT_TRUE(replayed.ok()) << replayed.error().message;
+  EXPECT_TRUE(console.text.ends_with(again.text));
+}
+
+TEST_F(KvmMachine, SwitchesBackAndForth) {
+  Text console;
+  auto m = booted("deterministic", &console);
+  size_t count = 1;
+  for (const char* engine : {"kvm", "kvm-step", "deterministic", "kvm", "deterministic"}) {
+    ASSERT_EQ(run_until_sums(*m, console, std::string_view(m->engine().name()) == "kvm-step" ? 0 : count++), RunEnd::kUntil) << m->detail();
+    const auto switched = m->switch_engine(engine);
+    ASSERT_TRUE(switched.ok()) << switched.error().message;
+    if (m->engine().name() == "kvm-step") {  // too slow for a whole checksum
+      ASSERT_EQ(run(*m, m->position().retired + 2'000), RunEnd::kUntil) << m->detail();
+    }
+  }
+  EXPECT_FALSE(m->switch_engine("none").ok());
+  EXPECT_EQ(m->engine().name(), "deterministic");
+  EXPECT_EQ(run(*m), RunEnd::kPowerOff) << m->detail();
+  is_right(console);
 }
 
 // A guest that uses what this KVM lacks is refused by the feature's name.
