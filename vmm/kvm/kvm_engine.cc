@@ -38,12 +38,23 @@ class Kick {
   static constexpr int kSignal = 34;  // SIGRTMIN, of which nobody else here makes use
   explicit Kick(kvm_run& run) {
     struct sigaction action{};
-    action.sa_handler = [](int) { if (target_ != nullptr) target_->immediate_exit = 1; };
+    action.sa_handler = [](int) {
+      if (target_ == nullptr) return;
+      target_->immediate_exit = 1;
+      fired_ = true;
+    };
     CHECK(sigaction(kSignal, &action, nullptr) == 0);
     run_ = &run;
   }
   ~Kick() {
     if (armed_for_ != 0) timer_delete(timer_);
+  }
+  // Between two entries. True: the timer has run out since the last one.
+  bool clear() {
+    run_->immediate_exit = 0;
+    const bool fired = fired_;
+    fired_ = false;
+    return fired;
   }
   // For the calling thread, until disarm().
   void arm(uint64_t ns) {
@@ -61,6 +72,7 @@ class Kick {
     set(std::max<uint64_t>(ns, 1));
   }
   void disarm() {
+    if (target_ == nullptr) return;
     set(0);
     target_ = nullptr;
   }
@@ -72,11 +84,13 @@ class Kick {
     CHECK(timer_settime(timer_, 0, &at, nullptr) == 0);
   }
   static thread_local kvm_run* volatile target_;
+  static thread_local volatile bool fired_;
   kvm_run* run_;
   timer_t timer_{};
   pid_t armed_for_ = 0;
 };
 thread_local kvm_run* volatile Kick::target_ = nullptr;
+thread_local volatile bool Kick::fired_ = false;
 
 class KvmEngine final : public Engine {
  public:
@@ -114,6 +128,7 @@ class KvmEngine final : public Engine {
     start_clock();
     if (s_.pending_debug != 0) soft_step();
     StopReason why = loop();
+    kick_.disarm();
     if (const StopReason last = finish_exit(); last != StopReason::kLimit) why = last;
     s_.retired = retired();
     running_ = false;
@@ -159,8 +174,10 @@ class KvmEngine final : public Engine {
   StopReason loop() {
     kvm_run& run = vm_->run();
     const uint64_t start = rip();
+    uint64_t armed = 0;  // the deadline that the timer is set for: until it runs out, entries cost no system call but KVM_RUN
     for (bool first = true;; first = false) {
       if (!detail_.empty()) return StopReason::kError;
+      if (kick_.clear()) armed = 0;
       const uint64_t now = retired();
       const bool in_flight = finish_event_ && event_in_flight(*vm_);
       finish_event_ = false;
@@ -171,20 +188,21 @@ class KvmEngine final : public Engine {
         inject(run);
       }
       run.cr8 = control_->cr8;
-      run.immediate_exit = 0;
       // An event that is on its way in gets the time to arrive.
       const uint64_t until = control_->until.value, limit = until > now ? std::min(until - now, uint64_t{1} << 40) : 0;
       const uint64_t left = in_flight ? std::max<uint64_t>(slice_, 100'000) : first ? std::max(limit, slice_) : limit;
-      kick_.arm(static_cast<uint64_t>(static_cast<unsigned __int128>(left) * 1'000'000 / tsc_khz_));
+      if (armed != now + left) {
+        armed = now + left;
+        kick_.arm(static_cast<uint64_t>(static_cast<unsigned __int128>(left) * 1'000'000 / tsc_khz_));
+      }
       open_ = false;
       ++entries_;
       const long result = vm_->vcpu().call(KVM_RUN);
       const int error = errno;
-      kick_.disarm();
       if (run.cr8 != control_->cr8) exits_->cr8_write(position(), run.cr8);
       if (result < 0) {
         if (error == EINTR || error == EAGAIN) {
-          ++kicks_; 
+          ++kicks_;
           finish_event_ = true;
           // A guest that a slow host interrupts before its first instruction, again and again, would never get on.
           if (first && rip() == start) slice_ = std::min<uint64_t>(slice_ * 2, 10'000'000);

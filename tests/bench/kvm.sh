@@ -1,0 +1,38 @@
+#!/bin/sh
+# Exits per second on this machine's KVM, in one run: a bare loop around KVM_RUN, the same port writes through our board, and recorded.
+# Usage: tests/bench/kvm.sh [EXITS, default 200000] [repetitions, default 3]; without a whole KVM: tools/kvm-lab tests/bench/kvm.sh 20000
+set -eu
+cd "$(dirname "$0")/../.."
+exits=${1:-200000} repetitions=${2:-3}
+dejavm=build/release/tools/dejavm/dejavm bare=build/release/tests/bench/kvm_bare
+[ -x $dejavm ] && [ -x $bare ] || { echo "tests/bench/kvm.sh: build first: cmake --preset release && cmake --build --preset release" >&2; exit 1; }
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cat >"$work/guest.S" <<EOF
+        .code32
+        .globl _start
+        .balign 4
+        .long 0x1badb002, 0, -0x1badb002
+_start: mov \$$exits, %ecx
+1:      out %al, \$0x80
+        dec %ecx
+        jnz 1b
+        mov \$0, %eax
+        out %eax, \$0xf4
+1:      hlt
+        jmp 1b
+EOF
+gcc -m32 -nostdlib -static -Wl,-N,-Ttext=0x100000,--build-id=none -o "$work/guest" "$work/guest.S"
+rate() { sed -n 's/.*"seconds":\([0-9.e-]*\).*/\1/p' "$work/json" | awk -v n="$exits" '{ printf "%.0f\n", n / $1 }'; }
+one() { "$dejavm" "$@" --engine kvm --kernel "$work/guest" --memory 16M --console none --debug-exit --json 2>"$work/json" >/dev/null || true; rate; }
+best() { sort -n | tail -n 1; }
+i=0
+while [ $i -lt "$repetitions" ]; do  # in turn, so that noise meets all
+  $bare "$exits" >>"$work/bare"
+  one run >>"$work/run"
+  one record -o "$work/t.dvt" --force >>"$work/record"
+  i=$((i + 1))
+done
+awk -v b="$(best <"$work/bare")" -v r="$(best <"$work/run")" -v t="$(best <"$work/record")" 'BEGIN {
+  printf "%-32s %9d exits/s\n%-32s %9d exits/s  %.2f x the bare loop'"'"'s time\n%-32s %9d exits/s  %.2f x the time without recording\n",
+    "bare loop", b, "through the board", r, b / r, "recorded", t, r / t }'
