@@ -198,7 +198,7 @@ RunEnd Machine::Impl::run(Retired until, Inputs& inputs, ExitHandler& exits) {
         detail = "triple fault " + describe_registers(vcpus[0]);
         return RunEnd::kTripleFault;
       case StopReason::kUnimplemented: detail = engine->detail(); return RunEnd::kUnimplemented;
-      case StopReason::kError: detail = engine->detail(); return RunEnd::kEngineError;
+      case StopReason::kError: detail = engine->detail() + "; " + describe_registers(vcpus[0]); return RunEnd::kEngineError;
     }
   }
 }

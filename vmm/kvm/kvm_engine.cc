@@ -8,6 +8,7 @@
 #include <x86intrin.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 
@@ -134,7 +135,14 @@ class KvmEngine final : public Engine {
     running_ = false;
     return why;
   }
-  std::string detail() const override { return detail_; }
+  std::string detail() const override {
+    std::string out = detail_;
+    for (uint64_t n = std::min<uint64_t>(exits_seen_, kLastExits); n > 0; --n) {
+      const LastExit& e = last_[(exits_seen_ - n) % kLastExits];
+      out += fmt::format("{} {} {:#x}", n == std::min<uint64_t>(exits_seen_, kLastExits) ? "; last exits:" : ",", exit_name(e.reason), e.where);
+    }
+    return out;
+  }
 
   void memory_written(Gpa, uint64_t) override {}  // the processor sees it by itself
   void dirty_flags_cleared() override {}
@@ -237,8 +245,31 @@ class KvmEngine final : public Engine {
     run.request_interrupt_window = control_->intr;
   }
 
+  static const char* exit_name(uint32_t reason) {
+    switch (reason) {
+      case KVM_EXIT_IO: return "port";
+      case KVM_EXIT_MMIO: return "memory";
+      case KVM_EXIT_X86_RDMSR: return "rdmsr";
+      case KVM_EXIT_X86_WRMSR: return "wrmsr";
+      case KVM_EXIT_HLT: return "hlt";
+      case KVM_EXIT_INTERNAL_ERROR: return "internal error";
+      case KVM_EXIT_FAIL_ENTRY: return "failed entry";
+      case KVM_EXIT_SHUTDOWN: return "shutdown";
+      default: return "other";
+    }
+  }
+  void remember(const kvm_run& run) {
+    uint64_t where = run.exit_reason;
+    if (run.exit_reason == KVM_EXIT_IO) where = run.io.port;
+    else if (run.exit_reason == KVM_EXIT_MMIO) where = run.mmio.phys_addr;
+    else if (run.exit_reason == KVM_EXIT_X86_RDMSR || run.exit_reason == KVM_EXIT_X86_WRMSR) where = run.msr.index;
+    else if (run.exit_reason == KVM_EXIT_INTERNAL_ERROR) where = run.internal.suberror;
+    last_[exits_seen_++ % kLastExits] = {run.exit_reason, where};
+  }
+
   // kLimit: goes on.
   StopReason exit(kvm_run& run) {
+    remember(run);
     switch (run.exit_reason) {
       case KVM_EXIT_IO: port(run); open_ = true; break;
       case KVM_EXIT_MMIO: mmio(run); open_ = true; break;
@@ -363,6 +394,13 @@ class KvmEngine final : public Engine {
   uint64_t slice_ = 2'000;  // ticks for which the guest runs at least
   bool running_ = false, open_ = false, finish_event_ = false, fresh_ = true;
   uint64_t entries_ = 0, kicks_ = 0, soft_steps_ = 0;
+  struct LastExit {
+    uint32_t reason;
+    uint64_t where;  // port, address, MSR index, sub-error
+  };
+  static constexpr uint64_t kLastExits = 8;
+  std::array<LastExit, kLastExits> last_{};
+  uint64_t exits_seen_ = 0;
   mutable std::string detail_;
 };
 

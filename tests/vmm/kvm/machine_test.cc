@@ -101,7 +101,7 @@ TEST_F(KvmMachine, ASnapshotGoesOnOnEitherEngine) {
   about.writer = "test";
   for (const char* first : {"kvm", "deterministic"}) {
     for (const char* second : {"kvm", "deterministic"}) {
-      for (size_t moment : {2, 4, 6}) {
+      for (size_t moment : {2, 5}) {
         SCOPED_TRACE(std::string(first) + " to " + second + " at checksum " + std::to_string(moment));
         Text before, after, back;
         const std::string file = folder / "a.dvs", again = folder / "b.dvs";
@@ -185,6 +185,7 @@ TEST_F(KvmMachine, AMissingFeatureIsNamed) {
   m->engine().set_state(0, s);
   EXPECT_EQ(run(*m), RunEnd::kEngineError);
   EXPECT_NE(m->detail().find("pcid"), std::string::npos) << m->detail();
+  EXPECT_NE(m->detail().find("rip 0x"), std::string::npos) << m->detail();
 }
 
 }  // namespace
