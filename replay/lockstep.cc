@@ -12,7 +12,7 @@
 namespace dejavm {
 namespace {
 
-constexpr uint64_t kArithmeticFlags = 0x8d5, kFlagRf = 1 << 16;
+constexpr uint64_t kFlagRf = 1 << 16;
 
 struct NoInputs final : Inputs {
   Retired next_poll(Position) override { return kForever; }
