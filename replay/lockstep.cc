@@ -1,11 +1,12 @@
 #include "replay/lockstep.h"
 
-#include <algorithm>
 #include <cstring>
 
 #include <fmt/format.h>
 
+#include "replay/state_codec.h"
 #include "replay/where.h"
+#include "vmm/host.h"
 #include "vmm/soft/decode.h"
 #include "vmm/soft/undefined.h"
 
@@ -14,59 +15,17 @@ namespace {
 
 constexpr uint64_t kFlagRf = 1 << 16;
 
-struct NoInputs final : Inputs {
-  Retired next_poll(Position) override { return kForever; }
-  Input take(Position, Nanos) override { return {}; }
-  Nanos idle(Position, Nanos now, Nanos next_event) override { return next_event == kNever ? now : next_event; }
-};
-
 VcpuState& vcpu_of(Machine& m) {
   for (const ChunkRef& c : m.chunks())
     if (c.schema == &schema_of<Vcpu>()) return *static_cast<VcpuState*>(c.data);
   CHECK(false);
 }
 
-template <class T>
-void differ(std::string& out, std::string_view name, T a, T b) {
-  if (a != b) out += fmt::format("{}: {:#x}, {:#x}\n", name, a, b);
-}
-
-constexpr std::string_view kGprNames[] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"};
-constexpr std::string_view kSegNames[] = {"es", "cs", "ss", "ds", "fs", "gs", "ldtr", "tr"};
-
-std::string differences(const VcpuState& a, const VcpuState& b) {
-  std::string out;
-  differ(out, "rip", a.rip, b.rip);
-  differ(out, "rflags", a.rflags, b.rflags);
-  for (unsigned n = 0; n < 16; ++n) differ(out, kGprNames[n], a.gpr[n], b.gpr[n]);
-  for (unsigned n = 0; n < kSegCount; ++n) {
-    differ(out, fmt::format("{} selector", kSegNames[n]), a.segment[n].selector, b.segment[n].selector);
-    differ(out, fmt::format("{} base", kSegNames[n]), a.segment[n].base, b.segment[n].base);
-    if (!((a.segment[n].attributes | b.segment[n].attributes) & kSegP)) continue;  // of what is not present nothing else counts
-    differ(out, fmt::format("{} attributes", kSegNames[n]), a.segment[n].attributes, b.segment[n].attributes);
-    differ(out, fmt::format("{} limit", kSegNames[n]), a.segment[n].limit, b.segment[n].limit);
-  }
-  for (unsigned n = 0; n < 16; ++n)
-    for (unsigned half = 0; half < 2; ++half) differ(out, fmt::format("xmm{}[{}]", n, half), a.fpu.xmm[n].q[half], b.fpu.xmm[n].q[half]);
-  for (unsigned n = 0; n < 8; ++n) {
-    differ(out, fmt::format("x87 register {} mantissa", n), a.fpu.st_mantissa[n], b.fpu.st_mantissa[n]);
-    differ(out, fmt::format("x87 register {} exponent", n), a.fpu.st_exponent[n], b.fpu.st_exponent[n]);
-  }
-  differ(out, "fcw", a.fpu.fcw, b.fpu.fcw);
-  differ(out, "fsw", a.fpu.fsw, b.fpu.fsw);
-  differ(out, "ftw", a.fpu.ftw, b.fpu.ftw);
-  differ(out, "mxcsr", a.fpu.mxcsr, b.fpu.mxcsr);
-  differ(out, "fop", a.fpu.fop, b.fpu.fop);
-  differ(out, "fip", a.fpu.fip, b.fpu.fip);
-  differ(out, "fdp", a.fpu.fdp, b.fpu.fdp);
-  differ(out, "cr0", a.cr0, b.cr0), differ(out, "cr2", a.cr2, b.cr2), differ(out, "cr3", a.cr3, b.cr3), differ(out, "cr4", a.cr4, b.cr4);
-  differ(out, "efer", a.efer, b.efer), differ(out, "xcr0", a.xcr0, b.xcr0), differ(out, "dr6", a.dr6, b.dr6), differ(out, "dr7", a.dr7, b.dr7);
-  differ(out, "gdtr base", a.gdtr.base, b.gdtr.base), differ(out, "idtr base", a.idtr.base, b.idtr.base);
-  differ(out, "gdtr limit", a.gdtr.limit, b.gdtr.limit), differ(out, "idtr limit", a.idtr.limit, b.idtr.limit);
-  differ(out, "star", a.star, b.star), differ(out, "lstar", a.lstar, b.lstar), differ(out, "sfmask", a.sfmask, b.sfmask);
-  differ(out, "kernel_gs_base", a.kernel_gs_base, b.kernel_gs_base), differ(out, "tsc_aux", a.tsc_aux, b.tsc_aux);
-  differ(out, "activity", static_cast<unsigned>(a.activity), static_cast<unsigned>(b.activity));
-  return out;
+// Of a segment that is not present only selector and base are the guest's to see.
+void forget_absent_segments(const VcpuState& from, VcpuState& to) {
+  for (unsigned n = 0; n < kSegCount; ++n)
+    if (!((from.segment[n].attributes | to.segment[n].attributes) & kSegP))
+      to.segment[n].attributes = from.segment[n].attributes, to.segment[n].limit = from.segment[n].limit;
 }
 
 // Takes over, from `from`, what the manuals leave open after this instruction. Returns the reasons.
@@ -98,16 +57,17 @@ std::vector<std::string> forgive(const VcpuState& before, const std::vector<uint
 bool Lockstep::compare_registers(const VcpuState& before, LockstepResult& r) {
   VcpuState& a = vcpu_of(first_);
   VcpuState& b = vcpu_of(second_);
-  std::string what = differences(a, b);
-  if (what.empty()) return true;
+  forget_absent_segments(a, b);
+  if (a == b) return true;
   const std::vector<uint8_t> code = instruction_bytes(first_.memory(), before);
   const auto reasons = forgive(before, code, a, b);
-  what = differences(a, b);
-  if (what.empty()) {
+  if (a == b) {
     for (const std::string& reason : reasons) ++r.explained[reason];
     second_.sync_in();
     return true;
   }
+  std::string what;
+  for (const FieldDiff& d : diff_states(schema_of<Vcpu>(), &a, &b, 40)) what += fmt::format("{}: {}, {}\n", d.path, d.expected, d.actual);
   r.difference = LockstepDifference{before.retired, before.rip, disassemble(before, code), what};
   return false;
 }
@@ -129,7 +89,7 @@ bool Lockstep::compare_memory(LockstepResult& r) {
 
 LockstepResult Lockstep::run(uint64_t instructions) {
   LockstepResult r;
-  NoInputs inputs;
+  NoConsoleInputs inputs;
   first_.sync_out(), second_.sync_out();
   const uint64_t start = first_.position().retired.value;
   while (r.instructions < instructions) {

@@ -1,6 +1,5 @@
 #include "vmm/kvm/kvm_engine.h"
 
-#include <pthread.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -24,7 +23,7 @@ namespace dejavm::kvm {
 namespace {
 
 constexpr uint64_t kFlagIf = 1 << 9;
-constexpr uint32_t kTscAdjust = 0x3b, kApicBase = 0x1b, kTscDeadline = 0x6e0, kX2apicFirst = 0x800, kX2apicLast = 0x8ff;
+constexpr uint32_t kApicBase = 0x1b, kTscDeadline = 0x6e0, kX2apicFirst = 0x800, kX2apicLast = 0x8ff;
 
 // CPUID features that a guest turns on in CR4, as /proc/cpuinfo names them.
 constexpr std::pair<std::string_view, unsigned> kCr4Features[] = {{"umip", 11}, {"fsgsbase", 16}, {"pcid", 17}, {"xsave", 18}, {"smep", 20}, {"smap", 21}};
@@ -106,6 +105,7 @@ class KvmEngine final : public Engine {
 
   void set_state(uint32_t, const VcpuState& s) override {
     s_ = s;
+    fresh_ = true;
     for (const auto& [name, bit] : kCr4Features)
       if (s.cr4 >> bit & 1 && std::find(missing_.begin(), missing_.end(), name) != missing_.end())
         return stop_with(fmt::format("the guest uses {} (CR4 bit {}), which this machine's KVM does not have: go on with --engine deterministic", name, bit));
@@ -113,7 +113,7 @@ class KvmEngine final : public Engine {
   }
   void get_state(uint32_t, VcpuState& s) const override {
     s = s_;
-    fail(load_state(*vm_, s));
+    if (detail_.empty()) fail(load_state(*vm_, s));  // KVM may not have taken what it was given
   }
 
   StopReason run(uint32_t, RunControl& control, ExitHandler& exits) override {
@@ -137,6 +137,7 @@ class KvmEngine final : public Engine {
   }
   std::string detail() const override {
     std::string out = detail_;
+    if (out.empty()) return out;
     for (uint64_t n = std::min<uint64_t>(exits_seen_, kLastExits); n > 0; --n) {
       const LastExit& e = last_[(exits_seen_ - n) % kLastExits];
       out += fmt::format("{} {} {:#x}", n == std::min<uint64_t>(exits_seen_, kLastExits) ? "; last exits:" : ",", exit_name(e.reason), e.where);
@@ -373,6 +374,7 @@ class KvmEngine final : public Engine {
     soft_->get_state(0, s);
     control_->stop |= one.stop;
     s.retired = s_.retired;  // time goes by the TSC
+    fresh_ = true;
     const bool tsc_moved = s.tsc_adjust != s_.tsc_adjust;
     s_ = s;
     if (why == StopReason::kUnimplemented) stop_with(soft_->detail());
@@ -392,7 +394,8 @@ class KvmEngine final : public Engine {
   ExitHandler* exits_ = nullptr;
   uint64_t tsc_start_ = 0, offset_ = 1;
   uint64_t slice_ = 2'000;  // ticks for which the guest runs at least
-  bool running_ = false, open_ = false, finish_event_ = false, fresh_ = true;
+  bool running_ = false, open_ = false, finish_event_ = false;
+  bool fresh_ = true;  // what kvm_run says of IF and injection is of an older state
   uint64_t entries_ = 0, kicks_ = 0, soft_steps_ = 0;
   struct LastExit {
     uint32_t reason;
