@@ -65,7 +65,7 @@ class LoneBoard {
         break;
       }
       case EventKind::kConsole: board_.console_input(board_.now(e.at), e.data); break;
-      case EventKind::kStop: case EventKind::kControl: break;
+      case EventKind::kStop: case EventKind::kControl: case EventKind::kPlace: break;
       case EventKind::kIdle:
         a.now = board_.now(e.at);
         for (RunControl& c : controls_) c.time_base_ns += e.value - e.now.value;
@@ -89,7 +89,7 @@ std::string_view device_of(const Event& e) {
     case EventKind::kIoRead: case EventKind::kIoWrite: return device_at_port({static_cast<uint16_t>(e.address)});
     case EventKind::kMmioRead: case EventKind::kMmioWrite: return device_at_gpa({e.address});
     case EventKind::kMsrRead: case EventKind::kMsrWrite: return device_of_msr(static_cast<uint32_t>(e.address));
-    case EventKind::kCr8Read: case EventKind::kCr8Write: case EventKind::kInterrupt: return "vlapic";
+    case EventKind::kCr8Read: case EventKind::kCr8Write: case EventKind::kInterrupt: case EventKind::kPlace: return "vlapic";
     case EventKind::kCpuid: return "cpu";
     case EventKind::kConsole: return "uart16550";
     case EventKind::kStop: case EventKind::kControl: case EventKind::kIdle: break;

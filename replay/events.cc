@@ -1,8 +1,10 @@
 #include "replay/events.h"
 
 #include <algorithm>
+#include <bit>
 
 #include <fmt/format.h>
+#include <xxhash.h>
 
 #include "replay/format.h"
 
@@ -15,7 +17,7 @@ constexpr uint8_t kVcpuTag = 0x0f;
 constexpr uint8_t kFlag = 0x80;
 
 bool is_access(EventKind k) { return k <= EventKind::kMmioWrite; }
-bool is_msr(EventKind k) { return k == EventKind::kMsrRead || k == EventKind::kMsrWrite; }
+bool has_ok(EventKind k) { return k == EventKind::kMsrRead || k == EventKind::kMsrWrite || k == EventKind::kPlace; }
 
 uint64_t& last_address(EventContext& c, EventKind kind) {
   const unsigned k = static_cast<unsigned>(kind);
@@ -26,7 +28,7 @@ uint64_t& last_address(EventContext& c, EventKind kind) {
 
 std::string_view name_of(EventKind kind) {
   static constexpr std::string_view kNames[kEventKinds] = {"io_read", "io_write", "mmio_read", "mmio_write", "msr_read",
-    "msr_write", "cr8_read", "cr8_write", "cpuid", "interrupt", "console", "stop", "idle", "control"};
+    "msr_write", "cr8_read", "cr8_write", "cpuid", "interrupt", "console", "stop", "idle", "control", "place"};
   return kNames[static_cast<unsigned>(kind)];
 }
 
@@ -57,6 +59,7 @@ std::string describe(const Event& e) {
       return s;
     }
     case EventKind::kStop: return s;
+    case EventKind::kPlace: return s + fmt::format(": rip {:#x} registers {:016x}{}", e.address, e.value, e.ok ? " nmi" : "");
     case EventKind::kIdle:
       return s + fmt::format(
                      ": now {} ns next {} -> {} ns", e.now.value,
@@ -64,6 +67,15 @@ std::string describe(const Event& e) {
                      e.value);
   }
   return s;
+}
+
+uint64_t place_hash(const Registers& r) {
+  static_assert(std::endian::native == std::endian::little);
+  return XXH3_64bits(r.gpr.data(), sizeof r.gpr);
+}
+
+Event place_event(Position at, const Registers& r, bool nmi) {
+  return {.kind = EventKind::kPlace, .ok = nmi, .at = at, .address = r.rip, .value = place_hash(r)};
 }
 
 void EventEncoder::begin(uint8_t tag, Position at) {
@@ -95,7 +107,7 @@ void EventEncoder::access(EventKind kind, Position at, uint64_t address, unsigne
 
 void EventEncoder::append(const Event& e) {
   if (is_access(e.kind)) return access(e.kind, e.at, e.address, e.size, e.value);
-  begin(static_cast<uint8_t>(static_cast<unsigned>(e.kind) | (is_msr(e.kind) && e.ok ? kFlag : 0)), e.at);
+  begin(static_cast<uint8_t>(static_cast<unsigned>(e.kind) | (has_ok(e.kind) && e.ok ? kFlag : 0)), e.at);
   switch (e.kind) {
     case EventKind::kMsrRead:
     case EventKind::kMsrWrite:
@@ -115,6 +127,10 @@ void EventEncoder::append(const Event& e) {
       out_.insert(out_.end(), e.data.begin(), e.data.end());
       break;
     case EventKind::kStop: break;
+    case EventKind::kPlace:
+      put_varint(out_, e.address);
+      for (unsigned n = 0; n < 8; ++n) out_.push_back(static_cast<uint8_t>(e.value >> 8 * n));
+      break;
     case EventKind::kIdle:
       put_varint(out_, zigzag(e.now.value - e.at.retired.value - context_.time_base));
       put_varint(out_, e.value - e.now.value);
@@ -161,7 +177,7 @@ bool EventDecoder::next(Event& e) {
   }
   if ((tag & 15) >= kEventKinds) return fail(fmt::format("unknown event {:#x}", tag));
   const EventKind kind = static_cast<EventKind>(tag & 15);
-  const uint8_t allowed = is_access(kind) ? 0xff : is_msr(kind) ? 0x8f : 0x0f;
+  const uint8_t allowed = is_access(kind) ? 0xff : has_ok(kind) ? 0x8f : 0x0f;
   if (tag & ~allowed) return fail(fmt::format("unknown event flags {:#x}", tag));
   e.kind = kind;
   e.ok = false;
@@ -228,6 +244,12 @@ bool EventDecoder::fields(uint8_t tag, Event& e) {
       return true;
     }
     case EventKind::kStop: return true;
+    case EventKind::kPlace:
+      e.ok = (tag & kFlag) != 0;
+      if (!varint(e.address)) return false;
+      if (in_.size() - pos_ < 8) return fail("the hash of a place is cut off");
+      for (unsigned n = 0; n < 8; ++n) e.value |= uint64_t{in_[pos_++]} << 8 * n;
+      return true;
     case EventKind::kIdle: {
       uint64_t base_delta, skip, rest;
       if (!varint(base_delta) || !varint(skip) || !varint(rest)) return false;

@@ -29,9 +29,10 @@ enum class EventKind : uint8_t {
   kConsole = 10,   // data: typed bytes, 1 to kMaxConsoleBytes
   kStop = 11,      // the user ended the run
   kControl = 13,   // data: a request to the machine's keeper, as text; 1 to kMaxConsoleBytes. The guest sees nothing of it
+  kPlace = 14,     // address: RIP; value: place_hash(); ok: of an NMI, else of the interrupt that comes next. KVM's recordings only
   kIdle = 12,      // now, next_event: asked with; value: the time skipped to
 };
-inline constexpr unsigned kEventKinds = 14;
+inline constexpr unsigned kEventKinds = 15;
 std::string_view name_of(EventKind);
 inline bool is_exit(EventKind kind) { return kind <= EventKind::kInterrupt; }
 // What Inputs::take() answers.
@@ -52,6 +53,9 @@ struct Event {
   bool operator==(const Event&) const = default;
 };
 inline constexpr uint64_t kNoVector = ~uint64_t{0};
+// XXH3-64 of the general registers, little-endian, in their order.
+uint64_t place_hash(const Registers&);
+Event place_event(Position, const Registers&, bool nmi);
 
 // One line without a line end: "io_read  vcpu 0 at 1234: port 0x3f8 size 1 -> 0x60".
 std::string describe(const Event&);

@@ -198,6 +198,11 @@ int RecordingExits::acknowledge_interrupt(Position at) {
   return vector;
 }
 
+void RecordingExits::place(Position at, const Registers& registers, bool nmi) {
+  to_.place(at, registers, nmi);
+  log_.event(place_event(at, registers, nmi));
+}
+
 Retired RecordingInputs::next_poll(Position at) {
   const Retired ours{at.retired.value + kPollInterval};
   if (options_.progress && at.retired.value >= next_progress_) {

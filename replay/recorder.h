@@ -80,6 +80,7 @@ class RecordingExits final : public ExitHandler {
   void cr8_write(Position, uint64_t value) override;
   CpuidResult cpuid(Position, uint32_t leaf, uint32_t subleaf, uint64_t cr4, uint64_t xcr0) override;
   int acknowledge_interrupt(Position) override;
+  void place(Position, const Registers&, bool nmi) override;
 
  private:
   ExitHandler& to_;

@@ -64,6 +64,7 @@ void LogFollower::diverge(Position at, const std::string& what) {
   if (matched_) text += "\nevents before it, as logged and replayed:";
   for (uint64_t n = std::min(matched_, kHistory); n > 0; --n)
     text += fmt::format("\n  {} {}", cursor_.index() - n, describe(history_[(matched_ - n) % kHistory]));
+  if (note_) text += note_();
   divergence_ = Divergence{cursor_.index(), at, std::move(text)};
 }
 
@@ -149,6 +150,11 @@ int VerifyingExits::acknowledge_interrupt(Position at) {
   const int vector = to_.acknowledge_interrupt(at);
   log_.follow(vector_event(at, vector));
   return vector;
+}
+
+void VerifyingExits::place(Position at, const Registers& registers, bool nmi) {
+  to_.place(at, registers, nmi);
+  log_.follow(place_event(at, registers, nmi));
 }
 
 Retired ReplayInputs::next_poll(Position at) {

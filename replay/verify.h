@@ -44,6 +44,10 @@ class LogFollower {
   void matched();
   // The machine stands at a boundary; events before it must have happened.
   void at_boundary(Position at);
+  // The next event, wherever it is; nullptr: none is left, or nothing is compared any more.
+  const Event* ahead(Position at) { return next(at); }
+  // What is said besides of a divergence.
+  void set_note(std::function<std::string()> note) { note_ = std::move(note); }
   // Something else differs.
   void diverge(Position at, const std::string& what);
   // The run ended; nothing may be left in the log before this position.
@@ -69,6 +73,7 @@ class LogFollower {
   std::array<Event, kHistory> history_;  // the latest matched: a ring
   uint64_t matched_ = 0;
   std::optional<Divergence> divergence_;
+  std::function<std::string()> note_;
   std::optional<Error> error_;
 };
 
@@ -86,6 +91,7 @@ class VerifyingExits final : public ExitHandler {
   void cr8_write(Position, uint64_t value) override;
   CpuidResult cpuid(Position, uint32_t leaf, uint32_t subleaf, uint64_t cr4, uint64_t xcr0) override;
   int acknowledge_interrupt(Position) override;
+  void place(Position, const Registers&, bool nmi) override;
 
  private:
   ExitHandler& to_;

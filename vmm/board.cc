@@ -134,7 +134,7 @@ void Board::cr8_write(Position at, uint64_t value) {
 
 CpuidResult Board::cpuid(Position at, uint32_t leaf, uint32_t subleaf, uint64_t cr4, uint64_t xcr0) {
   const Vlapic::State& apic = impl_->m.vlapic[at.vcpu];
-  CpuidResult r = impl_->cpu->cpuid(leaf, subleaf, apic.initial_id, cr4, xcr0);
+  CpuidResult r = without_features(impl_->cpu->cpuid(leaf, subleaf, apic.initial_id, cr4, xcr0), leaf, subleaf, impl_->config.cpu_without);
   if ((leaf == 1 || leaf == 0x80000001) && !(apic.base & Vlapic::kEnabled)) r.edx &= ~kLeaf1EdxApic;
   return r;
 }

@@ -6,6 +6,7 @@
 // instruction of virtual time, so 8-byte iterations are the better choice); TOPOEXT, performance counters, SVM.
 #include "vmm/cpu_model.h"
 
+#include <algorithm>
 #include <string_view>
 
 namespace dejavm {
@@ -134,6 +135,31 @@ const CpuModel* find_cpu_model(std::string_view name) {
   for (const CpuModel& m : kModels)
     if (m.name == name) return &m;
   return nullptr;
+}
+
+constexpr CpuFeature kOptional[] = {
+    {"pni", 1, &CpuidResult::ecx, 0}, {"ssse3", 1, &CpuidResult::ecx, 9}, {"cx16", 1, &CpuidResult::ecx, 13}, {"pcid", 1, &CpuidResult::ecx, 17},
+    {"sse4_1", 1, &CpuidResult::ecx, 19}, {"sse4_2", 1, &CpuidResult::ecx, 20}, {"popcnt", 1, &CpuidResult::ecx, 23},
+    {"tsc", 1, &CpuidResult::edx, 4}, {"tsc", 0x80000001, &CpuidResult::edx, 4}, {"xsave", 1, &CpuidResult::ecx, 26}, {"rdrand", 1, &CpuidResult::ecx, 30}, {"fsgsbase", 7, &CpuidResult::ebx, 0},
+    {"smep", 7, &CpuidResult::ebx, 7}, {"invpcid", 7, &CpuidResult::ebx, 10}, {"rdseed", 7, &CpuidResult::ebx, 18},
+    {"smap", 7, &CpuidResult::ebx, 20}, {"umip", 7, &CpuidResult::ecx, 2}, {"lahf_lm", 0x80000001, &CpuidResult::ecx, 0},
+    {"3dnowprefetch", 0x80000001, &CpuidResult::ecx, 8}, {"syscall", 0x80000001, &CpuidResult::edx, 11}, {"nx", 0x80000001, &CpuidResult::edx, 20},
+    {"mmxext", 0x80000001, &CpuidResult::edx, 22}, {"pdpe1gb", 0x80000001, &CpuidResult::edx, 26}, {"rdtscp", 0x80000001, &CpuidResult::edx, 27}};
+
+std::span<const CpuFeature> optional_features() { return kOptional; }
+
+bool is_optional_feature(std::string_view name) {
+  return std::any_of(std::begin(kOptional), std::end(kOptional), [&](const CpuFeature& f) { return f.name == name; });
+}
+
+CpuidResult without_features(CpuidResult r, uint32_t leaf, uint32_t subleaf, std::span<const std::string> names) {
+  for (const std::string& name : names) {
+    if (name == "xsave" && leaf == 0xd) return {};
+    for (const CpuFeature& f : kOptional)
+      if (f.name == name && f.leaf == leaf && subleaf == 0) r.*f.word &= ~(1u << f.bit);
+    if (name == "xsave" && leaf == 1) r.ecx &= ~kOsxsave;
+  }
+  return r;
 }
 
 }  // namespace dejavm

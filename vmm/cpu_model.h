@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
+#include <string>
 #include <string_view>
 
 #include "vmm/engine.h"
@@ -17,5 +19,17 @@ struct CpuModel {
 };
 
 const CpuModel* find_cpu_model(std::string_view name);  // nullptr: unknown
+
+// A feature that a machine can be without (MachineConfig::cpu_without): where hardware does not have all of the model.
+struct CpuFeature {
+  std::string_view name;  // as in /proc/cpuinfo
+  uint32_t leaf;
+  uint32_t CpuidResult::*word;
+  unsigned bit;
+};
+std::span<const CpuFeature> optional_features();
+bool is_optional_feature(std::string_view name);
+// The answer of CPUID without them. Without xsave its leaf (0xd) is empty.
+CpuidResult without_features(CpuidResult, uint32_t leaf, uint32_t subleaf, std::span<const std::string> names);
 
 }  // namespace dejavm

@@ -7,6 +7,7 @@
 // RDRAND (from the vCPU's state), and MSRs that VcpuState holds.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -31,6 +32,12 @@ struct CpuidResult {
   bool operator==(const CpuidResult&) const = default;
 };
 
+struct Registers {
+  std::array<uint64_t, 16> gpr{};  // in the order of their numbers: RAX, RCX, ...
+  uint64_t rip = 0;
+  uint64_t retired = 0;
+};
+
 class ExitHandler {
  public:
   virtual ~ExitHandler() = default;
@@ -52,6 +59,9 @@ class ExitHandler {
   // The INTA cycle: called when RunControl.intr is set and the vCPU takes the interrupt now. Returns the vector,
   // or -1 when the request has vanished (the engine then goes on).
   virtual int acknowledge_interrupt(Position at) = 0;
+  // From engines whose positions do not tell where the guest is: the registers at which the interrupt that is acknowledged
+  // next goes in, or, with `nmi`, an NMI now.
+  virtual void place(Position, const Registers&, bool nmi) { (void)nmi; }
 };
 
 // Shared between the run loop, the board (which may change it inside an exit) and the engine (which looks at it on
@@ -64,6 +74,8 @@ struct RunControl {
   bool init = false;        // INIT; the engine returns kInit at the next boundary
   uint8_t cr8 = 0;          // the local APIC's task priority, 0-15, for engines that hold it themselves
   bool stop = false;        // return kStopped at the next instruction boundary
+  uint64_t break_rip = kNoBreak;  // return kBreak before an instruction at this RIP (deterministic engine)
+  static constexpr uint64_t kNoBreak = uint64_t{1} << 62;  // not canonical
 };
 
 enum class StopReason : uint8_t {
@@ -72,6 +84,7 @@ enum class StopReason : uint8_t {
   kHalted,         // HLT (complete, counted) with nothing deliverable; VcpuState.activity is kHalted
   kShutdown,       // triple fault; VcpuState.activity is kShutdown
   kInit,           // INIT received
+  kBreak,          // RunControl.break_rip reached
   kUnimplemented,  // --strict: an instruction outside the engine; not executed. detail() tells
   kError,          // the engine cannot go on (a KVM error). detail() tells
 };
@@ -83,6 +96,12 @@ class Engine {
 
   virtual void set_state(uint32_t vcpu, const VcpuState&) = 0;
   virtual void get_state(uint32_t vcpu, VcpuState&) const = 0;
+  // The part of it that is cheap to ask for often.
+  virtual Registers registers(uint32_t vcpu) const {
+    VcpuState s;
+    get_state(vcpu, s);
+    return {s.gpr, s.rip, s.retired};
+  }
 
   // Runs until a StopReason holds. On entry with an interrupt deliverable it is taken before any instruction. A
   // vCPU that is halted stays so (kHalted at once) unless an interrupt or NMI wakes it. Guest faults are handled inside.

@@ -79,10 +79,21 @@ struct Machine::Impl {
     ++clock.resets;
   }
 
+  // What this host's processor does not have, a machine under KVM is without from here on, on any engine.
+  Result<void> fit_to_host(std::string_view engine_name) {
+    if (engine_name != "kvm") return {};
+    auto lacks = kvm::kvm_lacks();
+    if (!lacks) return lacks.error();
+    std::vector<std::string> all;
+    std::set_union(config.cpu_without.begin(), config.cpu_without.end(), lacks->begin(), lacks->end(), std::back_inserter(all));
+    config.cpu_without = std::move(all);
+    return {};
+  }
+
   Result<std::unique_ptr<Engine>> make_engine(std::string_view name) const {
     const CpuModel& model = *find_cpu_model(config.cpu_model);
     if (name == "deterministic") return soft::make_soft_engine(model, *memory, config.vcpus, {.strict = config.strict});
-    if (name == "kvm") return kvm::make_kvm_engine(model, *memory);
+    if (name == "kvm") return kvm::make_kvm_engine(model, *memory, config.cpu_without);
     if (name == "kvm-step") return kvm::make_step_engine(model, *memory);
     return host_error(fmt::format("unknown engine '{}'; there are 'deterministic', 'kvm' and 'kvm-step'", name));
   }
@@ -102,6 +113,7 @@ Result<std::unique_ptr<Machine>> Machine::create(const MachineConfig& config, st
   std::unique_ptr<Machine> machine(new Machine);
   Impl& m = *machine->impl_;
   m.config = config;
+  if (auto done = m.fit_to_host(engine_name); !done) return done.error();
   m.memory = memory.take();
   m.controls.resize(config.vcpus);
   m.vcpus.resize(config.vcpus);
@@ -183,7 +195,7 @@ RunEnd Machine::Impl::run(Retired until, Inputs& inputs, ExitHandler& exits) {
     const StopReason why = engine->run(0, control, exits);
     pull();
     switch (why) {
-      case StopReason::kLimit: case StopReason::kStopped: break;
+      case StopReason::kLimit: case StopReason::kStopped: case StopReason::kBreak: break;
       case StopReason::kHalted:
         board->advance(now());
         if (at < until && board->request() == Board::Request::kNone) asleep = !sleep(inputs);
@@ -208,14 +220,26 @@ RunEnd Machine::run(Retired until, Inputs& inputs, ExitHandler& exits) { return 
 Result<void> Machine::switch_engine(std::string_view engine_name) {
   Impl& m = *impl_;
   sync_out();
+  const std::vector<std::string> without = m.config.cpu_without;
+  if (auto done = m.fit_to_host(engine_name); !done) return done;
   auto engine = m.make_engine(engine_name);
-  if (!engine) return engine.error();
+  if (!engine) {
+    m.config.cpu_without = without;
+    return engine.error();
+  }
   for (uint32_t n = 0; n < m.vcpus.size(); ++n) (*engine)->set_state(n, m.vcpus[n]);
-  if (const std::string problem = (*engine)->detail(); !problem.empty()) return host_error(problem);
+  if (const std::string problem = (*engine)->detail(); !problem.empty()) {
+    m.config.cpu_without = without;
+    return host_error(problem);
+  }
   m.engine = engine.take();
   m.pull();
   m.engine->restored();
   return {};
+}
+
+void Machine::wrap_engine(const std::function<std::unique_ptr<Engine>(std::unique_ptr<Engine>)>& wrap) {
+  impl_->engine = wrap(std::move(impl_->engine));
 }
 
 Position Machine::position() const { return impl_->position(); }

@@ -1,6 +1,7 @@
 // The machine: memory, vCPUs, board, virtual clock and the run loop over one engine.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -46,6 +47,9 @@ class Machine {
 
   // Between two runs: the same machine goes on under another engine. Error: it cannot be had, and nothing has changed.
   Result<void> switch_engine(std::string_view engine_name);
+
+  // Puts another engine around the present one, at its state.
+  void wrap_engine(const std::function<std::unique_ptr<Engine>(std::unique_ptr<Engine>)>&);
 
   Position position() const;
   Nanos now() const;

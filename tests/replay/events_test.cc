@@ -68,6 +68,11 @@ std::vector<Event> any_events() {
       case EventKind::kControl:
       case EventKind::kConsole: e.data = *rc::gen::nonEmpty(rc::gen::arbitrary<std::vector<uint8_t>>()); break;
       case EventKind::kStop: break;
+      case EventKind::kPlace:
+        e.ok = *rc::gen::arbitrary<bool>();
+        e.address = *any_width();
+        e.value = *rc::gen::arbitrary<uint64_t>();
+        break;
       case EventKind::kIdle:
         e.now = {*any_width() >> 2};
         e.value = e.now.value + (*any_width() >> 2);

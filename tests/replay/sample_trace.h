@@ -51,6 +51,7 @@ inline std::vector<Event> sample_events() {
                  .cr4 = 0x3406f0,
                  .xcr0 = 7,
                  .cpuid = {1, 2, 3, 0xffffffff}});
+  out.push_back(place_event(at(46), {{}, 0xffffffff81000000}, false));
   out.push_back({.kind = EventKind::kInterrupt, .at = at(46), .value = 0x30});
   out.push_back({.kind = EventKind::kInterrupt, .at = at(46), .value = kNoVector});
   out.push_back({.kind = EventKind::kControl, .at = at(48), .data = {'s', 't', 'o', 'p'}});

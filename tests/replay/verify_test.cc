@@ -41,6 +41,7 @@ bool act(const Event& e, ScriptedBoard& board, VerifyingExits& exits, ReplayInpu
     case EventKind::kCr8Write: exits.cr8_write(e.at, e.value); return true;
     case EventKind::kCpuid: exits.cpuid(e.at, static_cast<uint32_t>(e.address), e.subleaf, e.cr4, e.xcr0); return true;
     case EventKind::kInterrupt: exits.acknowledge_interrupt(e.at); return true;
+    case EventKind::kPlace: exits.place(e.at, {{}, e.address}, e.ok); return true;
     case EventKind::kConsole: {
       const Input i = inputs.take(e.at, {});
       return i.kind == Input::Kind::kConsole && i.data == e.data;

@@ -1,6 +1,9 @@
 #include "tools/dejavm/options.h"
 
+#include <algorithm>
 #include <ctime>
+
+#include "vmm/cpu_model.h"
 
 namespace dejavm::cli {
 namespace {
@@ -105,6 +108,13 @@ void add_machine_options(CLI::App& app, Options& o) {
   app.add_option_function<unsigned>("--pm-timer", [&o](unsigned bits) { o.config.pm_timer_32 = bits == 32; },
                                     "the bits of the ACPI PM timer: 24 or 32 [24]")
       ->check(CLI::IsMember({24u, 32u}));
+  app.add_option_function<std::vector<std::string>>("--cpu-without", [&o](const std::vector<std::string>& names) {
+       for (const std::string& n : names)
+         if (!is_optional_feature(n)) throw CLI::ValidationError("--cpu-without", "no optional feature: " + n);
+       o.config.cpu_without = names;
+       std::sort(o.config.cpu_without.begin(), o.config.cpu_without.end());
+       o.config.cpu_without.erase(std::unique(o.config.cpu_without.begin(), o.config.cpu_without.end()), o.config.cpu_without.end());
+     }, "features that the guest is not shown, as /proc/cpuinfo names them: smep,pcid. On KVM also what the host lacks")->delimiter(',')->type_name("NAMES");
   app.add_flag("--debug-exit", o.config.debug_exit, "a write of N to port 0xf4 ends the run with status N*2+1");
   app.add_flag("--strict", o.config.strict, "stop, with status 4, at an instruction that the CPU model lacks, instead of raising #UD");
   app.add_flag("--json", o.json, "the result as one JSON object on standard error");

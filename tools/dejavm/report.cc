@@ -138,6 +138,7 @@ std::string unusual(const MachineConfig& c) {
   if (c.pm_timer_32) out += ", 32-bit PM timer";
   if (c.debug_exit) out += ", debug exit";
   if (c.strict) out += ", strict";
+  if (!c.cpu_without.empty()) out += fmt::format(", CPU without {}", fmt::join(c.cpu_without, " "));
   return out;
 }
 

@@ -155,10 +155,9 @@ int replay(const Options& o) {
   if (o.devices_only) return replay_devices(o, **trace, console->get());
   // Exact traces are replayed by the engine that needs no KVM, unless another is asked for.
   const std::string& recorded = (*trace)->header().engine;
-  if (recorded == "kvm")
-    return fail({ErrorKind::kHost, (*trace)->name() + ": was recorded on KVM, where instructions are not counted, so guest code cannot be run again to it; "
-                                   "replay --devices-only verifies every exit of it"}, kUsage);
-  const std::string engine = engine_of(o, recorded == "kvm-step" ? "deterministic" : "");
+  if (recorded == "kvm" && engine_of(o, "deterministic") != "deterministic")
+    return fail({ErrorKind::kHost, (*trace)->name() + ": was recorded on KVM; its guest can be run again on the deterministic engine alone"}, kUsage);
+  const std::string engine = engine_of(o, recorded.starts_with("kvm") ? "deterministic" : "");
   auto from = first_keyframe(**trace, o.from);
   if (!from) return fail(from.error(), kUsage);
   Result<ReplaySummary> summary = [&] {

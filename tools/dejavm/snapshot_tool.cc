@@ -40,7 +40,7 @@ int info(const SnapshotOptions& o) {
   const SnapshotHead& h = (*file)->head();
   if (o.json) {
     json j{{"file", o.file}, {"writer", h.writer}, {"engine", h.engine}, {"memory_bytes", h.config.memory_bytes},
-           {"vcpus", h.config.vcpus}, {"cpu_model", h.config.cpu_model}, {"seed", h.config.seed}, {"serial_timing", h.config.serial_baud ? "baud" : "instant"}, {"pm_timer_bits", h.config.pm_timer_32 ? 32 : 24}, {"append", h.append},
+           {"vcpus", h.config.vcpus}, {"cpu_model", h.config.cpu_model}, {"seed", h.config.seed}, {"serial_timing", h.config.serial_baud ? "baud" : "instant"}, {"pm_timer_bits", h.config.pm_timer_32 ? 32 : 24}, {"cpu_without", h.config.cpu_without}, {"append", h.append},
            {"instruction", h.retired}, {"now_ns", h.now_ns}, {"exits", h.state.exits}, {"digest", to_hex(h.state.digest)},
            {"memory_sum", to_hex(h.state.memory)}, {"pages", h.state.pages}, {"content_bytes", content_bytes(h)},
            {"file_bytes", h.file_bytes}, {"bindings", h.bindings}};

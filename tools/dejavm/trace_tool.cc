@@ -44,6 +44,7 @@ json as_json(const Event& e, uint64_t index) {
     case EventKind::kConsole: j["data"] = e.data; break;
     case EventKind::kControl: j["request"] = std::string(e.data.begin(), e.data.end()); break;
     case EventKind::kStop: break;
+    case EventKind::kPlace: j["rip"] = hex(e.address), j["registers_hash"] = hex(e.value), j["nmi"] = e.ok; break;
     case EventKind::kIdle: j["now_ns"] = e.now.value, j["to_ns"] = e.value; break;
   }
   return j;
@@ -194,7 +195,7 @@ int info(const TraceOptions& o) {
   }
   if (o.json) {
     json j{{"file", o.file}, {"writer", h.writer}, {"engine", h.engine}, {"append", h.append}, {"memory_bytes", h.config.memory_bytes},
-           {"seed", h.config.seed}, {"serial_timing", h.config.serial_baud ? "baud" : "instant"}, {"pm_timer_bits", h.config.pm_timer_32 ? 32 : 24}, {"keyframe_interval", h.keyframe_interval}, {"events", t.event_count()}, {"file_bytes", t.file_bytes()},
+           {"seed", h.config.seed}, {"serial_timing", h.config.serial_baud ? "baud" : "instant"}, {"pm_timer_bits", h.config.pm_timer_32 ? 32 : 24}, {"cpu_without", h.config.cpu_without}, {"keyframe_interval", h.keyframe_interval}, {"events", t.event_count()}, {"file_bytes", t.file_bytes()},
            {"last_instruction", t.last_at().value}, {"truncated", t.truncated()}};
     for (unsigned k = 0; k < kEventKinds; ++k) j["events_by_kind"][std::string(name_of(static_cast<EventKind>(k)))] = counts[k];
     for (const auto& [name, n] : devices) j["events_by_device"][name] = n;

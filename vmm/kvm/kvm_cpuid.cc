@@ -22,21 +22,13 @@ constexpr Feature kWords[] = {{1, &CpuidResult::ecx, &kvm_cpuid_entry2::ecx}, {1
                               {7, &CpuidResult::ebx, &kvm_cpuid_entry2::ebx}, {7, &CpuidResult::ecx, &kvm_cpuid_entry2::ecx},
                               {0x80000001, &CpuidResult::ecx, &kvm_cpuid_entry2::ecx}, {0x80000001, &CpuidResult::edx, &kvm_cpuid_entry2::edx}};
 // Ours to provide, whatever KVM says: the APIC and its modes, the hypervisor bit.
-constexpr uint32_t kOurs[] = {1u << 21 | 1u << 24 | 1u << 31, 1u << 9, 1u << 1, 0, 0, 1u << 9};
-
-// As /proc/cpuinfo names them.
-constexpr struct { uint32_t leaf; uint32_t CpuidResult::*word; unsigned bit; std::string_view name; } kNames[] = {
-    {1, &CpuidResult::ecx, 0, "pni"}, {1, &CpuidResult::ecx, 9, "ssse3"}, {1, &CpuidResult::ecx, 13, "cx16"}, {1, &CpuidResult::ecx, 17, "pcid"},
-    {1, &CpuidResult::ecx, 19, "sse4_1"}, {1, &CpuidResult::ecx, 20, "sse4_2"}, {1, &CpuidResult::ecx, 23, "popcnt"},
-    {1, &CpuidResult::ecx, 26, "xsave"}, {1, &CpuidResult::ecx, 30, "rdrand"}, {7, &CpuidResult::ebx, 0, "fsgsbase"},
-    {7, &CpuidResult::ebx, 7, "smep"}, {7, &CpuidResult::ebx, 10, "invpcid"}, {7, &CpuidResult::ebx, 18, "rdseed"},
-    {7, &CpuidResult::ebx, 20, "smap"}, {7, &CpuidResult::ecx, 2, "umip"}, {0x80000001, &CpuidResult::ecx, 0, "lahf_lm"},
-    {0x80000001, &CpuidResult::ecx, 8, "3dnowprefetch"}, {0x80000001, &CpuidResult::edx, 11, "syscall"}, {0x80000001, &CpuidResult::edx, 20, "nx"},
-    {0x80000001, &CpuidResult::edx, 22, "mmxext"}, {0x80000001, &CpuidResult::edx, 26, "pdpe1gb"}, {0x80000001, &CpuidResult::edx, 27, "rdtscp"}};
+// Word 80000001.edx of an AMD processor repeats bits of 1.edx; an Intel host's KVM leaves them out.
+constexpr uint32_t kRepeated = 0x0183f3ff;
+constexpr uint32_t kOurs[] = {1u << 21 | 1u << 24 | 1u << 31, 1u << 9, 1u << 1, 0, 0, kRepeated};
 
 std::string feature_name(const Feature& f, unsigned bit) {
-  for (const auto& n : kNames)
-    if (n.leaf == f.leaf && n.word == f.word && n.bit == bit) return std::string(n.name);
+  for (const CpuFeature& o : optional_features())
+    if (o.leaf == f.leaf && o.word == f.word && o.bit == bit) return std::string(o.name);
   const char* word = f.word == &CpuidResult::ebx ? "ebx" : f.word == &CpuidResult::ecx ? "ecx" : "edx";
   return fmt::format("CPUID {:x}.{} bit {}", f.leaf, word, bit);
 }
@@ -58,15 +50,10 @@ std::array<uint32_t, std::size(kWords)> lacking_words(const KvmFd& system, const
 
 }  // namespace
 
-Result<void> set_cpuid(const KvmVm& m, const CpuModel& model, CpuidWithout without) {
+Result<void> set_cpuid(const KvmVm& m, const CpuModel& model, std::span<const std::string> without) {
   Table t{};
-  const auto lacking = lacking_words(m.system(), model);
   auto add = [&](uint32_t leaf, uint32_t subleaf, bool indexed) {
-    CpuidResult r = model.cpuid(leaf, subleaf, 0, 0, 1);
-    for (size_t n = 0; n < std::size(kWords); ++n)
-      if (kWords[n].leaf == leaf && subleaf == 0) r.*kWords[n].word &= ~lacking[n];
-    if (without.xsave && leaf == 1) r.ecx &= ~(1u << 26);
-    if (without.xsave && leaf == 0xd) r = {};
+    const CpuidResult r = without_features(model.cpuid(leaf, subleaf, 0, 0, 1), leaf, subleaf, without);
     CHECK(t.nent < kMaxEntries);
     t.entries[t.nent++] = {leaf, subleaf, indexed ? uint32_t{KVM_CPUID_FLAG_SIGNIFCANT_INDEX} : 0, r.eax, r.ebx, r.ecx, r.edx, {}};
   };

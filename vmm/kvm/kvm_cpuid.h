@@ -9,12 +9,9 @@
 
 namespace dejavm::kvm {
 
-// What a guest is not to see although KVM offers it.
-struct CpuidWithout {
-  bool xsave = false;
-};
-Result<void> set_cpuid(const KvmVm&, const CpuModel&, CpuidWithout);
-// Features of the model that this KVM does not offer: names as in /proc/cpuinfo. The guest is not shown them.
+// `without`: features that the guest is not shown.
+Result<void> set_cpuid(const KvmVm&, const CpuModel&, std::span<const std::string> without);
+// Features of the model that this KVM does not offer: names of optional_features(), or, of what no guest can be without, the bit.
 std::vector<std::string> missing_features(const KvmFd& system, const CpuModel&);
 
 }  // namespace dejavm::kvm

@@ -152,13 +152,17 @@ class KvmEngine final : public Engine {
  private:
   uint64_t retired() const { return running_ ? s_.retired + (__rdtsc() - tsc_start_) : s_.retired; }
   Position position() const { return {0, {retired()}}; }
-  kvm_regs registers() const {
+  kvm_regs kvm_registers() const {
     kvm_regs regs{};
     CHECK(vm_->vcpu().call(KVM_GET_REGS, &regs) >= 0);
     return regs;
   }
-  uint64_t rflags() const { return registers().rflags; }
-  uint64_t rip() const { return registers().rip; }
+  Registers where() const {
+    const kvm_regs r = kvm_registers();
+    return {{r.rax, r.rcx, r.rdx, r.rbx, r.rsp, r.rbp, r.rsi, r.rdi, r.r8, r.r9, r.r10, r.r11, r.r12, r.r13, r.r14, r.r15}, r.rip};
+  }
+  uint64_t rflags() const { return kvm_registers().rflags; }
+  uint64_t rip() const { return kvm_registers().rip; }
   void fail(const Result<void>& r) const {
     if (!r && detail_.empty()) detail_ = r.error().message;
   }
@@ -229,6 +233,7 @@ class KvmEngine final : public Engine {
     run.request_interrupt_window = 0;
     if (control_->nmi) {
       control_->nmi = false;
+      exits_->place(position(), where(), true);
       if (vm_->vcpu().call(KVM_NMI) < 0) stop_with("KVM takes no NMI: " + errno_text());
     }
     if (!control_->intr) return;
@@ -237,7 +242,9 @@ class KvmEngine final : public Engine {
       fresh_ = false;
       return;
     }
-    const int vector = exits_->acknowledge_interrupt(position());
+    const Position at = position();
+    exits_->place(at, where(), false);
+    const int vector = exits_->acknowledge_interrupt(at);
     if (vector >= 0) {
       const kvm_interrupt in{static_cast<uint32_t>(vector)};
       if (vm_->vcpu().call(KVM_INTERRUPT, &in) < 0) stop_with("KVM takes no interrupt: " + errno_text());
@@ -409,17 +416,32 @@ class KvmEngine final : public Engine {
 
 }  // namespace
 
-Result<std::unique_ptr<Engine>> make_kvm_engine(const CpuModel& model, GuestMemory& memory) {
+namespace {
+const Result<KvmProbe>& probed() {
   static const Result<KvmProbe> probe = probe_kvm();
-  if (!probe) return probe.error();
+  return probe;
+}
+}  // namespace
+
+Result<std::vector<std::string>> kvm_lacks() {
+  if (!probed()) return probed().error();
+  std::vector<std::string> out = probed()->missing;
+  for (const std::string& name : out)
+    if (!is_optional_feature(name)) return Error{ErrorKind::kHost, "KVM does not offer guests " + name + ", which every one needs"};
+  std::sort(out.begin(), out.end());
+  return out;
+}
+
+Result<std::unique_ptr<Engine>> make_kvm_engine(const CpuModel& model, GuestMemory& memory, std::span<const std::string> without) {
+  if (!probed()) return probed().error();
   auto vm = KvmVm::create(&memory);
   if (!vm) return vm.error();
   std::unique_ptr<KvmVm> m = vm.take();
   if (auto done = m->filter_msrs(); !done) return done.error();
-  if (auto done = set_cpuid(*m, model, {.xsave = !probe->xsetbv}); !done) return done.error();
+  if (auto done = set_cpuid(*m, model, without); !done) return done.error();
   const long khz = m->vcpu().call(KVM_GET_TSC_KHZ);
   if (khz <= 0) return Error{ErrorKind::kHost, "KVM does not tell the frequency of the TSC"};
-  return std::unique_ptr<Engine>(std::make_unique<KvmEngine>(std::move(m), model, memory, static_cast<uint64_t>(khz), probe->missing));
+  return std::unique_ptr<Engine>(std::make_unique<KvmEngine>(std::move(m), model, memory, static_cast<uint64_t>(khz), probed()->missing));
 }
 
 }  // namespace dejavm::kvm

@@ -154,7 +154,7 @@ Result<KvmProbe> probe_kvm() {
   KvmVm& m = **vm;
   const CpuModel& model = *find_cpu_model("dejavm-v1");
   if (auto done = m.filter_msrs(); !done) return done.error();
-  if (auto done = set_cpuid(m, model, {}); !done) return done.error();
+  if (auto done = set_cpuid(m, model, missing_features(m.system(), model)); !done) return done.error();
   KvmProbe r;
   Prober p(m, **memory);
   probe_exits(p, r);

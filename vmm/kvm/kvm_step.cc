@@ -193,7 +193,7 @@ Result<std::unique_ptr<Engine>> make_step_engine(const CpuModel& model, GuestMem
   if (!vm) return vm.error();
   std::unique_ptr<KvmVm> m = vm.take();
   if (auto done = m->filter_msrs(); !done) return done.error();
-  if (auto done = set_cpuid(*m, model, {}); !done) return done.error();
+  if (auto done = set_cpuid(*m, model, missing_features(m->system(), model)); !done) return done.error();
   return std::unique_ptr<Engine>(std::make_unique<StepEngine>(std::move(m), model, memory, probe->rep_single_step));
 }
 

@@ -58,6 +58,7 @@ Boundary at_boundary(Cpu& c, StopReason& why) {
     if (b != Boundary::kRun) return b;
   }
   if (c.s.activity == Activity::kHalted) return leave(StopReason::kHalted);
+  if (c.rip == control.break_rip) return leave(StopReason::kBreak);
   return Boundary::kRun;
 }
 
@@ -171,7 +172,8 @@ StopReason run_vcpu(Cpu& c, bool use_blocks) {
     if (c.blocks->full) drop_blocks(c);
     c.fast = c.mmu->fast[rights_class(c)].data();
     try {
-      const bool watch = (c.other_flags & (kTF | kRF)) || c.s.sti_shadow || c.s.movss_shadow || (c.s.dr7 & kDr7Enables);
+      const bool watch = (c.other_flags & (kTF | kRF)) || c.s.sti_shadow || c.s.movss_shadow || (c.s.dr7 & kDr7Enables) ||
+                         c.control->break_rip != RunControl::kNoBreak;
       const Block* block = alone || watch || !use_blocks ? nullptr : find_block(c);
       alone = false;
       if (block != nullptr) run_blocks(c, block);

@@ -54,6 +54,16 @@ class SoftEngine final : public Engine {
     one.saved_tlb = one.mmu.tlb;
   }
 
+  Registers registers(uint32_t vcpu) const override {
+    Registers out;
+    const Cpu& c = vcpus_[vcpu]->cpu;
+    std::copy_n(c.r.begin(), out.gpr.size(), out.gpr.begin());
+    out.rip = c.rip;
+    out.retired = c.retired;
+    return out;
+  }
+  std::vector<std::pair<std::string_view, uint64_t>> counters() const override { return {{"unlogged_reads", vcpus_[0]->cpu.unlogged_reads}}; }
+
   StopReason run(uint32_t vcpu, RunControl& control, ExitHandler& exits) override {
     Cpu& c = vcpus_[vcpu]->cpu;
     c.control = &control;

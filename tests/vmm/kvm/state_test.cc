@@ -18,7 +18,7 @@ Vm make_vm() {
   v.memory = GuestMemory::create(1 << 20, 0).take();
   v.vm = KvmVm::create(v.memory.get()).take();
   EXPECT_TRUE(v.vm->filter_msrs().ok());
-  EXPECT_TRUE(set_cpuid(*v.vm, *find_cpu_model("dejavm-v1"), {}).ok());
+  EXPECT_TRUE(set_cpuid(*v.vm, *find_cpu_model("dejavm-v1"), missing_features(v.vm->system(), *find_cpu_model("dejavm-v1"))).ok());
   return v;
 }
 

@@ -29,6 +29,7 @@ uint64_t next_random(Cpu& c) {
 
 // Entropy never runs out: CF is always 1, the other arithmetic flags are 0.
 void random(Cpu& c, const Decoded& d) {
+  ++c.unlogged_reads;
   c.set_reg(d.operands[0].reg, d.op_size, next_random(c));
   c.set_arith(kArithFlags, kCF);
 }
@@ -46,11 +47,13 @@ void exec_cpuid(Cpu& c, const Decoded&) {
 
 void exec_rdtsc(Cpu& c, const Decoded&) {
   check_tsc(c);
+  ++c.unlogged_reads;
   put_edx_eax(c, c.tsc());
 }
 
 void exec_rdtscp(Cpu& c, const Decoded&) {
   check_tsc(c);
+  ++c.unlogged_reads;
   put_edx_eax(c, c.tsc());
   c.set_reg(kRcx, 4, c.s.tsc_aux);
 }

@@ -141,7 +141,7 @@ uint64_t read_msr(Cpu& c, uint32_t index) {
   if (const int n = fixed_mtrr(index); n >= 0) return c.s.mtrr_fixed[static_cast<size_t>(n)];
   if (is_variable_mtrr(index)) return c.s.mtrr_variable[index - kMtrrBase0];
   switch (index) {
-    case kTsc: return c.tsc();
+    case kTsc: ++c.unlogged_reads; return c.tsc();
     case kEfer: return c.s.efer;
     case kFsBase: return c.s.segment[kFs].base;
     case kGsBase: return c.s.segment[kGs].base;
