@@ -117,7 +117,8 @@ TEST(Events, ARepeatedPortReadTakesThreeBytesAndItsValue) {
 
 TEST(Events, EachDamageIsNamed) {
   const std::pair<Bytes, const char*> cases[] = {
-      {{0x0e, 0}, "unknown event"},
+      {{0x0f, 1, 0x0f, 0}, "unknown event"},
+      {{0x0e, 0, 5, 1, 2, 3}, "hash of a place is cut off"},
       {{0x14, 0}, "unknown event flags"},
       {{0x00, 0x80}, "cut off"},
       {{0x00, 0x80, 0x00, 0, 0}, "shortest"},

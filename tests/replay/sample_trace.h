@@ -96,7 +96,7 @@ inline Snapshot sample_snapshot(uint32_t count, uint64_t pages, uint64_t exits) 
   return s;
 }
 
-inline TraceEnd sample_end() { return {RunEnd::kUserStop, 18, 13, 62, {3, 4}, 0, "asked to"}; }
+inline TraceEnd sample_end() { return {RunEnd::kUserStop, 19, 13, 62, {3, 4}, 0, "asked to"}; }
 
 // Two keyframes: the initial state, and one before event 8.
 inline Result<void> write_sample(TraceWriter& w) {

@@ -69,7 +69,7 @@ def canonical(data):
 
 def events(data, count):
     pos, vcpu, retired, ports, gpas, base = 0, 0, {}, [0, 0], [0, 0], 0
-    names = "io_read io_write mmio_read mmio_write msr_read msr_write cr8_read cr8_write cpuid interrupt console stop idle control".split()
+    names = "io_read io_write mmio_read mmio_write msr_read msr_write cr8_read cr8_write cpuid interrupt console stop idle control place".split()
     for _ in range(count):
         tag = data[pos]
         pos += 1
@@ -119,6 +119,10 @@ def events(data, count):
             to = now + skip
             base = to - at
             text += f": now {now} ns next {'never' if rest == 0 else str(to + rest - 1) + ' ns'} -> {to} ns"
+        elif kind == 14:
+            rip, pos = varint(data, pos)
+            text += f": rip {rip:#x} registers {int.from_bytes(data[pos:pos + 8], 'little'):016x}" + (" nmi" if flag else "")
+            pos += 8
         yield text
     assert pos == len(data)
 

@@ -72,7 +72,7 @@ TEST(Verify, TheSameRunFollowsTheLogToItsEnd) {
   EXPECT_FALSE(run.log.divergence()) << run.log.divergence()->message;
   EXPECT_FALSE(run.log.stop());
   EXPECT_EQ(run.log.exits(), 13u);
-  EXPECT_EQ(run.log.index(), 18u);
+  EXPECT_EQ(run.log.index(), 19u);
 }
 
 TEST(Verify, EveryChangedOperandAndAnswerIsNoticedAtOnce) {
@@ -118,7 +118,7 @@ TEST(Verify, AMissingExitIsNoticedAtTheNextBoundary) {
 
 TEST(Verify, AnEndBeforeTheLogsEndIsADifference) {
   Replayed run;
-  for (size_t i = 0; i < 17; ++i) run.act(sample_events()[i]);
+  for (size_t i = 0; i < 18; ++i) run.act(sample_events()[i]);
   run.log.finish({0, {62}}, false);
   EXPECT_FALSE(run.log.divergence());
   run.log.finish({0, {62}}, true);
@@ -147,7 +147,7 @@ TEST(Verify, AnExitAfterTheLogsEndIsADifferenceOnlyIfTheLogIsWhole) {
 TEST(Verify, InputsComeOnlyAtTheirPosition) {
   const auto events = sample_events();
   Replayed run;
-  for (size_t i = 0; i < 14; ++i) run.act(events[i]);
+  for (size_t i = 0; i < 15; ++i) run.act(events[i]);
   EXPECT_EQ(run.inputs.next_poll({0, {47}}).value, 50u);
   EXPECT_EQ(run.inputs.take({0, {49}}, {}).kind, Input::Kind::kNone);
   EXPECT_EQ(run.inputs.take({0, {50}}, {}).kind, Input::Kind::kConsole);
@@ -159,8 +159,8 @@ TEST(Verify, ADifferentIdleIsADifference) {
   for (const int change : {0, 1, 2}) {
     const auto events = sample_events();
     Replayed run;
-    for (size_t i = 0; i < 15; ++i) run.act(events[i]);
-    Event e = events[15];
+    for (size_t i = 0; i < 16; ++i) run.act(events[i]);
+    Event e = events[16];
     if (change == 0) ++e.at.retired.value;
     if (change == 1) ++e.now.value;
     if (change == 2) ++e.next_event.value;

@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include "vmm/soft/mmu.h"
+#include "vmm/soft/translate/translator.h"
 
 namespace dejavm::soft {
 namespace {
@@ -16,6 +17,7 @@ uint64_t line_mask(uint64_t offset, uint64_t len) {
 }
 
 void kill(BlockCache& cache, Block* block) {
+  if (block->code != 0) cache.translator->kill(block);
   for (uint32_t k = 0; k < block->insns; ++k) block->first[k].fn = leave_before;
   Block*& slot = cache.table[block_slot(block->key)];
   if (slot == block) slot = cache.none;
@@ -44,7 +46,7 @@ void BlockCache::clear() {
   used = 0;
   full = false;
   none = static_cast<Block*>(allocate(sizeof(Block)));
-  *none = Block{kNoKey, 0xffff, 0, 0, nullptr, nullptr};
+  *none = Block{kNoKey, 0xffff, 0, 0, nullptr, nullptr, 0};
   table.fill(none);
 }
 
@@ -104,6 +106,8 @@ void blocks_stored(Cpu& c, uint64_t gpa, unsigned len) {
 void drop_blocks(Cpu& c) {
   BlockCache& cache = *c.blocks;
   cache.clear();
+  if (cache.translator != nullptr) cache.translator->clear();
+  for (auto& array : c.mmu->jumps) array.fill(JumpEntry{});
   for (BlockCache::Again& a : cache.again) a.insn = nullptr;
   for (auto& [start, pages] : cache.regions)
     for (size_t i = 0; i < pages.size(); ++i)

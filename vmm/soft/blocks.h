@@ -52,7 +52,8 @@ struct Block {
   uint16_t len_bytes;
   uint32_t insns;    // Insns, the end pseudo-instruction included
   Block* next_in_page;
-  Insn* first;
+  Insn* first;       // with a translator: its pseudo-instruction, before the first that is the guest's
+  uint32_t code;     // the translator's, 0: none
 };
 
 inline constexpr unsigned kBlockInsns = 32;
@@ -75,6 +76,7 @@ struct BlockCache {
   size_t used = 0;
   std::vector<std::pair<Gpa, std::vector<CodePage>>> regions;  // as GuestMemory's
   bool full = false;                 // recycle at the next boundary
+  Translator* translator = nullptr;
   // Instructions decoded anew for slow(), by their Insn. Valid until the arena is recycled.
   struct Again {
     const Insn* insn = nullptr;
@@ -103,6 +105,9 @@ void drop_blocks(Cpu& c);
 const Insn* leave_before(Cpu& c, const Insn* i);
 // *i made an MMIO access (it threw LeaveBlock): from now on it ends its block, so that it can make the next one in place.
 void end_block_at(const Insn* i);
+
+// Executes *i, and nothing after it, by its plain function. True: it ended its block, and c.rip and c.block_base are after it.
+bool execute_alone(Cpu& c, const Insn* i);
 
 // lower.cc: decodes and lowers the block at c.rip (fetch page set). nullptr: its first instruction cannot be in a block
 // (crosses the page, does not decode, wraps), so the run loop executes it by itself; or the arena is full.

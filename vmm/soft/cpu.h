@@ -72,6 +72,8 @@ struct Mmu;
 struct Insn;
 struct FastEntry;
 struct BlockCache;
+struct JumpEntry;
+class Translator;
 
 // Extra slots of the register array, so that every 64-bit effective address is r[base] + (r[index] << scale) + disp.
 enum Slot : uint8_t { kSlotZero = 16, kSlotRip = 17, kSlotFsBase = 18, kSlotGsBase = 19, kSlotTemp = 20, kSlotCount = 24 };
@@ -83,6 +85,11 @@ struct alignas(64) Cpu {
   uint8_t cpl = 0;
   CodeMode code_mode = CodeMode::k16;
   uint64_t other_flags = 2;    // RFLAGS without the arithmetic six
+  // Translated code (translate/): how many instructions may still begin; left_end - left is the retired count.
+  int64_t left = 0;
+  FastEntry* fast = nullptr;   // the fast data-TLB of the current rights class
+  JumpEntry* jumps = nullptr;  // the jump cache of the current CPL
+  uint64_t left_end = 0;
   uint64_t rip = 0;            // of the current instruction whenever a plain function runs
   uint64_t next_rip = 0;
   uint64_t retired = 0;        // complete instructions, as of the current one, whenever a plain function runs
@@ -98,10 +105,10 @@ struct alignas(64) Cpu {
   const Insn* insn = nullptr;  // the one that its plain function executes
   uint64_t block_base = 0;     // retired count at the start of the running block
   uint64_t limit = 0;          // blocks start only when they end at or before this count
-  FastEntry* fast = nullptr;   // the fast data-TLB of the current rights class
   BlockCache* blocks = nullptr;
   uint64_t fetch_page = 1;     // linear page of the current fetch (1: none; see Mmu) ...
   uint64_t fetch_gpa = 0;      // ... and its physical page
+  Translator* translator = nullptr;  // nullptr: off
 
   // Everything else. s.gpr, s.rip, s.rflags and s.retired are stale while running: the members above are the truth.
   VcpuState s;

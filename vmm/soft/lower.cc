@@ -2,6 +2,7 @@
 #include "vmm/soft/blocks.h"
 #include "vmm/soft/hot.h"
 #include "vmm/soft/mmu.h"
+#include "vmm/soft/translate/translator.h"
 #include "vmm/soft/integer/exec_string.h"
 
 namespace dejavm::soft {
@@ -302,6 +303,24 @@ const Insn* slow(Cpu& c, const Insn* i) {
   DEJAVM_NEXT();
 }
 
+bool execute_alone(Cpu& c, const Insn* i) {
+  if (i->fn == plain) {
+    sync(c, i);
+    const Plain& p = plain_of(i);
+    p.execute(c, p.d);
+    return false;
+  }
+  if (i->fn == plain_end) return plain_end(c, i), true;
+  if (i->fn == rep_end) return rep_end(c, i), true;
+  if (i->fn == slow_end) return slow_end(c, i), true;
+  const Decoded& d = decode_again(c, i);
+  const bool end = ends_block(d);
+  c.mmio_allowed = end;
+  exec_function(d.op)(c, d);
+  if (end) leave_after(c);
+  return end;
+}
+
 Block* make_block(Cpu& c) {
   const uint64_t start = c.fetch_gpa | ((c.code_mode == CodeMode::k64 ? c.rip : c.s.segment[kCs].base + c.rip) & 0xfff);
   const uint8_t* page = c.memory->page(Gpa{start});
@@ -356,7 +375,8 @@ Block* make_block(Cpu& c) {
 
   BlockCache& cache = *c.blocks;
   Block* block = static_cast<Block*>(cache.allocate(sizeof(Block)));
-  Insn* first = static_cast<Insn*>(cache.allocate(insns * sizeof(Insn)));
+  const unsigned front = c.translator != nullptr && c.code_mode == CodeMode::k64 ? 1 : 0;
+  Insn* first = static_cast<Insn*>(cache.allocate((front + insns) * sizeof(Insn)));
   if (block == nullptr || first == nullptr) return nullptr;
   for (unsigned k = 0; k < n; ++k) {
     if (!is_plain[k]) continue;
@@ -365,8 +385,13 @@ Block* make_block(Cpu& c) {
     *copy = {exec_function(decoded[k].op), decoded[k]};
     out[k].imm = reinterpret_cast<uint64_t>(copy);
   }
-  std::memcpy(first, out, insns * sizeof(Insn));
-  *block = Block{block_key(start, c.code_mode), static_cast<uint16_t>(n), off, insns, nullptr, first};
+  if (front) {
+    first[0] = Insn{};
+    first[0].fn = count_block;
+    first[0].imm = reinterpret_cast<uint64_t>(block);
+  }
+  std::memcpy(first + front, out, insns * sizeof(Insn));
+  *block = Block{block_key(start, c.code_mode), static_cast<uint16_t>(n), off, front + insns, nullptr, first, 0};
   blocks_insert(c, block);
   return block;
 }

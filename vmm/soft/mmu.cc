@@ -180,7 +180,7 @@ void drop_data(Mmu& m, unsigned index) {
 
 void drop_fetch(Mmu& m, unsigned index) {
   m.tlb.fetch_tag[index] = m.tlb.fetch_entry[index] = 0;
-  for (auto& array : m.fast_fetch) array[index] = FastFetch{};
+  for (auto& array : m.fast_fetch) array[index].drop();
 }
 
 template <class Keep>
@@ -253,9 +253,16 @@ uint64_t translate_fetch(Cpu& c, uint64_t linear) {
     if (m.tlb.fetch_tag[index] == 0) m.filled_fetch.push_back(static_cast<uint16_t>(index));
     m.tlb.fetch_tag[index] = tag;
     m.tlb.fetch_entry[index] = entry;
-    for (auto& array : m.fast_fetch) array[index] = FastFetch{};
+    for (auto& array : m.fast_fetch) array[index].drop();
   }
-  if (!near_canonical_edge(linear)) m.fast_fetch[c.cpl == 3 ? 0 : 1][index] = {linear & kPageMask, entry & kPageMask};
+  if (!near_canonical_edge(linear)) {
+    FastFetch& f = m.fast_fetch[c.cpl == 3 ? 0 : 1][index];
+    const uint64_t page = linear & kPageMask, gpa = entry & kPageMask;
+    if (f.last_tag != page || f.gpa != gpa) f.last_serial = ++m.serials;
+    f.tag = f.last_tag = page;
+    f.gpa = gpa;
+    f.serial = f.last_serial;
+  }
   return (entry & kPageMask) | (linear & 0xfff);
 }
 
@@ -338,6 +345,7 @@ void Cpu::update_mode() {
     forget_fast(*this);
   }
   fast = mmu->fast[rights_class(*this)].data();
+  jumps = mmu->jumps[cpl == 3 ? 0 : 1].data();
   fetch_page = 1;
   fetch_gpa = 0;
 }

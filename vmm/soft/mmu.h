@@ -51,7 +51,22 @@ struct FastEntry {
 struct FastFetch {
   uint64_t tag = kNoTag;
   uint64_t gpa = 0;
+  // What is here, as a number that nothing else ever has; 0: nothing. The same again after a flush keeps its number.
+  uint64_t serial = 0;
+  uint64_t last_tag = kNoTag, last_serial = 0;
+  void drop() {
+    tag = kNoTag;
+    serial = 0;
+  }
 };
+// Where an indirect jump of translated code goes: valid while the fetch page's serial is this.
+struct JumpEntry {
+  uint64_t rip = 1;
+  const void* code = nullptr;
+  const uint64_t* page_serial = nullptr;
+  uint64_t serial = 0;
+};
+inline constexpr unsigned kJumpEntries = 4096;
 // Rights classes with a fast array each. kSupervisorAc: CPL < 3 with EFLAGS.AC, which lifts SMAP.
 enum RightsClass : unsigned { kClassUser, kClassSupervisor, kClassSupervisorAc, kClassCount };
 
@@ -59,6 +74,8 @@ struct Mmu {
   TlbState tlb;
   std::array<std::array<FastEntry, kDataTlbEntries>, kClassCount> fast;
   std::array<std::array<FastFetch, kFetchTlbEntries>, 2> fast_fetch;  // user, supervisor
+  uint64_t serials = 0;
+  std::array<std::array<JumpEntry, kJumpEntries>, 2> jumps;           // user, supervisor
   std::vector<uint16_t> filled_data, filled_fetch;                    // indices of valid entries
   uint64_t rights_key = 0;                                            // see Cpu::update_mode
   std::array<uint8_t, kPageSize> open_bus_page;                       // what a fetch from nowhere reads

@@ -7,6 +7,7 @@
 #include "vmm/soft/cpu.h"
 #include "vmm/soft/mmu.h"
 #include "vmm/soft/run.h"
+#include "vmm/soft/translate/translator.h"
 
 namespace dejavm::soft {
 namespace {
@@ -15,6 +16,12 @@ class SoftEngine final : public Engine {
  public:
   SoftEngine(const CpuModel& model, GuestMemory& memory, uint32_t vcpus, SoftOptions options)
       : memory_(memory), options_(options), blocks_(memory), vcpus_(vcpus) {
+    if (options.translate && options.use_blocks) {
+      auto translator = Translator::create(options.translation);
+      if (translator) translator_ = translator.take();
+      else std::fprintf(stderr, "dejavm: guest code is interpreted, not translated: %s\n", translator.error().message.c_str());
+      blocks_.translator = translator_.get();
+    }
     for (uint32_t n = 0; n < vcpus; ++n) {
       vcpus_[n] = std::make_unique<One>();
       Cpu& c = vcpus_[n]->cpu;
@@ -23,6 +30,7 @@ class SoftEngine final : public Engine {
       c.mmu = &vcpus_[n]->mmu;
       c.model = &model;
       c.blocks = &blocks_;
+      c.translator = translator_.get();
       c.strict = options.strict;
       set_state(n, reset_vcpu_state());
     }
@@ -124,6 +132,7 @@ class SoftEngine final : public Engine {
   GuestMemory& memory_;
   SoftOptions options_;
   BlockCache blocks_;
+  std::unique_ptr<Translator> translator_;
   std::vector<std::unique_ptr<One>> vcpus_;
   std::string detail_;
 };

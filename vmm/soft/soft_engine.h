@@ -7,6 +7,7 @@
 #include "vmm/cpu_model.h"
 #include "vmm/engine.h"
 #include "vmm/memory.h"
+#include "vmm/soft/translate/options.h"
 
 namespace dejavm::soft {
 
@@ -15,6 +16,8 @@ namespace dejavm::soft {
 struct SoftOptions {
   bool strict = false;
   bool use_blocks = true;
+  bool translate = false;
+  TranslateOptions translation{};
 };
 
 std::unique_ptr<Engine> make_soft_engine(const CpuModel& model, GuestMemory& memory, uint32_t vcpus, SoftOptions options);

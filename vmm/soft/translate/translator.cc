@@ -1,0 +1,201 @@
+#include "vmm/soft/translate/translator.h"
+
+#include <algorithm>
+
+#include "vmm/soft/hot.h"
+#include "vmm/soft/mmu.h"
+#include "vmm/soft/translate/emit.h"
+
+namespace dejavm::soft {
+namespace {
+
+constexpr size_t kRoomForBlock = 32 << 10;  // more than any block's code
+constexpr int64_t kMaxLeft = int64_t{1} << 62;
+
+uint32_t slow_helper(Cpu* c, uint32_t site);
+const void* go_helper(Cpu* c, uint64_t rip, uint32_t link);
+
+}  // namespace
+
+struct Translator::Impl {
+  TranslateOptions options;
+  std::unique_ptr<CodeMemory> memory;
+  Helpers helpers{slow_helper, go_helper};
+  std::unique_ptr<Emitter> emit;
+  size_t shared_bytes = 0;
+  void (*enter)(Cpu*, const void* code) = nullptr;
+  std::vector<Code> codes{1};       // 0: none
+  std::vector<LinkSite> links;
+  // What ended a run of generated code besides having got somewhere.
+  enum class Pending : uint8_t { kNothing, kFault, kLeaveBlock } pending = Pending::kNothing;
+  GuestFault fault{};
+  const Insn* resume = nullptr;     // where the interpreter goes on
+
+  const uint8_t* at(uint32_t offset) const { return memory->executable() + offset; }
+  uint32_t offset(const uint8_t* code) const { return static_cast<uint32_t>(code - memory->executable()); }
+};
+
+Translator::Translator() : impl_(std::make_unique<Impl>()) {}
+Translator::~Translator() = default;
+
+Result<std::unique_ptr<Translator>> Translator::create(const TranslateOptions& options) {
+  auto memory = CodeMemory::create(options.cache_bytes);
+  if (!memory) return memory.error();
+  std::unique_ptr<Translator> t(new Translator);
+  Impl& m = *t->impl_;
+  m.options = options;
+  m.memory = memory.take();
+  m.emit = std::make_unique<Emitter>(m.memory->writable(), m.memory->bytes(), m.helpers);
+  m.emit->shared_routines();
+  m.shared_bytes = m.emit->getSize();
+  m.enter = reinterpret_cast<void (*)(Cpu*, const void*)>(reinterpret_cast<uintptr_t>(m.memory->executable() + m.emit->enter_routine()));
+  return t;
+}
+
+bool Translator::translate(Cpu& c, Block* block) {
+  Impl& m = *impl_;
+  if (m.emit->getSize() + kRoomForBlock > m.memory->bytes()) {
+    c.blocks->full = true;
+    return false;
+  }
+  const uint8_t* page = c.memory->page(Gpa{block->key >> 2});
+  Work w;
+  w.code = static_cast<uint32_t>(m.codes.size());
+  w.rip = c.r[kSlotRip];
+  w.insns = block->first + 1;
+  w.decoded.resize(block->count);
+  for (unsigned k = 0; k < block->count; ++k)
+    CHECK(decode({page + ((block->key >> 2) & 0xfff) + w.insns[k].off, w.insns[k].len}, CodeMode::k64, w.decoded[k]) == DecodeStatus::kOk);
+  Code& code = m.codes.emplace_back();
+  code.rip = w.rip;
+  code.block = block;
+  code.entry = m.at(m.emit->block(w, m.links, code.dead));
+  block->code = w.code;
+  block->first->fn = enter_block;
+  return true;
+}
+
+void Translator::kill(Block* block) {
+  Impl& m = *impl_;
+  Code& code = m.codes[block->code];
+  for (const uint32_t site : code.links) m.emit->patch_jump(m.links[site].jump, m.links[site].stub);
+  code.links.clear();
+  // Whoever still comes here, by the jump cache, goes to look for what is there now.
+  const uint32_t entry = m.offset(code.entry);
+  m.memory->writable()[entry] = 0xe9;
+  m.emit->patch_jump(entry + 1, code.dead);
+  code.entry = nullptr;
+  block->code = 0;
+  if (block->first->fn == enter_block) {
+    block->first->fn = count_block;
+    block->first->extra = 0;
+  }
+}
+
+void Translator::clear() {
+  Impl& m = *impl_;
+  m.codes.resize(1);
+  m.links.clear();
+  m.emit->setSize(m.shared_bytes);
+}
+
+const Insn* Translator::enter(Cpu& c, const Insn* i) {
+  Impl& m = *impl_;
+  const Block* block = reinterpret_cast<const Block*>(i->imm);
+  const Code& code = m.codes[block->code];
+  if (code.rip != c.r[kSlotRip]) DEJAVM_NEXT();
+  c.left = static_cast<int64_t>(std::min<uint64_t>(c.limit - c.block_base, kMaxLeft));
+  c.left_end = c.block_base + static_cast<uint64_t>(c.left);
+  m.resume = nullptr;
+  m.enter(&c, code.entry);
+  if (m.pending != Impl::Pending::kNothing) {
+    const auto what = m.pending;
+    m.pending = Impl::Pending::kNothing;
+    if (what == Impl::Pending::kFault) throw GuestFault(m.fault);
+    throw LeaveBlock{};
+  }
+  if (m.resume == nullptr) return nullptr;
+  DEJAVM_GO(m.resume);
+}
+
+const Insn* count_block(Cpu& c, const Insn* i) {
+  auto* counter = const_cast<Insn*>(i);
+  if (++counter->extra >= c.translator->impl().options.threshold) {
+    counter->extra = 0;
+    if (c.translator->translate(c, reinterpret_cast<Block*>(i->imm))) DEJAVM_JUMP(enter_block(c, i));
+  }
+  DEJAVM_NEXT();
+}
+
+const Insn* enter_block(Cpu& c, const Insn* i) { return c.translator->enter(c, i); }
+
+namespace {
+
+using Pending = Translator::Impl::Pending;
+
+uint32_t slow_helper(Cpu* c, uint32_t site) {
+  Translator::Impl& m = c->translator->impl();
+  const uint32_t index = site / kSiteInsns;
+  const Block* block = m.codes[index].block;
+  const Insn* i = block->first + 1 + site % kSiteInsns;
+  c->r[kSlotRip] = m.codes[index].rip;
+  c->block_base = c->left_end - static_cast<uint64_t>(c->left) - block->count;
+  try {
+    if (execute_alone(*c, i)) return 1;
+    if (m.codes[index].entry != nullptr) return 0;
+    // The block was overwritten, perhaps by this very instruction.
+    c->rip = c->next_rip;
+    c->block_base = c->retired + 1;
+    return 1;
+  } catch (const GuestFault& f) {
+    m.pending = Pending::kFault;
+    m.fault = f;
+  } catch (const LeaveBlock&) {
+    m.pending = Pending::kLeaveBlock;
+    if (m.codes[index].entry != nullptr) c->translator->kill(const_cast<Block*>(block));  // it ends there from now on
+  }
+  return 1;
+}
+
+// As the interpreter's way from block to block.
+const Block* find(Cpu& c, uint64_t rip) {
+  const uint64_t page = rip & ~uint64_t{0xfff};
+  if (page != c.fetch_page) {
+    const FastFetch& f = c.mmu->fast_fetch[c.cpl == 3 ? 0 : 1][(rip >> 12) & (kFetchTlbEntries - 1)];
+    if (f.tag != page) return nullptr;
+    c.fetch_page = page;
+    c.fetch_gpa = f.gpa;
+  }
+  const uint64_t key = block_key(c.fetch_gpa | (rip & 0xfff), CodeMode::k64);
+  const Block* b = c.blocks->table[block_slot(key)];
+  return b->key == key && c.block_base + b->count <= c.limit ? b : nullptr;
+}
+
+const void* go_helper(Cpu* c, uint64_t rip, uint32_t link) {
+  Translator::Impl& m = c->translator->impl();
+  c->block_base = c->left_end - static_cast<uint64_t>(c->left);
+  const Block* b = find(*c, rip);
+  if (b == nullptr) {
+    c->rip = rip;
+    return nullptr;
+  }
+  if (b->code != 0 && m.codes[b->code].rip == rip) {
+    Code& code = m.codes[b->code];
+    if (link < kIndirect) {
+      m.emit->patch_jump(m.links[link].jump, m.offset(code.entry));
+      code.links.push_back(link);
+    } else if (link == kIndirect) {
+      const FastFetch& f = c->mmu->fast_fetch[c->cpl == 3 ? 0 : 1][(rip >> 12) & (kFetchTlbEntries - 1)];
+      if (f.serial != 0 && f.tag == (rip & ~uint64_t{0xfff}))
+        c->jumps[(rip ^ rip >> 12) & (kJumpEntries - 1)] = {rip, code.entry, &f.serial, f.serial};
+    }
+    return code.entry;
+  }
+  c->r[kSlotRip] = rip;
+  m.resume = b->first;
+  return nullptr;
+}
+
+}  // namespace
+
+}  // namespace dejavm::soft
