@@ -1,32 +1,23 @@
 #include "vmm/soft/translate/emit.h"
+#include "vmm/soft/translate/registers.h"
 
 #include <cstddef>
 
 #pragma GCC diagnostic ignored "-Winvalid-offsetof"
 
 namespace dejavm::soft {
-namespace {
 
 using Xbyak::Reg64;
-
-constexpr int kBias = 128;
-
-// The guest's registers in the host's, by the guest's numbers.
-constexpr unsigned kNone = 0xff;
-constexpr unsigned kPinned[16] = {/*rax*/ 3, /*rcx*/ 9, /*rdx*/ 10, /*rbx*/ 11, /*rsp*/ 14, /*rbp*/ 15, /*rsi*/ 6, /*rdi*/ 7,
-                                  /*r8*/ 8, kNone, kNone, kNone, /*r12*/ 12, /*r13*/ 13, kNone, kNone};
-
-}  // namespace
 
 Xbyak::Address Emitter::cpu(size_t offset) const { return ptr[rbp + (static_cast<int>(offset) - kBias)]; }
 
 void Emitter::spill() {
   for (unsigned g = 0; g < 16; ++g)
-    if (kPinned[g] != kNone) mov(cpu(offsetof(Cpu, r) + 8 * g), Reg64(static_cast<int>(kPinned[g])));
+    if (kPinned[g] != kNotPinned) mov(cpu(offsetof(Cpu, r) + 8 * g), Reg64(static_cast<int>(kPinned[g])));
 }
 void Emitter::reload() {
   for (unsigned g = 0; g < 16; ++g)
-    if (kPinned[g] != kNone) mov(Reg64(static_cast<int>(kPinned[g])), cpu(offsetof(Cpu, r) + 8 * g));
+    if (kPinned[g] != kNotPinned) mov(Reg64(static_cast<int>(kPinned[g])), cpu(offsetof(Cpu, r) + 8 * g));
 }
 
 void Emitter::shared_routines() {
@@ -100,55 +91,86 @@ void Emitter::go_direct(uint64_t rip) {
   const bool links = ((rip ^ work_->rip) & ~uint64_t{0xfff}) == 0;
   if (!links) {
     mov(rax, rip);
-    mov(ecx, kNoLink);
-    jmp(go_, T_NEAR);
+    jump_indirect(0);
     return;
   }
-  Stub& s = stubs_.emplace_back();
-  s.kind = Stub::kLink;
-  s.rip = rip;
-  s.value = static_cast<uint32_t>(links_->size());
+  Stub& s = new_stub(Stub::kLink, static_cast<uint32_t>(links_->size()), rip);
   jmp(s.from, T_NEAR);
   links_->push_back({static_cast<uint32_t>(getSize() - 4), 0});
-}
-
-bool Emitter::insn(unsigned k) {
-  by_helper(k);
-  return true;
 }
 
 uint32_t Emitter::block(const Work& w, std::vector<LinkSite>& links, uint32_t& dead) {
   work_ = &w;
   links_ = &links;
   stubs_.clear();
-  stubs_.reserve(128);
   align(16);
   const auto entry = static_cast<uint32_t>(getSize());
   const auto n = static_cast<unsigned>(w.decoded.size());
-  Stub& full = stubs_.emplace_back();
-  full.kind = Stub::kFull;
-  sub(qword[rbp + (static_cast<int>(offsetof(Cpu, left)) - kBias)], static_cast<int>(n));
-  jl(full.from, T_NEAR);
+  const auto left = qword[rbp + (static_cast<int>(offsetof(Cpu, left)) - kBias)];
+  find_wanted_flags();
+  host_flags_ = false;
+  sub(left, static_cast<int>(n));
+  jl(new_stub(Stub::kFull, 0, 0).from, T_NEAR);
   bool goes_on = true;
-  for (unsigned k = 0; k < n && goes_on; ++k) goes_on = insn(k);
+  for (unsigned k = 0; k < n && goes_on; ++k) {
+    const Done done = insn(k);
+    if (done == Done::kNo) {
+      by_helper(k);
+      host_flags_ = false;
+    }
+    goes_on = done != Done::kEnds;
+    if (slow_stub_ != nullptr && goes_on) {
+      slow_stub_->flags = host_flags_;
+      slow_stub_->returns = true;
+      L(slow_stub_->back);
+    }
+  }
   if (goes_on) go_direct(w.rip + w.insns[n].off);
-  // Out of line.
-  for (Stub& s : stubs_) {
+  // Out of line. A stub may make more of them.
+  for (size_t at = 0; at < stubs_.size(); ++at) {
+    Stub& s = stubs_[at];
     L(s.from);
+    if (s.give_back != 0) add(left, s.give_back);
     switch (s.kind) {
       case Stub::kSlow:
         mov(eax, s.value);
         call(slow_);
-        jmp(s.back, T_NEAR);
+        if (s.flags) load_flags();
+        if (s.returns) jmp(s.back, T_NEAR);
         break;
       case Stub::kLink:
+        if (links[s.value].jump == 0) {
+          // What is patched is a jump behind the addition.
+          db(0xe9);
+          dd(0);
+          links[s.value].jump = static_cast<uint32_t>(getSize() - 4);
+        }
         links[s.value].stub = static_cast<uint32_t>(getSize());
         mov(rax, s.rip);
         mov(ecx, s.value);
         jmp(go_, T_NEAR);
         break;
+      case Stub::kGo:
+        mov(rax, s.rip);
+        jump_indirect(0);
+        break;
+      case Stub::kMiss: {
+        Xbyak::Label sound;
+        mov(rdx, rax);
+        shl(rdx, 16);
+        sar(rdx, 16);
+        cmp(rdx, rax);
+        je(sound);
+        if (s.undo_rsp != 0) add_rsp(-s.undo_rsp);
+        mov(eax, s.value);
+        call(slow_);
+        L(sound);
+        mov(ecx, kIndirect);
+        jmp(go_, T_NEAR);
+        break;
+      }
       case Stub::kFull:
-        add(qword[rbp + (static_cast<int>(offsetof(Cpu, left)) - kBias)], static_cast<int>(n));
+        add(left, static_cast<int>(n));
         leave_to(w.rip);
         break;
     }

@@ -5,6 +5,7 @@
 // that accesses memory, or calls a plain function, or ends the block, begins; between two others they may be in the host's flags alone.
 #pragma once
 
+#include <deque>
 #include <vector>
 
 #include <fcntl.h>  // before Xbyak, whose macros it would meet
@@ -55,14 +56,68 @@ class Emitter : public Xbyak::CodeGenerator {
  private:
   struct Stub {  // out of line
     Xbyak::Label from, back;
-    enum Kind { kSlow, kLink, kFull } kind = kSlow;
+    enum Kind { kSlow, kLink, kGo, kFull, kMiss } kind = kSlow;
     uint32_t value = 0;  // site; link
     uint64_t rip = 0;
+    bool flags = false;  // kSlow: what follows may look at the host's flags
+    bool returns = false;  // kSlow: to `back`
+    int undo_rsp = 0;    // kMiss: what the instruction has added to RSP
+    int give_back = 0;   // kLink: instructions that were counted and do not run
   };
   void spill();
   void reload();
-  bool insn(unsigned k);  // false: the block ends there
   void by_helper(unsigned k);
+
+  // One instruction. kNo: it has no code, kEnds: the block ends there.
+  enum class Done : uint8_t { kNo, kYes, kEnds };
+  Done insn(unsigned k);
+  Done move(const Decoded& d);
+  Done extend(const Decoded& d);
+  Done load_address(const Decoded& d);
+  Done alu(const Decoded& d);
+  Done unary(const Decoded& d);
+  Done shift(const Decoded& d);
+  Done multiply(const Decoded& d);
+  Done conditional(const Decoded& d);  // setcc, cmovcc
+  Done exchange(const Decoded& d);
+  Done stack(const Decoded& d);
+  Done control(const Decoded& d);
+
+  // --- operands (operands.cc) ---
+  static bool pinned(unsigned guest);
+  static Xbyak::Reg host(unsigned guest, unsigned size);      // pinned only
+  static Xbyak::Reg scratch(unsigned n, unsigned size);       // 0: rax, 1: rcx, 2: rdx
+  Xbyak::Address slot(unsigned guest, unsigned size) const;   // in Cpu::r
+  static Xbyak::Address at(const Xbyak::Reg64& base, unsigned size);
+  Xbyak::Reg in_register(unsigned guest, unsigned size, unsigned scratch_number);  // itself, or loaded
+  void write_guest(unsigned guest, unsigned size, const Xbyak::Reg& value);  // 32 bits clear the upper half
+  bool has_address(const Decoded& d) const;
+  void effective_address(const Decoded& d, bool with_segment);               // to rax; clobbers rcx and flags
+  void effective_address_to(const Xbyak::Reg& to, const Decoded& d);         // lea
+  // Host address of the access at rax to rax, or the plain function instead of the whole instruction. Clobbers rcx, rdx, flags.
+  void probe(bool write, unsigned size);
+  void add_rsp(int n);  // flags stay
+
+  // --- flags ---
+  enum class Flags : uint8_t { kAll, kLogic, kNoOverflow };  // kLogic: OF and CF are 0; kNoOverflow: OF is 0. AF is cleared by both
+  bool wanted() const { return flags_wanted_; }
+  void save_flags(Flags);
+  void load_carry();            // Cpu::arith's CF to the host's
+  void load_flags();            // all; clobbers eax
+  unsigned condition(unsigned cc, bool keep_rax);  // leaves the host's flags so that this condition code holds or not
+  void find_wanted_flags();
+  Stub& new_stub(Stub::Kind kind, uint32_t value, uint64_t rip) {
+    stubs_.emplace_back();
+    Stub& s = stubs_.back();
+    s.kind = kind;
+    s.value = value;
+    s.rip = rip;
+    return s;
+  }
+  void jump_indirect(int undo_rsp);  // to rax
+  void jump_if(unsigned cc, Xbyak::Label& to);
+  void db_setcc(unsigned cc, const Xbyak::Reg& to);
+  void db_cmovcc(unsigned cc, const Xbyak::Reg& to, const Xbyak::Reg& from);
   void leave_to(uint64_t rip);
   void go_direct(uint64_t rip);
   Xbyak::Address cpu(size_t offset_in_cpu) const;
@@ -72,7 +127,13 @@ class Emitter : public Xbyak::CodeGenerator {
   Xbyak::Label slow_, go_, leave_, exit_;
   const Work* work_ = nullptr;
   std::vector<LinkSite>* links_ = nullptr;
-  std::vector<Stub> stubs_;
+  std::deque<Stub> stubs_;
+  unsigned k_ = 0;                  // the instruction at hand
+  Stub* slow_stub_ = nullptr;       // its, if it has one
+  bool flags_wanted_ = false;       // somebody may look at what it does to the flags
+  bool host_flags_ = false;         // the host's flags are the guest's
+  bool next_reads_ = false;         // the next instruction looks at them
+  std::vector<bool> wanted_flags_;  // by instruction
 };
 
 }  // namespace dejavm::soft

@@ -1,0 +1,309 @@
+// Generated code by instruction: conditions, stack, branches; and which instruction is made by what.
+#include <cstddef>
+
+#include "vmm/soft/hot.h"
+#include "vmm/soft/translate/emit.h"
+#include "vmm/soft/translate/registers.h"
+
+#pragma GCC diagnostic ignored "-Winvalid-offsetof"
+
+namespace dejavm::soft {
+
+using Xbyak::Reg;
+using Xbyak::Reg32;
+using Xbyak::Reg64;
+
+namespace {
+
+bool is_gpr(const Operand& o) { return o.kind == OperandKind::kGpr; }
+bool is_mem(const Operand& o) { return o.kind == OperandKind::kMem; }
+bool is_imm(const Operand& o) { return o.kind == OperandKind::kImm; }
+bool fits32(uint64_t v) { return static_cast<int64_t>(v) == static_cast<int32_t>(v); }
+
+}  // namespace
+
+Emitter::Done Emitter::conditional(const Decoded& d) {
+  const Operand& a = d.operands[0];
+  if (d.op == Op::k_setcc) {
+    if (!is_gpr(a)) return Done::kNo;
+    const unsigned cc = condition(d.cc, false);
+    const Reg to = pinned(a.reg) ? host(a.reg, 1) : scratch(2, 1);
+    db_setcc(cc, to);
+    write_guest(a.reg, 1, to);
+    return Done::kYes;
+  }
+  const Operand& b = d.operands[1];
+  if (a.size < 4) return Done::kNo;
+  Reg from;
+  if (is_mem(b) && has_address(d)) {
+    effective_address(d, true);
+    probe(false, a.size);
+    mov(scratch(2, a.size), at(rax, a.size));
+    from = scratch(2, a.size);
+  } else if (is_gpr(b)) {
+    from = in_register(b.reg, a.size, 2);
+  } else {
+    return Done::kNo;
+  }
+  const unsigned cc = condition(d.cc, false);
+  const Reg to = in_register(a.reg, a.size, 1);
+  db_cmovcc(cc, to, from);
+  write_guest(a.reg, a.size, to);
+  return Done::kYes;
+}
+
+void Emitter::db_setcc(unsigned cc, const Reg& to) {
+  switch (cc) {
+    case 0: seto(to); break;
+    case 1: setno(to); break;
+    case 2: setb(to); break;
+    case 3: setae(to); break;
+    case 4: sete(to); break;
+    case 5: setne(to); break;
+    case 6: setbe(to); break;
+    case 7: seta(to); break;
+    case 8: sets(to); break;
+    case 9: setns(to); break;
+    case 10: setp(to); break;
+    case 11: setnp(to); break;
+    case 12: setl(to); break;
+    case 13: setge(to); break;
+    case 14: setle(to); break;
+    default: setg(to); break;
+  }
+}
+
+void Emitter::db_cmovcc(unsigned cc, const Reg& to, const Reg& from) {
+  switch (cc) {
+    case 0: cmovo(to, from); break;
+    case 1: cmovno(to, from); break;
+    case 2: cmovb(to, from); break;
+    case 3: cmovae(to, from); break;
+    case 4: cmove(to, from); break;
+    case 5: cmovne(to, from); break;
+    case 6: cmovbe(to, from); break;
+    case 7: cmova(to, from); break;
+    case 8: cmovs(to, from); break;
+    case 9: cmovns(to, from); break;
+    case 10: cmovp(to, from); break;
+    case 11: cmovnp(to, from); break;
+    case 12: cmovl(to, from); break;
+    case 13: cmovge(to, from); break;
+    case 14: cmovle(to, from); break;
+    default: cmovg(to, from); break;
+  }
+}
+
+Emitter::Done Emitter::exchange(const Decoded& d) {
+  const Operand &a = d.operands[0], &b = d.operands[1];
+  switch (d.op) {
+    case Op::k_nop: case Op::k_pause: return Done::kYes;
+    case Op::k_cdqe: movsxd(Reg64(host(kRax, 8).getIdx()), Reg32(host(kRax, 4).getIdx())); return Done::kYes;
+    case Op::k_cwde: movsx(host(kRax, 4), host(kRax, 2)); return Done::kYes;
+    case Op::k_cdq: case Op::k_cqo: {
+      const unsigned size = d.op == Op::k_cdq ? 4 : 8;
+      host_flags_ = false;
+      mov(host(kRdx, size), host(kRax, size));
+      sar(host(kRdx, size), static_cast<int>(8 * size - 1));
+      return Done::kYes;
+    }
+    case Op::k_bswap:
+      if (a.size < 4 || !pinned(a.reg)) return Done::kNo;
+      if (a.size == 8) bswap(Reg64(host(a.reg, 8).getIdx()));
+      else bswap(Reg32(host(a.reg, 4).getIdx()));
+      return Done::kYes;
+    case Op::k_xchg:
+      if (is_gpr(a) && is_gpr(b)) {
+        mov(scratch(0, 8), in_register(a.reg, 8, 0));
+        const Reg from = in_register(b.reg, a.size, 2);
+        write_guest(a.reg, a.size, from);
+        if (a.size == 4) mov(eax, eax);
+        write_guest(b.reg, a.size, scratch(0, a.size));
+        return Done::kYes;
+      }
+      if (is_mem(a) && is_gpr(b) && has_address(d)) {
+        effective_address(d, true);
+        probe(true, a.size);
+        mov(scratch(1, a.size), at(rax, a.size));
+        mov(at(rax, a.size), in_register(b.reg, a.size, 2));
+        write_guest(b.reg, a.size, scratch(1, a.size));
+        return Done::kYes;
+      }
+      return Done::kNo;
+    default: return Done::kNo;
+  }
+}
+
+Emitter::Done Emitter::stack(const Decoded& d) {
+  const Operand& a = d.operands[0];
+  if (d.op_size != 8) return Done::kNo;
+  const Reg64 sp(host(kRsp, 8).getIdx());
+  switch (d.op) {
+    case Op::k_push:
+      if (!is_gpr(a) && !(is_imm(a) && fits32(d.imm))) return Done::kNo;
+      lea(rax, ptr[sp - 8]);
+      probe(true, 8);
+      if (is_gpr(a)) mov(qword[rax], in_register(a.reg, 8, 2));
+      else mov(qword[rax], static_cast<uint32_t>(d.imm));
+      add_rsp(-8);
+      return Done::kYes;
+    case Op::k_pop:
+      if (!is_gpr(a)) return Done::kNo;
+      mov(rax, sp);
+      probe(false, 8);
+      mov(rdx, qword[rax]);
+      add_rsp(8);
+      write_guest(a.reg, 8, rdx);
+      return Done::kYes;
+    case Op::k_leave:
+      mov(rax, host(kRbp, 8));
+      probe(false, 8);
+      lea(sp, ptr[Reg64(host(kRbp, 8).getIdx()) + 8]);
+      mov(host(kRbp, 8), qword[rax]);
+      return Done::kYes;
+    default: return Done::kNo;
+  }
+}
+
+// To RIP in rax, by the jump cache.
+void Emitter::jump_indirect(int undo_rsp) {
+  static_assert(sizeof(JumpEntry) == 32);
+  Stub& s = new_stub(Stub::kMiss, work_->code * kSiteInsns + k_, 0);
+  s.undo_rsp = undo_rsp;
+  mov(rcx, rax);
+  shr(rcx, 12);
+  xor_(ecx, eax);
+  and_(ecx, kJumpEntries - 1);
+  shl(ecx, 5);
+  add(rcx, cpu(offsetof(Cpu, jumps)));
+  cmp(rax, ptr[rcx + static_cast<int>(offsetof(JumpEntry, rip))]);
+  jne(s.from, T_NEAR);
+  mov(rdx, ptr[rcx + static_cast<int>(offsetof(JumpEntry, page_serial))]);
+  mov(rdx, ptr[rdx]);
+  cmp(rdx, ptr[rcx + static_cast<int>(offsetof(JumpEntry, serial))]);
+  jne(s.from, T_NEAR);
+  jmp(ptr[rcx + static_cast<int>(offsetof(JumpEntry, code))]);
+}
+
+Emitter::Done Emitter::control(const Decoded& d) {
+  const uint64_t next = work_->rip + work_->insns[k_].off + d.len;
+  const uint64_t target = next + d.imm;
+  const auto n = static_cast<unsigned>(work_->decoded.size());
+  const Operand& a = d.operands[0];
+  if (d.op == Op::k_jcc) {
+    if (d.op_size != 8) return Done::kNo;
+    const unsigned cc = condition(d.cc, false);
+    const bool links = ((target ^ work_->rip) & ~uint64_t{0xfff}) == 0;
+    Stub& s = new_stub(links ? Stub::kLink : Stub::kGo, 0, target);
+    s.give_back = static_cast<int>(n - (k_ + 1));
+    jump_if(cc, s.from);
+    if (links) {
+      s.value = static_cast<uint32_t>(links_->size());
+      // Where nothing is to be given back, the branch itself is what gets patched.
+      links_->push_back({s.give_back == 0 ? static_cast<uint32_t>(getSize() - 4) : 0, 0});
+    }
+    return Done::kYes;
+  }
+  if (d.op == Op::k_ret) {
+    if (d.operand_count != 0 || d.op_size != 8) return Done::kNo;
+    mov(rax, host(kRsp, 8));
+    probe(false, 8);
+    mov(rax, qword[rax]);
+    add_rsp(8);
+    jump_indirect(8);
+    return Done::kEnds;
+  }
+  if (d.op_size != 8) return Done::kNo;
+  const bool direct = a.kind == OperandKind::kRel, is_call = d.op == Op::k_call;
+  if (direct && !is_call) {
+    go_direct(target);
+    return Done::kEnds;
+  }
+  if (!direct && !is_gpr(a)) return Done::kNo;
+  if (!direct && a.size != 8) return Done::kNo;
+  if (is_call) {
+    if (!direct) {  // a target that faults must do so before anything is written
+      const Reg to = in_register(a.reg, 8, 0);
+      if (to.getIdx() != rax.getIdx()) mov(rax, to);
+      mov(rdx, rax);
+      shl(rdx, 16);
+      sar(rdx, 16);
+      cmp(rdx, rax);
+      Stub& s = new_stub(Stub::kSlow, work_->code * kSiteInsns + k_, 0);
+      jne(s.from, T_NEAR);
+    }
+    lea(rax, ptr[Reg64(host(kRsp, 8).getIdx()) - 8]);
+    probe(true, 8);
+    if (fits32(next)) {
+      mov(qword[rax], static_cast<uint32_t>(next));
+    } else {
+      mov(rdx, next);
+      mov(qword[rax], rdx);
+    }
+    add_rsp(-8);
+    if (direct) {
+      go_direct(target);
+      return Done::kEnds;
+    }
+  }
+  // Of a call through RSP, the register before the push.
+  mov(rax, in_register(a.reg, 8, 0));
+  if (is_call && a.reg == kRsp) add(rax, 8);
+  jump_indirect(0);
+  return Done::kEnds;
+}
+
+Emitter::Done Emitter::insn(unsigned k) {
+  const Decoded& d = work_->decoded[k];
+  k_ = k;
+  slow_stub_ = nullptr;
+  flags_wanted_ = wanted_flags_[k];
+  const Op next = k + 1 < work_->decoded.size() ? work_->decoded[k + 1].op : Op::kInvalid;
+  next_reads_ = next == Op::k_jcc || next == Op::k_setcc || next == Op::k_cmovcc;
+  for (unsigned n = 0; n < d.operand_count; ++n)
+    if (d.operands[n].kind == OperandKind::kGprHigh) return Done::kNo;
+  switch (d.op) {
+    case Op::k_mov: return move(d);
+    case Op::k_movzx: case Op::k_movsx: case Op::k_movsxd: return extend(d);
+    case Op::k_lea: return load_address(d);
+    case Op::k_add: case Op::k_or: case Op::k_adc: case Op::k_sbb: case Op::k_and: case Op::k_sub: case Op::k_xor: case Op::k_cmp: case Op::k_test:
+      return alu(d);
+    case Op::k_inc: case Op::k_dec: case Op::k_neg: case Op::k_not: return unary(d);
+    case Op::k_shl: case Op::k_shr: case Op::k_sar: case Op::k_rol: case Op::k_ror: return shift(d);
+    case Op::k_imul: case Op::k_mul: return multiply(d);
+    case Op::k_setcc: case Op::k_cmovcc: return conditional(d);
+    case Op::k_nop: case Op::k_pause: case Op::k_cdqe: case Op::k_cwde: case Op::k_cdq: case Op::k_cqo: case Op::k_bswap: case Op::k_xchg:
+      return exchange(d);
+    case Op::k_push: case Op::k_pop: case Op::k_leave: return stack(d);
+    case Op::k_jcc: case Op::k_jmp: case Op::k_call: case Op::k_ret: return control(d);
+    default: return Done::kNo;
+  }
+}
+
+// An instruction's flags are wanted unless, before anything could look, all of them are overwritten: by an instruction that has no
+// other way but to complete.
+void Emitter::find_wanted_flags() {
+  const auto& insns = work_->decoded;
+  wanted_flags_.assign(insns.size(), true);
+  bool seen = true;
+  for (size_t k = insns.size(); k-- > 0;) {
+    const Decoded& d = insns[k];
+    wanted_flags_[k] = seen;
+    bool high = false;
+    for (unsigned n = 0; n < d.operand_count; ++n) high = high || d.operands[n].kind == OperandKind::kGprHigh;
+    if (high || (d.has_mem && d.op != Op::k_lea && d.op != Op::k_nop)) {
+      seen = true;
+      continue;
+    }
+    switch (d.op) {
+      case Op::k_add: case Op::k_or: case Op::k_and: case Op::k_sub: case Op::k_xor: case Op::k_cmp: case Op::k_test: case Op::k_neg:
+        // Of these all forms with registers have code, except immediates of 64 bits, which there are none of.
+        seen = false;
+        break;
+      case Op::k_mov: case Op::k_lea: case Op::k_movzx: case Op::k_movsx: case Op::k_movsxd: case Op::k_nop: break;
+      default: seen = true; break;
+    }
+  }
+}
+
+}  // namespace dejavm::soft
