@@ -142,6 +142,7 @@ Result<ReplaySummary> replay(const TraceReader& trace, Console* console, const R
   if (s.truncated) s.end = RunEnd::kUntil;
   const Snapshot last = take_snapshot(*r.machine, r.summer);
   s.digest = last.digest;
+  if (options.at_end) options.at_end(*r.machine);
   if (s.end == RunEnd::kDebugExit) s.debug_exit = r.machine->debug_exit_status();
   if (s.end != RunEnd::kUntil && s.end != RunEnd::kPowerOff) s.detail = r.machine->detail();
   if (to_the_end)

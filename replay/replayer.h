@@ -29,6 +29,7 @@ struct ReplayOptions {
   // Called at a divergence with a machine that stands before the instruction that diverged; its text is appended to the
   // report (instruction, registers). Default: describe_instruction.
   std::function<std::string(Machine&)> explain{};
+  std::function<void(Machine&)> at_end{};  // called with the machine as the replay leaves it, unless it diverged
 };
 
 struct ReplaySummary : RunSummary {

@@ -16,7 +16,7 @@ class SoftEngine final : public Engine {
  public:
   SoftEngine(const CpuModel& model, GuestMemory& memory, uint32_t vcpus, SoftOptions options)
       : memory_(memory), options_(options), blocks_(memory), vcpus_(vcpus) {
-    if (options.translate && options.use_blocks) {
+    if (options.translation.on && options.use_blocks) {
       auto translator = Translator::create(options.translation);
       if (translator) translator_ = translator.take();
       else std::fprintf(stderr, "dejavm: guest code is interpreted, not translated: %s\n", translator.error().message.c_str());
@@ -138,6 +138,11 @@ class SoftEngine final : public Engine {
 };
 
 }  // namespace
+
+TranslateOptions& default_translation() {
+  static TranslateOptions options;
+  return options;
+}
 
 std::unique_ptr<Engine> make_soft_engine(const CpuModel& model, GuestMemory& memory, uint32_t vcpus, SoftOptions options) {
   return std::make_unique<SoftEngine>(model, memory, vcpus, options);

@@ -16,8 +16,7 @@ namespace dejavm::soft {
 struct SoftOptions {
   bool strict = false;
   bool use_blocks = true;
-  bool translate = false;
-  TranslateOptions translation{};
+  TranslateOptions translation = default_translation();
 };
 
 std::unique_ptr<Engine> make_soft_engine(const CpuModel& model, GuestMemory& memory, uint32_t vcpus, SoftOptions options);

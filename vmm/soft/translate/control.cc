@@ -113,7 +113,7 @@ Emitter::Done Emitter::exchange(const Decoded& d) {
       else bswap(Reg32(host(a.reg, 4).getIdx()));
       return Done::kYes;
     case Op::k_xchg:
-      if (is_gpr(a) && is_gpr(b)) {
+      if (is_gpr(a) && is_gpr(b) && a.reg != b.reg) {
         mov(scratch(0, 8), in_register(a.reg, 8, 0));
         const Reg from = in_register(b.reg, a.size, 2);
         write_guest(a.reg, a.size, from);
@@ -144,7 +144,7 @@ Emitter::Done Emitter::stack(const Decoded& d) {
       lea(rax, ptr[sp - 8]);
       probe(true, 8);
       if (is_gpr(a)) mov(qword[rax], in_register(a.reg, 8, 2));
-      else mov(qword[rax], static_cast<uint32_t>(d.imm));
+      else mov(qword[rax], d.imm);
       add_rsp(-8);
       return Done::kYes;
     case Op::k_pop:
@@ -235,7 +235,7 @@ Emitter::Done Emitter::control(const Decoded& d) {
     lea(rax, ptr[Reg64(host(kRsp, 8).getIdx()) - 8]);
     probe(true, 8);
     if (fits32(next)) {
-      mov(qword[rax], static_cast<uint32_t>(next));
+      mov(qword[rax], next);
     } else {
       mov(rdx, next);
       mov(qword[rax], rdx);

@@ -22,6 +22,10 @@ uint32_t imm32(const Decoded& d, unsigned size) {
   const auto v = static_cast<uint32_t>(d.imm);
   return size == 1 ? v & 0xff : size == 2 ? v & 0xffff : v;
 }
+// As Xbyak wants immediates of arithmetic: of 16 bits sign-extended.
+uint32_t alu_imm(const Decoded& d, unsigned size) {
+  return size == 2 ? static_cast<uint32_t>(int32_t{static_cast<int16_t>(d.imm)}) : imm32(d, size);
+}
 bool imm_fits(const Decoded& d, unsigned size) { return size < 8 || static_cast<int64_t>(d.imm) == static_cast<int32_t>(d.imm); }
 
 }  // namespace
@@ -31,7 +35,8 @@ Emitter::Done Emitter::move(const Decoded& d) {
   const unsigned size = a.size;
   if (is_gpr(a)) {
     if (is_gpr(b)) {
-      write_guest(a.reg, size, in_register(b.reg, size, 2));
+      if (size == 4 && a.reg == b.reg && pinned(a.reg)) mov(host(a.reg, 4), host(a.reg, 4));  // clears the upper half
+      else write_guest(a.reg, size, in_register(b.reg, size, 2));
     } else if (is_imm(b)) {
       const Reg to = size >= 4 && pinned(a.reg) ? host(a.reg, size) : scratch(2, size < 4 ? 4 : size);
       if (size == 8) mov(to, d.imm);
@@ -56,7 +61,7 @@ Emitter::Done Emitter::move(const Decoded& d) {
   } else if (is_imm(b) && imm_fits(d, size)) {
     effective_address(d, true);
     probe(true, size);
-    mov(at(rax, size), imm32(d, size));
+    mov(at(rax, size), size == 8 ? d.imm : imm32(d, size));
   } else {
     return Done::kNo;
   }
@@ -134,7 +139,7 @@ Emitter::Done Emitter::alu(const Decoded& d) {
       case Op::k_sub: sub(to, v); break;
       case Op::k_xor: xor_(to, v); break;
       case Op::k_cmp: cmp(to, v); break;
-      default: test(to, v); break;
+      default: test(to, to.getBit() == 16 ? v & 0xffff : v); break;
     }
   };
   const bool logic = d.op == Op::k_and || d.op == Op::k_or || d.op == Op::k_xor || d.op == Op::k_test;
@@ -144,8 +149,8 @@ Emitter::Done Emitter::alu(const Decoded& d) {
     const bool in_slot = !pinned(a.reg);
     if (is_imm(b)) {
       if (carry) load_carry();
-      if (in_slot) emit_imm(slot(a.reg, size), imm32(d, size));
-      else emit_imm(host(a.reg, size), imm32(d, size));
+      if (in_slot) emit_imm(slot(a.reg, size), alu_imm(d, size));
+      else emit_imm(host(a.reg, size), alu_imm(d, size));
     } else {
       const Reg from = in_register(b.reg, size, 2);
       if (carry) load_carry();
@@ -170,7 +175,7 @@ Emitter::Done Emitter::alu(const Decoded& d) {
     probe(writes, size);
     if (is_imm(b)) {
       if (carry) load_carry();
-      emit_imm(at(rax, size), imm32(d, size));
+      emit_imm(at(rax, size), alu_imm(d, size));
     } else {
       const Reg from = in_register(b.reg, size, 2);
       if (carry) load_carry();
