@@ -219,19 +219,25 @@ Emitter::Done Emitter::control(const Decoded& d) {
     go_direct(target);
     return Done::kEnds;
   }
-  if (!direct && !is_gpr(a)) return Done::kNo;
-  if (!direct && a.size != 8) return Done::kNo;
-  if (is_call) {
-    if (!direct) {  // a target that faults must do so before anything is written
-      const Reg to = in_register(a.reg, 8, 0);
-      if (to.getIdx() != rax.getIdx()) mov(rax, to);
+  if (!direct && (a.size != 8 || !(is_gpr(a) || (is_mem(a) && has_address(d))))) return Done::kNo;
+  if (!direct) {
+    if (is_mem(a)) {
+      effective_address(d, true);
+      probe(false, 8);
+      mov(rax, qword[rax]);
+    } else {
+      mov(rax, in_register(a.reg, 8, 0));
+    }
+    if (is_call) {  // a target that faults must do so before anything is written
       mov(rdx, rax);
       shl(rdx, 16);
       sar(rdx, 16);
       cmp(rdx, rax);
-      Stub& s = new_stub(Stub::kSlow, work_->code * kSiteInsns + k_, 0);
-      jne(s.from, T_NEAR);
+      jne(slow_stub().from, T_NEAR);
+      mov(slot(kSlotTemp, 8), rax);
     }
+  }
+  if (is_call) {
     lea(rax, ptr[Reg64(host(kRsp, 8).getIdx()) - 8]);
     probe(true, 8);
     if (fits32(next)) {
@@ -246,9 +252,7 @@ Emitter::Done Emitter::control(const Decoded& d) {
       return Done::kEnds;
     }
   }
-  // Of a call through RSP, the register before the push.
-  mov(rax, in_register(a.reg, 8, 0));
-  if (is_call && a.reg == kRsp) add(rax, 8);
+  if (is_call) mov(rax, slot(kSlotTemp, 8));
   jump_indirect(0);
   return Done::kEnds;
 }
@@ -276,7 +280,7 @@ Emitter::Done Emitter::insn(unsigned k) {
       return exchange(d);
     case Op::k_push: case Op::k_pop: case Op::k_leave: return stack(d);
     case Op::k_jcc: case Op::k_jmp: case Op::k_call: case Op::k_ret: return control(d);
-    default: return Done::kNo;
+    default: return op_group(d.op) == OpGroup::kSse ? vector(d) : Done::kNo;
   }
 }
 

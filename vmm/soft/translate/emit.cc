@@ -108,6 +108,7 @@ uint32_t Emitter::block(const Work& w, std::vector<LinkSite>& links, uint32_t& d
   const auto n = static_cast<unsigned>(w.decoded.size());
   const auto left = qword[rbp + (static_cast<int>(offsetof(Cpu, left)) - kBias)];
   find_wanted_flags();
+  sse_checked_ = false;
   host_flags_ = false;
   sub(left, static_cast<int>(n));
   jl(new_stub(Stub::kFull, 0, 0).from, T_NEAR);

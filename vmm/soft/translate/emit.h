@@ -82,6 +82,9 @@ class Emitter : public Xbyak::CodeGenerator {
   Done exchange(const Decoded& d);
   Done stack(const Decoded& d);
   Done control(const Decoded& d);
+  Done vector(const Decoded& d);  // vector.cc
+  void same_opcode(const Decoded& d, uint8_t modrm, bool imm);
+  Xbyak::RegExp xmm_at(unsigned n, unsigned byte = 0) const;
 
   // --- operands (operands.cc) ---
   static bool pinned(unsigned guest);
@@ -114,6 +117,10 @@ class Emitter : public Xbyak::CodeGenerator {
     s.rip = rip;
     return s;
   }
+  Stub& slow_stub() {  // the instruction's: its plain function instead
+    if (slow_stub_ == nullptr) slow_stub_ = &new_stub(Stub::kSlow, work_->code * kSiteInsns + k_, 0);
+    return *slow_stub_;
+  }
   void jump_indirect(int undo_rsp);  // to rax
   void jump_if(unsigned cc, Xbyak::Label& to);
   void db_setcc(unsigned cc, const Xbyak::Reg& to);
@@ -131,6 +138,7 @@ class Emitter : public Xbyak::CodeGenerator {
   unsigned k_ = 0;                  // the instruction at hand
   Stub* slow_stub_ = nullptr;       // its, if it has one
   bool flags_wanted_ = false;       // somebody may look at what it does to the flags
+  bool sse_checked_ = false;        // SSE is on, or the block would have been left
   bool host_flags_ = false;         // the host's flags are the guest's
   bool next_reads_ = false;         // the next instruction looks at them
   std::vector<bool> wanted_flags_;  // by instruction

@@ -100,9 +100,7 @@ void Emitter::effective_address_to(const Reg& to, const Decoded& d) {
 }
 
 void Emitter::probe(bool write, unsigned size) {
-  Stub& s = new_stub(Stub::kSlow, work_->code * kSiteInsns + k_, 0);
-  CHECK(slow_stub_ == nullptr);
-  slow_stub_ = &s;
+  Stub& s = slow_stub();
   static_assert(sizeof(FastEntry) == 32 && kDataTlbEntries == 2048);
   mov(ecx, eax);
   shr(ecx, 7);

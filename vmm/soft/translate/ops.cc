@@ -229,7 +229,7 @@ Emitter::Done Emitter::shift(const Decoded& d) {
   const bool by_imm = is_imm(b);
   const auto count = static_cast<unsigned>(d.imm & (size == 8 ? 63 : 31));
   if (by_imm && count == 0) return Done::kNo;
-  if (rotate && (wanted() || !by_imm)) return Done::kNo;
+  if (rotate && !by_imm) return Done::kNo;
   if (!by_imm && !(is_gpr(b) && b.reg == kRcx)) return Done::kNo;
   const Reg to = in_register(a.reg, size, 2);
   Xbyak::Label none;
@@ -255,6 +255,24 @@ Emitter::Done Emitter::shift(const Decoded& d) {
     }
   }
   host_flags_ = false;
+  if (rotate) {  // only CF and OF change
+    write_guest(a.reg, size, to);
+    if (!wanted()) return Done::kYes;
+    setc(cl);
+    const auto bit = static_cast<uint8_t>(8 * size - (d.op == Op::k_rol ? 1 : 2));
+    if (pinned(a.reg)) bt(host(a.reg, size), bit);
+    else bt(slot(a.reg, size), bit);
+    setc(dl);
+    xor_(dl, cl);
+    movzx(ecx, cl);
+    shl(ecx, 8);
+    movzx(eax, word[rbp + (static_cast<int>(offsetof(Cpu, arith)) - kBias)]);
+    and_(eax, 0xfefe);
+    or_(eax, ecx);
+    or_(al, dl);
+    mov(word[rbp + (static_cast<int>(offsetof(Cpu, arith)) - kBias)], ax);
+    return Done::kYes;
+  }
   if (wanted()) {
     lahf();
     if (d.op == Op::k_shl) {

@@ -1,0 +1,222 @@
+// Generated code for MMX-less SSE: moves and integer operations. The guest's own opcode runs on XMM0 and XMM1 between loads from and
+// a store to Cpu::s. No floating-point arithmetic: its results depend on MXCSR, which is the guest's.
+#include <cstddef>
+
+#include "vmm/soft/translate/emit.h"
+#include "vmm/soft/translate/registers.h"
+
+#pragma GCC diagnostic ignored "-Winvalid-offsetof"
+
+namespace dejavm::soft {
+
+using Xbyak::Reg;
+
+namespace {
+
+enum class Kind : uint8_t {
+  kNo,
+  kBinary,     // dst = dst op src, where src is XMM or 16 aligned bytes
+  kShuffle,    // dst = op(src, imm)
+  kImmediate,  // dst = dst op src, imm
+  kShift,      // dst = dst op imm, or by XMM
+  kMove16, kMove16Unaligned, kMoveQ, kMoveD, kMoveSs, kMoveSd, kMask, kLow, kHigh
+};
+
+Kind kind_of(Op op) {
+  switch (op) {
+    case Op::k_pxor: case Op::k_por: case Op::k_pand: case Op::k_pandn: case Op::k_xorps: case Op::k_xorpd: case Op::k_andps: case Op::k_andpd:
+    case Op::k_andnps: case Op::k_andnpd: case Op::k_orps: case Op::k_orpd: case Op::k_paddb: case Op::k_paddw: case Op::k_paddd:
+    case Op::k_paddq: case Op::k_psubb: case Op::k_psubw: case Op::k_psubd: case Op::k_psubq: case Op::k_paddsb: case Op::k_paddsw:
+    case Op::k_paddusb: case Op::k_paddusw: case Op::k_psubsb: case Op::k_psubsw: case Op::k_psubusb: case Op::k_psubusw:
+    case Op::k_pcmpeqb: case Op::k_pcmpeqw: case Op::k_pcmpeqd: case Op::k_pcmpeqq: case Op::k_pcmpgtb: case Op::k_pcmpgtw:
+    case Op::k_pcmpgtd: case Op::k_pcmpgtq: case Op::k_pmullw: case Op::k_pmulhw: case Op::k_pmulhuw: case Op::k_pmuludq: case Op::k_pmuldq:
+    case Op::k_pmulld: case Op::k_pmaddwd: case Op::k_pmaddubsw: case Op::k_psadbw: case Op::k_pavgb: case Op::k_pavgw: case Op::k_pminub:
+    case Op::k_pminsw: case Op::k_pminsb: case Op::k_pminuw: case Op::k_pminud: case Op::k_pminsd: case Op::k_pmaxub: case Op::k_pmaxsw:
+    case Op::k_pmaxsb: case Op::k_pmaxuw: case Op::k_pmaxud: case Op::k_pmaxsd: case Op::k_punpcklbw: case Op::k_punpcklwd:
+    case Op::k_punpckldq: case Op::k_punpcklqdq: case Op::k_punpckhbw: case Op::k_punpckhwd: case Op::k_punpckhdq: case Op::k_punpckhqdq:
+    case Op::k_packsswb: case Op::k_packssdw: case Op::k_packuswb: case Op::k_packusdw: case Op::k_pshufb: case Op::k_unpcklps:
+    case Op::k_unpcklpd: case Op::k_unpckhps: case Op::k_unpckhpd:
+      return Kind::kBinary;
+    case Op::k_pshufd: case Op::k_pshuflw: case Op::k_pshufhw: return Kind::kShuffle;
+    case Op::k_palignr: case Op::k_shufps: case Op::k_shufpd: case Op::k_pblendw: return Kind::kImmediate;
+    case Op::k_psrlw: case Op::k_psrld: case Op::k_psrlq: case Op::k_psraw: case Op::k_psrad: case Op::k_psllw: case Op::k_pslld:
+    case Op::k_psllq: case Op::k_psrldq: case Op::k_pslldq:
+      return Kind::kShift;
+    case Op::k_movaps: case Op::k_movapd: case Op::k_movdqa: case Op::k_movntps: case Op::k_movntpd: case Op::k_movntdq: return Kind::kMove16;
+    case Op::k_movups: case Op::k_movupd: case Op::k_movdqu: case Op::k_lddqu: return Kind::kMove16Unaligned;
+    case Op::k_movq: return Kind::kMoveQ;
+    case Op::k_movd: return Kind::kMoveD;
+    case Op::k_movss: return Kind::kMoveSs;
+    case Op::k_movsd_x: return Kind::kMoveSd;
+    case Op::k_pmovmskb: return Kind::kMask;
+    case Op::k_movlps: case Op::k_movlpd: return Kind::kLow;
+    case Op::k_movhps: case Op::k_movhpd: return Kind::kHigh;
+    default: return Kind::kNo;
+  }
+}
+
+bool is_xmm(const Operand& o) { return o.kind == OperandKind::kXmm; }
+bool is_gpr(const Operand& o) { return o.kind == OperandKind::kGpr; }
+bool is_mem(const Operand& o) { return o.kind == OperandKind::kMem; }
+
+// 0x66, 0xf2 or 0xf3 where the opcode needs it; 0: none.
+uint8_t mandatory_prefix(const Decoded& d) {
+  bool size = false;
+  uint8_t repeat = 0;
+  for (const uint8_t b : d.bytes) {
+    if (b == 0x66) size = true;
+    else if (b == 0xf2 || b == 0xf3) repeat = b;
+    else if (b != 0x2e && b != 0x36 && b != 0x3e && b != 0x26 && b != 0x64 && b != 0x65 && b != 0x67) break;
+  }
+  return repeat != 0 ? repeat : size ? 0x66 : 0;
+}
+
+}  // namespace
+
+Xbyak::RegExp Emitter::xmm_at(unsigned n, unsigned byte) const {
+  return rbp + (static_cast<int>(offsetof(Cpu, s.fpu.xmm) + 16 * n + byte) - kBias);
+}
+
+// The guest's opcode with XMM0 as its destination and XMM1 as its source, or with the modrm byte given.
+void Emitter::same_opcode(const Decoded& d, uint8_t modrm, bool imm) {
+  if (const uint8_t p = mandatory_prefix(d)) db(p);
+  db(0x0f);
+  if (d.opcode >> 8 == 2) db(0x38);
+  if (d.opcode >> 8 == 3) db(0x3a);
+  db(d.opcode & 0xff);
+  db(modrm);
+  if (imm) db(static_cast<uint8_t>(d.imm));
+}
+
+Emitter::Done Emitter::vector(const Decoded& d) {
+  const Kind kind = kind_of(d.op);
+  const Operand &a = d.operands[0], &b = d.operands[1];
+  if (kind == Kind::kNo) return Done::kNo;
+  for (unsigned n = 0; n < d.operand_count; ++n)
+    if (d.operands[n].kind == OperandKind::kMmx) return Done::kNo;
+  if (d.has_mem && !has_address(d)) return Done::kNo;
+  if (!is_xmm(a) && !is_xmm(b)) return Done::kNo;
+  const bool store = is_mem(a);
+  auto check_on = [&] {  // once in a block: nothing in it changes CR0 or CR4
+    if (sse_checked_) return;
+    sse_checked_ = true;
+    host_flags_ = false;
+    test(dword[rbp + (static_cast<int>(offsetof(Cpu, s.cr0)) - kBias)], static_cast<uint32_t>(kCr0TS | kCr0EM));
+    jnz(slow_stub().from, T_NEAR);
+    test(dword[rbp + (static_cast<int>(offsetof(Cpu, s.cr4)) - kBias)], static_cast<uint32_t>(kCr4OSFXSR));
+    jz(slow_stub().from, T_NEAR);
+  };
+  auto memory = [&](unsigned size, bool aligned) {
+    effective_address(d, true);
+    if (aligned) {
+      test(al, 15);
+      jnz(slow_stub().from, T_NEAR);
+    }
+    probe(store, size);
+  };
+  switch (kind) {
+    case Kind::kBinary: case Kind::kShuffle: case Kind::kImmediate:
+      if (!is_xmm(a) || !(is_xmm(b) || is_mem(b))) return Done::kNo;
+      check_on();
+      if (is_mem(b)) {
+        memory(16, true);
+        movups(xmm1, ptr[rax]);
+      } else {
+        movups(xmm1, ptr[xmm_at(b.reg)]);
+      }
+      if (kind != Kind::kShuffle) movups(xmm0, ptr[xmm_at(a.reg)]);
+      same_opcode(d, 0xc1, kind != Kind::kBinary);
+      movups(ptr[xmm_at(a.reg)], xmm0);
+      return Done::kYes;
+    case Kind::kShift:
+      if (!is_xmm(a) || is_mem(b)) return Done::kNo;
+      check_on();
+      movups(xmm0, ptr[xmm_at(a.reg)]);
+      if (is_xmm(b)) {
+        movups(xmm1, ptr[xmm_at(b.reg)]);
+        same_opcode(d, 0xc1, false);
+      } else {
+        same_opcode(d, static_cast<uint8_t>(0xc0 | (d.modrm & 0x38)), true);
+      }
+      movups(ptr[xmm_at(a.reg)], xmm0);
+      return Done::kYes;
+    case Kind::kMove16: case Kind::kMove16Unaligned:
+      check_on();
+      if (store) {
+        memory(16, kind == Kind::kMove16);
+        movups(xmm0, ptr[xmm_at(b.reg)]);
+        movups(ptr[rax], xmm0);
+      } else if (is_mem(b)) {
+        memory(16, kind == Kind::kMove16);
+        movups(xmm0, ptr[rax]);
+        movups(ptr[xmm_at(a.reg)], xmm0);
+      } else {
+        movups(xmm0, ptr[xmm_at(b.reg)]);
+        movups(ptr[xmm_at(a.reg)], xmm0);
+      }
+      return Done::kYes;
+    case Kind::kMoveQ: case Kind::kMoveD: {
+      const bool wide = kind == Kind::kMoveQ || (d.rex & 8);
+      const unsigned size = wide ? 8 : 4;
+      check_on();
+      if (store || is_gpr(a)) {
+        if (store) memory(size, false);
+        mov(scratch(2, size), Xbyak::Address(8 * size, false, xmm_at(b.reg)));
+        if (store) mov(at(rax, size), scratch(2, size));
+        else write_guest(a.reg, size, scratch(2, size));
+        return Done::kYes;
+      }
+      if (is_mem(b)) {
+        memory(size, false);
+        mov(scratch(2, size), at(rax, size));
+      } else if (is_gpr(b)) {
+        mov(scratch(2, size), in_register(b.reg, size, 2));
+      } else {
+        mov(rdx, qword[xmm_at(b.reg)]);
+      }
+      mov(qword[xmm_at(a.reg)], rdx);
+      mov(qword[xmm_at(a.reg, 8)], 0);
+      return Done::kYes;
+    }
+    case Kind::kMoveSs: case Kind::kMoveSd: {
+      const unsigned size = kind == Kind::kMoveSd ? 8 : 4;
+      check_on();
+      if (d.has_mem) memory(size, false);
+      mov(scratch(2, size), is_mem(b) ? at(rax, size) : Xbyak::Address(8 * size, false, xmm_at(b.reg)));
+      if (store) {
+        mov(at(rax, size), scratch(2, size));
+      } else if (is_mem(b)) {  // a load clears the rest
+        mov(qword[xmm_at(a.reg)], rdx);
+        mov(qword[xmm_at(a.reg, 8)], 0);
+      } else {
+        mov(Xbyak::Address(8 * size, false, xmm_at(a.reg)), scratch(2, size));
+      }
+      return Done::kYes;
+    }
+    case Kind::kLow: case Kind::kHigh: {
+      const unsigned half = kind == Kind::kHigh ? 8 : 0;
+      if (!d.has_mem) return Done::kNo;
+      check_on();
+      memory(8, false);
+      if (store) {
+        mov(rdx, qword[xmm_at(b.reg, half)]);
+        mov(qword[rax], rdx);
+      } else {
+        mov(rdx, qword[rax]);
+        mov(qword[xmm_at(a.reg, half)], rdx);
+      }
+      return Done::kYes;
+    }
+    case Kind::kMask:
+      if (!is_gpr(a) || !is_xmm(b)) return Done::kNo;
+      check_on();
+      movups(xmm0, ptr[xmm_at(b.reg)]);
+      pmovmskb(edx, xmm0);
+      write_guest(a.reg, 4, edx);
+      return Done::kYes;
+    case Kind::kNo: break;
+  }
+  return Done::kNo;
+}
+
+}  // namespace dejavm::soft
