@@ -4,6 +4,7 @@
 #include <ctime>
 
 #include "vmm/cpu_model.h"
+#include "vmm/soft/translate/options.h"
 
 namespace dejavm::cli {
 namespace {
@@ -87,6 +88,17 @@ void add_engine_option(CLI::App& app, Options& o, const char* text) {
   app.add_option("--engine", o.engine, text)->check(CLI::IsMember({"deterministic", "kvm", "kvm-step"}));
   app.add_flag("--step", o.step, "--engine kvm-step, the exact mode: KVM executes the guest step by step, and counts, exits and answers are the "
                                  "deterministic engine's; slow");
+  app.add_option_function<std::string>("--translate", [](const std::string& v) { soft::default_translation().on = v == "on"; },
+                                       "hot guest code becomes host code: on or off; the guest does the same either way [on]")
+      ->check(CLI::IsMember({"on", "off"}));
+  app.add_option("--translate-threshold", soft::default_translation().threshold, "executions after which a block of guest code is hot [50]")
+      ->check(CLI::Range(1u, 1u << 15));
+  app.add_option_function<std::string>("--translate-cache", [](const std::string& v) {
+       soft::default_translation().cache_bytes = parse_size(v);
+     }, "host code kept at most, 1M to 1G [64M]")->check([](const std::string& v) {
+       const uint64_t n = parse_size(v);
+       return n >= 1 << 20 && n <= 1 << 30 ? std::string() : "--translate-cache is from 1M to 1G";
+     })->type_name("SIZE");
 }
 
 void add_machine_options(CLI::App& app, Options& o) {
