@@ -47,6 +47,29 @@ constexpr const char* kPlain[] = {"\x98", "\x99", "\x48\x98", "\x48\x99", "\x90"
                                   "\xf8", "\xf9", "\xfc", "\xf5", "\x9c", "\x0f\xc8", "\x48\x0f\xcb", "\xaa", "\x48\xab",
                                   "\xf3\xaa", "\xf3\x48\xa5", "\xa4", "\xac", "\x9e", "\x9f"};
 
+// MMX and SSE: map 0f, with each of the prefixes or none. imm follows the opcode's rule below.
+std::string random_vector_opcode(Random& r, unsigned& imm, int& reg) {
+  static constexpr uint8_t kOpcodes[] = {0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x28, 0x29, 0x2b, 0x50, 0x54, 0x55, 0x56, 0x57, 0x60, 0x61,
+      0x62, 0x63, 0x64, 0x65, 0x66, 0x67, 0x68, 0x69, 0x6a, 0x6b, 0x6c, 0x6d, 0x6e, 0x6f, 0x70, 0x71, 0x72, 0x73, 0x74, 0x75, 0x76, 0x7e, 0x7f,
+      0xc6, 0xd1, 0xd2, 0xd3, 0xd4, 0xd5, 0xd6, 0xd7, 0xd8, 0xd9, 0xda, 0xdb, 0xdc, 0xdd, 0xde, 0xdf, 0xe0, 0xe1, 0xe2, 0xe3, 0xe4, 0xe5, 0xe7,
+      0xe8, 0xe9, 0xea, 0xeb, 0xec, 0xed, 0xee, 0xef, 0xf0, 0xf1, 0xf2, 0xf3, 0xf4, 0xf5, 0xf6, 0xf8, 0xf9, 0xfa, 0xfb, 0xfc, 0xfd, 0xfe};
+  std::string out;
+  const uint64_t p = r.below(8);
+  if (p < 4) out += '\x66';
+  else if (p < 6) out += p == 4 ? '\xf2' : '\xf3';
+  if (r.below(2)) out += static_cast<char>(0x40 | (r.below(4) == 0 ? 8 : 0) | (r.below(2) << 2) | (r.below(4) == 0 ? 1 : 0));
+  out += '\x0f';
+  if (r.below(8) == 0) {  // map 0f 38: pshufb, pminsb, pcmpeqq, pmulld, ...
+    static constexpr uint8_t kMap38[] = {0x00, 0x04, 0x28, 0x29, 0x2b, 0x37, 0x38, 0x39, 0x3a, 0x3b, 0x3c, 0x3d, 0x3e, 0x3f, 0x40};
+    out += '\x38';
+    return out += static_cast<char>(kMap38[r.below(std::size(kMap38))]);
+  }
+  const uint8_t opcode = kOpcodes[r.below(std::size(kOpcodes))];
+  if (opcode == 0x70 || opcode == 0xc6) imm = 1;
+  if (opcode >= 0x71 && opcode <= 0x73) imm = 1, reg = static_cast<int>(2 + 2 * r.below(3));
+  return out += static_cast<char>(opcode);
+}
+
 std::string random_instruction(Random& r) {
   std::string out;
   if (r.below(12) == 0) return kPlain[r.below(std::size(kPlain))];
@@ -64,9 +87,15 @@ std::string random_instruction(Random& r) {
   } else {
     shape = &kShapes[r.below(std::size(kShapes))];
   }
-  const bool operand16 = r.below(8) == 0;
+  Shape vector{"", 0, 0, -1};
+  if (r.below(5) == 0) {
+    out = random_vector_opcode(r, vector.imm, vector.reg);
+    shape = &vector;
+    cc = -1;
+  }
+  const bool operand16 = shape != &vector && r.below(8) == 0;
   if (operand16) out += '\x66', imm_size = 2;
-  if (r.below(2)) {
+  if (shape != &vector && r.below(2)) {
     const char rex = static_cast<char>(0x40 | (r.below(2) << 3) | (r.below(2) << 2) | (r.below(4) == 0 ? 1 : 0));
     out += rex;
     if (rex & 8) imm_size = 4;
@@ -115,14 +144,16 @@ void prepare(Guest& g, const std::string& program, uint64_t seed) {
 TEST(SoftHot, RandomProgramsEndAlikeWithBlocksAndWithPlainFunctions) {
   const uint64_t base = std::getenv("DEJAVM_SEED") ? std::strtoull(std::getenv("DEJAVM_SEED"), nullptr, 0) : 1;
   const unsigned programs = std::getenv("DEJAVM_NIGHTLY") ? 40000 : 2000;
-  Guest fast, slow(false), sliced;
+  Guest fast(true, {.on = false}), slow(false), sliced(true, {.on = false}), hot(true, {.on = true, .threshold = 1});
+  Guest hot_sliced(true, {.on = true, .threshold = 1, .cache_bytes = 1 << 20});
+  Guest* const all[] = {&fast, &slow, &sliced, &hot, &hot_sliced};
   for (unsigned p = 0; p < programs; ++p) {
     const uint64_t seed = base + p;
     Random r{seed};
     std::string program;
     for (unsigned k = 0; k < 30; ++k) program += random_instruction(r);
     program += std::string(16, '\xf4');
-    for (Guest* g : {&fast, &slow, &sliced}) {
+    for (Guest* g : all) {
       VcpuState fresh = g->state();
       fresh.rip = Guest::kCode;
       fresh.retired = 0;
@@ -137,16 +168,18 @@ TEST(SoftHot, RandomProgramsEndAlikeWithBlocksAndWithPlainFunctions) {
     }
     fast.run_to(2000);
     slow.run_to(2000);
-    for (uint64_t at = 0; at < 2000 && sliced.state().activity == Activity::kRunning;)
-      sliced.run_to(at = std::min<uint64_t>(at + 1 + r.below(7), 2000));
-    const VcpuState a = fast.state(), b = slow.state(), d = sliced.state();
-    ASSERT_EQ(differing(a, b), "") << "blocks against plain, DEJAVM_SEED=" << seed << " retired " << a.retired << " / " << b.retired;
-    ASSERT_EQ(differing(a, d), "") << "sliced, DEJAVM_SEED=" << seed;
-    const auto data = [](Guest& g) { return std::string_view(reinterpret_cast<char*>(g.memory->page(Gpa{Guest::kData})), 0x4000); };
-    ASSERT_TRUE(data(fast) == data(slow)) << "memory, DEJAVM_SEED=" << seed;
-    ASSERT_TRUE(data(fast) == data(sliced)) << "memory of the sliced run, DEJAVM_SEED=" << seed;
-    const auto tables = [](Guest& g) { return std::string_view(reinterpret_cast<char*>(g.memory->page(Gpa{Guest::kPt})), 0x8000); };
-    ASSERT_TRUE(tables(fast) == tables(slow)) << "accessed and dirty bits, DEJAVM_SEED=" << seed;
+    hot.run_to(2000);
+    for (Guest* g : {&sliced, &hot_sliced})
+      for (uint64_t at = 0; at < 2000 && g->state().activity == Activity::kRunning;)
+        g->run_to(at = std::min<uint64_t>(at + 1 + r.below(g == &sliced ? 7 : 40), 2000));
+    static constexpr const char* kNames[] = {"blocks", "plain", "sliced", "translated", "translated and sliced"};
+    const auto bytes = [](Guest& g, uint64_t at, size_t n) { return std::string_view(reinterpret_cast<char*>(g.memory->page(Gpa{at})), n); };
+    for (size_t n = 0; n < std::size(all); ++n) {
+      ASSERT_EQ(differing(all[n]->state(), slow.state()), "") << kNames[n] << " against plain, DEJAVM_SEED=" << seed;
+      ASSERT_TRUE(bytes(*all[n], Guest::kData, 0x4000) == bytes(slow, Guest::kData, 0x4000)) << kNames[n] << ": memory, DEJAVM_SEED=" << seed;
+      ASSERT_TRUE(bytes(*all[n], Guest::kPt, 0x8000) == bytes(slow, Guest::kPt, 0x8000))
+          << kNames[n] << ": accessed and dirty bits, DEJAVM_SEED=" << seed;
+    }
   }
 }
 
