@@ -58,7 +58,7 @@ struct Block {
 
 inline constexpr unsigned kBlockInsns = 32;
 inline constexpr unsigned kCacheEntries = 1 << 16;
-inline constexpr size_t kArenaBytes = 40 << 20;
+inline constexpr size_t kArenaBytes = size_t{160} << 20;
 inline constexpr uint64_t kNoKey = ~uint64_t{0};
 
 struct CodePage {

@@ -123,7 +123,24 @@ bool single_step(Cpu& c) {
 
 // --- blocks ---
 
-// The block at c.rip, or nullptr when the next instruction is to run by itself.
+void run_blocks(Cpu& c, const Block* b) {
+  c.r[kSlotRip] = c.rip;
+  c.block_base = c.retired;
+  c.limit = c.control->until.value;
+  c.mmio_allowed = false;
+  const Insn* i = b->first;
+  if constexpr (kTrampoline) {
+    while (i != nullptr) i = i->fn(c, i);
+  } else {
+    i->fn(c, i);
+  }
+  c.mmio_allowed = true;
+  c.retired = c.block_base;
+  if (!c.long64()) c.rip &= 0xffffffff;
+}
+
+}  // namespace
+
 Block* find_block(Cpu& c) {
   if (c.long64()) {
     if (!Cpu::canonical(c.rip) || near_canonical_edge(c.rip)) return nullptr;
@@ -142,23 +159,12 @@ Block* find_block(Cpu& c) {
   return c.retired + b->count <= c.control->until.value ? b : nullptr;
 }
 
-void run_blocks(Cpu& c, const Block* b) {
-  c.r[kSlotRip] = c.rip;
-  c.block_base = c.retired;
-  c.limit = c.control->until.value;
-  c.mmio_allowed = false;
-  const Insn* i = b->first;
-  if constexpr (kTrampoline) {
-    while (i != nullptr) i = i->fn(c, i);
-  } else {
-    i->fn(c, i);
-  }
-  c.mmio_allowed = true;
-  c.retired = c.block_base;
-  if (!c.long64()) c.rip &= 0xffffffff;
+bool nothing_due(Cpu& c) {
+  const RunControl& control = *c.control;
+  return !(control.nmi || control.init || control.stop || c.s.pending_debug || c.s.nmi_pending || c.s.sti_shadow || c.s.movss_shadow ||
+           c.blocks->full || c.s.activity != Activity::kRunning || (control.intr && (c.other_flags & kIF)) || (c.other_flags & (kTF | kRF)) ||
+           (c.s.dr7 & kDr7Enables) || control.break_rip != RunControl::kNoBreak || c.retired >= control.until.value);
 }
-
-}  // namespace
 
 StopReason run_vcpu(Cpu& c, bool use_blocks) {
   bool alone = false;  // the next instruction must run by itself

@@ -8,4 +8,11 @@ namespace dejavm::soft {
 // c.control and c.exits are set. Returns with c at an instruction boundary.
 StopReason run_vcpu(Cpu& c, bool use_blocks);
 
+// For translated code, which goes on without the run loop where that would do nothing else.
+// At the boundary before c.rip nothing is due, and the next instruction may be in a block.
+bool nothing_due(Cpu& c);
+// The block at c.rip, or nullptr when the next instruction is to run by itself. Throws the fault of its fetch.
+struct Block;
+Block* find_block(Cpu& c);
+
 }  // namespace dejavm::soft

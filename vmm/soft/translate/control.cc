@@ -25,6 +25,12 @@ bool fits32(uint64_t v) { return static_cast<int64_t>(v) == static_cast<int32_t>
 Emitter::Done Emitter::conditional(const Decoded& d) {
   const Operand& a = d.operands[0];
   if (d.op == Op::k_setcc) {
+    if (is_mem(a) && has_address(d)) {
+      effective_address(d, true);
+      probe(true, 1);
+      db_setcc(condition(d.cc, true), byte[rax]);
+      return Done::kYes;
+    }
     if (!is_gpr(a)) return Done::kNo;
     const unsigned cc = condition(d.cc, false);
     const Reg to = pinned(a.reg) ? host(a.reg, 1) : scratch(2, 1);
@@ -52,7 +58,7 @@ Emitter::Done Emitter::conditional(const Decoded& d) {
   return Done::kYes;
 }
 
-void Emitter::db_setcc(unsigned cc, const Reg& to) {
+void Emitter::db_setcc(unsigned cc, const Xbyak::Operand& to) {
   switch (cc) {
     case 0: seto(to); break;
     case 1: setno(to); break;
@@ -140,6 +146,18 @@ Emitter::Done Emitter::stack(const Decoded& d) {
   const Reg64 sp(host(kRsp, 8).getIdx());
   switch (d.op) {
     case Op::k_push:
+      if (is_mem(a) && has_address(d)) {
+        effective_address(d, true);
+        probe(false, 8);
+        mov(rax, qword[rax]);
+        mov(slot(kSlotTemp, 8), rax);
+        lea(rax, ptr[sp - 8]);
+        probe(true, 8);
+        mov(rdx, slot(kSlotTemp, 8));
+        mov(qword[rax], rdx);
+        add_rsp(-8);
+        return Done::kYes;
+      }
       if (!is_gpr(a) && !(is_imm(a) && fits32(d.imm))) return Done::kNo;
       lea(rax, ptr[sp - 8]);
       probe(true, 8);
@@ -264,9 +282,21 @@ Emitter::Done Emitter::insn(unsigned k) {
   flags_wanted_ = wanted_flags_[k];
   const Op next = k + 1 < work_->decoded.size() ? work_->decoded[k + 1].op : Op::kInvalid;
   next_reads_ = next == Op::k_jcc || next == Op::k_setcc || next == Op::k_cmovcc;
+  if (d.op == Op::k_movzx && d.operands[1].kind == OperandKind::kGprHigh && d.operands[0].size >= 4) {
+    mov(edx, in_register(d.operands[1].reg, 4, 2));
+    movzx(edx, dx);
+    shr(edx, 8);
+    host_flags_ = false;
+    write_guest(d.operands[0].reg, 4, edx);
+    return Done::kYes;
+  }
   for (unsigned n = 0; n < d.operand_count; ++n)
     if (d.operands[n].kind == OperandKind::kGprHigh) return Done::kNo;
   switch (d.op) {
+    case Op::k_bt: case Op::k_bts: case Op::k_btr: case Op::k_btc: return bit_test(d);
+    case Op::k_bsf: case Op::k_bsr: case Op::k_popcnt: return bit_scan(d);
+    case Op::k_cmpxchg: case Op::k_xadd: return exchange_memory(d);
+    case Op::k_div: return divide(d);
     case Op::k_mov: return move(d);
     case Op::k_movzx: case Op::k_movsx: case Op::k_movsxd: return extend(d);
     case Op::k_lea: return load_address(d);
@@ -304,7 +334,14 @@ void Emitter::find_wanted_flags() {
         // Of these all forms with registers have code, except immediates of 64 bits, which there are none of.
         seen = false;
         break;
-      case Op::k_mov: case Op::k_lea: case Op::k_movzx: case Op::k_movsx: case Op::k_movsxd: case Op::k_nop: break;
+      // A count in CL may be 0, and a rotation keeps some.
+      case Op::k_shl: case Op::k_shr: case Op::k_sar:
+        seen = !(d.operands[0].size >= 4 && is_imm(d.operands[1]) && (d.imm & (d.operands[0].size == 8 ? 63 : 31)) != 0);
+        break;
+      case Op::k_imul: seen = !(d.operand_count >= 2 && d.operands[0].size >= 4); break;
+      case Op::k_mov: case Op::k_lea: case Op::k_movzx: case Op::k_movsx: case Op::k_movsxd: case Op::k_nop: case Op::k_cdqe: case Op::k_cwde:
+      case Op::k_cdq: case Op::k_cqo: case Op::k_bswap: case Op::k_not:
+        break;
       default: seen = true; break;
     }
   }

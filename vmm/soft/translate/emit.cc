@@ -55,13 +55,15 @@ void Emitter::shared_routines() {
   call(rax);
   add(rsp, 8);
   Xbyak::Label leaves;
-  test(eax, eax);
-  jnz(leaves);
+  cmp(rax, kLeave);
+  jae(leaves);
   reload();
   ret();
   L(leaves);
-  add(rsp, 8);
-  jmp(exit_, T_NEAR);
+  lea(rsp, ptr[rsp + 8]);
+  je(exit_, T_NEAR);
+  reload();
+  jmp(rax);
   // On to RIP in rax, by link ecx.
   align(16);
   L(go_);

@@ -20,11 +20,12 @@ namespace dejavm::soft {
 
 // Addresses of C++ that generated code calls, in Cpu's neighbourhood.
 struct Helpers {
-  // Executes the instruction `site` (code index * 64 + number) alone. Not 0: leave.
-  uint32_t (*slow)(Cpu*, uint32_t site);
+  // Executes the instruction `site` (code index * 64 + number) alone. kGoOn: after it; kLeave; or the code to go on with.
+  uint64_t (*slow)(Cpu*, uint32_t site);
   // Where code for `rip` is; nullptr: leave. link: the jump to patch; kNoLink; or kIndirect, to be entered in the jump cache.
   const void* (*go)(Cpu*, uint64_t rip, uint32_t link);
 };
+inline constexpr uint64_t kGoOn = 0, kLeave = 1;
 inline constexpr uint32_t kNoLink = ~uint32_t{0}, kIndirect = kNoLink - 1;
 inline constexpr unsigned kSiteInsns = 64;
 
@@ -82,6 +83,11 @@ class Emitter : public Xbyak::CodeGenerator {
   Done exchange(const Decoded& d);
   Done stack(const Decoded& d);
   Done control(const Decoded& d);
+  Done bit_test(const Decoded& d);  // bits.cc
+  Done bit_scan(const Decoded& d);
+  Done exchange_memory(const Decoded& d);
+  Done divide(const Decoded& d);
+  void put_flag(unsigned bit);
   Done vector(const Decoded& d);  // vector.cc
   void same_opcode(const Decoded& d, uint8_t modrm, bool imm);
   Xbyak::RegExp xmm_at(unsigned n, unsigned byte = 0) const;
@@ -123,7 +129,7 @@ class Emitter : public Xbyak::CodeGenerator {
   }
   void jump_indirect(int undo_rsp);  // to rax
   void jump_if(unsigned cc, Xbyak::Label& to);
-  void db_setcc(unsigned cc, const Xbyak::Reg& to);
+  void db_setcc(unsigned cc, const Xbyak::Operand& to);
   void db_cmovcc(unsigned cc, const Xbyak::Reg& to, const Xbyak::Reg& from);
   void leave_to(uint64_t rip);
   void go_direct(uint64_t rip);

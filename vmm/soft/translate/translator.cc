@@ -4,6 +4,7 @@
 
 #include "vmm/soft/hot.h"
 #include "vmm/soft/mmu.h"
+#include "vmm/soft/run.h"
 #include "vmm/soft/translate/emit.h"
 
 namespace dejavm::soft {
@@ -12,7 +13,7 @@ namespace {
 constexpr size_t kRoomForBlock = 32 << 10;  // more than any block's code
 constexpr int64_t kMaxLeft = int64_t{1} << 62;
 
-uint32_t slow_helper(Cpu* c, uint32_t site);
+uint64_t slow_helper(Cpu* c, uint32_t site);
 const void* go_helper(Cpu* c, uint64_t rip, uint32_t link);
 
 }  // namespace
@@ -31,6 +32,10 @@ struct Translator::Impl {
   GuestFault fault{};
   const Insn* resume = nullptr;     // where the interpreter goes on
 
+  static void start_countdown(Cpu& c) {
+    c.left = static_cast<int64_t>(std::min<uint64_t>(c.limit - c.block_base, kMaxLeft));
+    c.left_end = c.block_base + static_cast<uint64_t>(c.left);
+  }
   const uint8_t* at(uint32_t offset) const { return memory->executable() + offset; }
   uint32_t offset(const uint8_t* code) const { return static_cast<uint32_t>(code - memory->executable()); }
 };
@@ -104,8 +109,7 @@ const Insn* Translator::enter(Cpu& c, const Insn* i) {
   const Block* block = reinterpret_cast<const Block*>(i->imm);
   const Code& code = m.codes[block->code];
   if (code.rip != c.r[kSlotRip]) DEJAVM_NEXT();
-  c.left = static_cast<int64_t>(std::min<uint64_t>(c.limit - c.block_base, kMaxLeft));
-  c.left_end = c.block_base + static_cast<uint64_t>(c.left);
+  Impl::start_countdown(c);
   m.resume = nullptr;
   m.enter(&c, code.entry);
   if (m.pending != Impl::Pending::kNothing) {
@@ -133,7 +137,25 @@ namespace {
 
 using Pending = Translator::Impl::Pending;
 
-uint32_t slow_helper(Cpu* c, uint32_t site) {
+// Goes on at c.rip, block_base, where the run loop would only find the next block: code, or nullptr to leave, perhaps for the
+// interpreter's block in m.resume.
+const void* next_block(Translator::Impl& m, Cpu& c) {
+  c.retired = c.block_base;
+  if (!nothing_due(c)) return nullptr;
+  c.fast = c.mmu->fast[rights_class(c)].data();
+  c.limit = c.control->until.value;
+  c.mmio_allowed = false;
+  if (c.code_mode != CodeMode::k64) return nullptr;
+  const Block* b = find_block(c);
+  if (b == nullptr) return nullptr;
+  c.r[kSlotRip] = c.rip;
+  m.start_countdown(c);
+  if (b->code != 0 && m.codes[b->code].rip == c.rip) return m.codes[b->code].entry;
+  m.resume = b->first;
+  return nullptr;
+}
+
+uint64_t slow_helper(Cpu* c, uint32_t site) {
   Translator::Impl& m = c->translator->impl();
   const uint32_t index = site / kSiteInsns;
   const Block* block = m.codes[index].block;
@@ -141,12 +163,14 @@ uint32_t slow_helper(Cpu* c, uint32_t site) {
   c->r[kSlotRip] = m.codes[index].rip;
   c->block_base = c->left_end - static_cast<uint64_t>(c->left) - block->count;
   try {
-    if (execute_alone(*c, i)) return 1;
-    if (m.codes[index].entry != nullptr) return 0;
-    // The block was overwritten, perhaps by this very instruction.
-    c->rip = c->next_rip;
-    c->block_base = c->retired + 1;
-    return 1;
+    if (!execute_alone(*c, i)) {
+      if (m.codes[index].entry != nullptr) return kGoOn;
+      // The block was overwritten, perhaps by this very instruction.
+      c->rip = c->next_rip;
+      c->block_base = c->retired + 1;
+    }
+    const void* code = next_block(m, *c);
+    return code != nullptr ? reinterpret_cast<uint64_t>(code) : kLeave;
   } catch (const GuestFault& f) {
     m.pending = Pending::kFault;
     m.fault = f;
@@ -154,7 +178,7 @@ uint32_t slow_helper(Cpu* c, uint32_t site) {
     m.pending = Pending::kLeaveBlock;
     if (m.codes[index].entry != nullptr) c->translator->kill(const_cast<Block*>(block));  // it ends there from now on
   }
-  return 1;
+  return kLeave;
 }
 
 // As the interpreter's way from block to block.
@@ -177,7 +201,13 @@ const void* go_helper(Cpu* c, uint64_t rip, uint32_t link) {
   const Block* b = find(*c, rip);
   if (b == nullptr) {
     c->rip = rip;
-    return nullptr;
+    try {
+      return next_block(m, *c);
+    } catch (const GuestFault& f) {
+      m.pending = Pending::kFault;
+      m.fault = f;
+      return nullptr;
+    }
   }
   if (b->code != 0 && m.codes[b->code].rip == rip) {
     Code& code = m.codes[b->code];
