@@ -118,6 +118,9 @@ class SoftEngine final : public Engine {
     TlbState saved_tlb;  // what get_state saved, what restored() takes: chunk "soft-tlb"
   };
 
+  friend void dejavm::soft::set_threshold(Engine& engine, unsigned threshold);
+  friend void dejavm::soft::set_execution(Engine& engine, Execution how);
+
   void describe(Cpu& c) {
     char text[160];
     int n = std::snprintf(text, sizeof text, "instruction outside the CPU model at %#llx:",
@@ -142,6 +145,22 @@ class SoftEngine final : public Engine {
 TranslateOptions& default_translation() {
   static TranslateOptions options;
   return options;
+}
+
+void set_execution(Engine& engine, Execution how) {
+  CHECK(engine.name() == "deterministic");
+  auto& e = static_cast<SoftEngine&>(engine);
+  drop_blocks(e.vcpus_[0]->cpu);
+  e.options_.use_blocks = how != Execution::kSteps;
+  Translator* translator = how == Execution::kTranslated ? e.translator_.get() : nullptr;
+  e.blocks_.translator = translator;
+  for (auto& one : e.vcpus_) one->cpu.translator = translator;
+}
+
+void set_threshold(Engine& engine, unsigned threshold) {
+  CHECK(engine.name() == "deterministic");
+  auto& e = static_cast<SoftEngine&>(engine);
+  if (e.translator_ != nullptr) e.translator_->set_threshold(threshold);
 }
 
 std::unique_ptr<Engine> make_soft_engine(const CpuModel& model, GuestMemory& memory, uint32_t vcpus, SoftOptions options) {

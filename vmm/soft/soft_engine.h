@@ -21,4 +21,10 @@ struct SoftOptions {
 
 std::unique_ptr<Engine> make_soft_engine(const CpuModel& model, GuestMemory& memory, uint32_t vcpus, SoftOptions options);
 
+// How it executes; the guest sees nothing of it. kSteps: each instruction decoded afresh, by its plain function.
+enum class Execution : uint8_t { kSteps, kBlocks, kTranslated };
+// Between two runs of an engine made by make_soft_engine. kTranslated takes effect only if it was made with translation on.
+void set_execution(Engine& engine, Execution how);
+void set_threshold(Engine& engine, unsigned threshold);  // TranslateOptions::threshold, from now on
+
 }  // namespace dejavm::soft

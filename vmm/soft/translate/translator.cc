@@ -104,18 +104,24 @@ void Translator::clear() {
   m.emit->setSize(m.shared_bytes);
 }
 
-const Insn* Translator::enter(Cpu& c, const Insn* i) {
-  Impl& m = *impl_;
+void Translator::set_threshold(unsigned threshold) { impl_->options.threshold = threshold; }
+
+#ifdef __clang__
+[[clang::no_sanitize("function")]]  // generated code has no type
+#endif
+const Insn* enter_block(Cpu& c, const Insn* i) {
+  Translator::Impl& m = c.translator->impl();
   const Block* block = reinterpret_cast<const Block*>(i->imm);
   const Code& code = m.codes[block->code];
   if (code.rip != c.r[kSlotRip]) DEJAVM_NEXT();
-  Impl::start_countdown(c);
+  m.start_countdown(c);
   m.resume = nullptr;
   m.enter(&c, code.entry);
-  if (m.pending != Impl::Pending::kNothing) {
+  using Pending = Translator::Impl::Pending;
+  if (m.pending != Pending::kNothing) {
     const auto what = m.pending;
-    m.pending = Impl::Pending::kNothing;
-    if (what == Impl::Pending::kFault) throw GuestFault(m.fault);
+    m.pending = Pending::kNothing;
+    if (what == Pending::kFault) throw GuestFault(m.fault);
     throw LeaveBlock{};
   }
   if (m.resume == nullptr) return nullptr;
@@ -130,8 +136,6 @@ const Insn* count_block(Cpu& c, const Insn* i) {
   }
   DEJAVM_NEXT();
 }
-
-const Insn* enter_block(Cpu& c, const Insn* i) { return c.translator->enter(c, i); }
 
 namespace {
 

@@ -35,9 +35,7 @@ class Translator {
   // The block was overwritten, or is to be translated anew.
   void kill(Block* block);
   void clear();
-
-  // Runs the code of a block whose first Insn is `i`; as a handler.
-  const Insn* enter(Cpu& c, const Insn* i);
+  void set_threshold(unsigned threshold);
 
   struct Impl;
   Impl& impl() { return *impl_; }

@@ -1,15 +1,21 @@
-// Where translated code and the interpreter differ: takes a recorded run through both from one of its keyframes, compares the whole
-// machine at the later ones, and on a difference finds the instruction.
-// Usage: judge TRACE [THRESHOLD (50)] [FIRST_KEYFRAME (0)] [KEYFRAMES (all)]
+// Judges translated code by single-stepping, on a recorded run.
+//   judge windows TRACE [WINDOWS (100)] [SEED (1)] [LENGTH (20000)]
+//     At random places of the run, so many instructions are executed alone, decoded afresh, by one machine, and as translated code by
+//     another (of a threshold drawn from 1, 2, 10, 50); the whole machines must be the same after each window.
+//   judge find TRACE [THRESHOLD (50)] [FIRST_KEYFRAME (0)] [KEYFRAMES (all)] [LOW HIGH]
+//     Interpreted against translated from one keyframe on, compared at the later ones; a difference is traced to its instruction.
+// Exit status: 0 the same, 4 a difference.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <random>
 #include <string>
+#include <vector>
 
 #include "replay/replayer.h"
 #include "replay/snapshot.h"
 #include "replay/digest.h"
-#include "vmm/soft/translate/options.h"
+#include "vmm/soft/soft_engine.h"
 
 using namespace dejavm;
 
@@ -28,12 +34,7 @@ struct Side {
   }
 };
 
-}  // namespace
-
-int main(int argc, char** argv) {
-  if (argc < 2) return std::puts("judge TRACE [THRESHOLD] [FIRST] [COUNT]"), 1;
-  auto trace = TraceReader::open(argv[1], TraceReader::Check::kHeads);
-  if (!trace) return std::puts(trace.error().message.c_str()), 1;
+int find(const std::unique_ptr<TraceReader>* trace, int argc, char** argv) {
   const unsigned threshold = argc > 2 ? static_cast<unsigned>(std::atoi(argv[2])) : 50;
   const size_t first = argc > 3 ? static_cast<size_t>(std::atoi(argv[3])) : 0;
   const size_t count = argc > 4 ? static_cast<size_t>(std::atoi(argv[4])) : ~size_t{0};
@@ -65,4 +66,66 @@ int main(int argc, char** argv) {
     for (const std::string& line : diff_chunks(expected.chunks, m.chunks(), 40)) std::printf("  %s\n", line.c_str());
   });
   return 4;
+}
+
+// --- windows ---
+
+Hash128 digest_of(Machine& m, MemorySummer& summer) {
+  return take_snapshot(m, summer).digest;
+}
+
+int windows(const TraceReader& trace, int argc, char** argv) {
+  const auto number = [&](int n, uint64_t otherwise) { return argc > n ? std::strtoull(argv[n], nullptr, 0) : otherwise; };
+  const uint64_t count = number(1, 100), seed = number(2, 1), length = number(3, 20000);
+  std::mt19937_64 random(seed);  // the same everywhere, unlike the distributions
+  auto& translation = soft::default_translation();
+  auto open = [&] {
+    auto t = Timeline::open(trace, nullptr);
+    if (!t) std::puts(t.error().message.c_str()), std::exit(1);
+    return t.take();
+  };
+  translation = {.on = true};
+  auto steps = open();
+  std::vector<uint64_t> at(count);
+  const uint64_t begin = steps->begin().value, span = steps->end().value - begin;
+  for (uint64_t& a : at) a = begin + random() % span;
+  std::sort(at.begin(), at.end());
+  static constexpr unsigned kThresholds[] = {1, 2, 10, 50};
+  auto hot = open();
+  for (uint64_t n = 0; n < count; ++n) {
+    const Retired from{at[n]}, to{std::min(at[n] + length, begin + span)};
+    if (n > 0 && from.value < at[n - 1] + length) continue;  // it would go back
+    translation.threshold = 50;
+    for (Timeline* t : {steps.get(), hot.get()})
+      if (auto done = t->seek(from); !done) return std::puts(done.error().message.c_str()), 4;
+    soft::set_execution(steps->machine().engine(), soft::Execution::kSteps);
+    const Retired now = steps->machine().position().retired;
+    if (auto done = steps->seek(to); !done) return std::puts(done.error().message.c_str()), 4;
+    soft::set_threshold(hot->machine().engine(), kThresholds[random() % 4]);
+    if (auto done = hot->seek(to); !done) return std::puts(done.error().message.c_str()), 4;
+    MemorySummer a, b;
+    for (Timeline* t : {steps.get(), hot.get()}) mark_all_written(t->machine());
+    if (digest_of(steps->machine(), a) != digest_of(hot->machine(), b)) {
+      std::printf("windows: different after instructions %llu to %llu (seed %llu)\n", static_cast<unsigned long long>(now.value),
+                  static_cast<unsigned long long>(to.value), static_cast<unsigned long long>(seed));
+      const Snapshot expected = take_snapshot(steps->machine(), a);
+      for (const std::string& line : diff_chunks(expected.chunks, hot->machine().chunks(), 40)) std::printf("  %s\n", line.c_str());
+      return 4;
+    }
+    soft::set_execution(steps->machine().engine(), soft::Execution::kTranslated);
+    soft::set_threshold(hot->machine().engine(), 50);
+  }
+  std::printf("windows: %llu of %llu instructions each, the same (seed %llu)\n", static_cast<unsigned long long>(count),
+              static_cast<unsigned long long>(length), static_cast<unsigned long long>(seed));
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const std::string what = argc > 2 ? argv[1] : "";
+  if (what != "windows" && what != "find") return std::puts("judge windows|find TRACE ..."), 1;
+  auto trace = TraceReader::open(argv[2], TraceReader::Check::kHeads);
+  if (!trace) return std::puts(trace.error().message.c_str()), 1;
+  return what == "windows" ? windows(**trace, argc - 2, argv + 2) : find(&*trace, argc - 1, argv + 1);
 }
