@@ -1,8 +1,8 @@
 #!/bin/sh
 # An unmodified Debian kernel with a busybox workload: right answers, orderly power-off, two recordings of the same bytes, one of them interpreted, and
-# a replay that is identical. Usage: debian_test.sh DEJAVM GUEST_DIR; status 77 when there is no kernel.
+# a replay that is identical. Usage: debian_test.sh DEJAVM GUEST_DIR JUDGE; status 77 when there is no kernel.
 set -eu
-dejavm=$1 guest=$2
+dejavm=$1 guest=$2 judge=$3
 [ -s "$guest/vmlinuz" ] && [ -s "$guest/initrd" ] || { echo "skipped: no kernel in $guest (tools/get-guest)"; exit 77; }
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -33,3 +33,5 @@ for snapshot in c d; do
   (cd / && "$dejavm" restore --digest --console none "$work/$snapshot.dvs" 2>&1) | grep -F "$digest" || fail "restored from $snapshot it ended otherwise"
 done
 cmp "$work/a.dvt" "$work/b.dvt" || fail "two recordings differ"
+# At random places, single-stepping agrees with translated code.
+"$judge" windows "$work/a.dvt" ${DEJAVM_WINDOWS:-15} ${DEJAVM_SEED:-1}
