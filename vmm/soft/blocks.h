@@ -57,6 +57,7 @@ struct Block {
 };
 
 inline constexpr unsigned kBlockInsns = 32;
+inline constexpr unsigned kBlockBranches = 2;  // conditional; more would often decode what is not executed
 inline constexpr unsigned kCacheEntries = 1 << 16;
 inline constexpr size_t kArenaBytes = size_t{160} << 20;
 inline constexpr uint64_t kNoKey = ~uint64_t{0};

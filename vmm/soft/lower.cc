@@ -332,6 +332,7 @@ Block* make_block(Cpu& c) {
   unsigned n = 0;
   uint16_t off = 0;
   bool ended = false;
+  unsigned branches = 0;
   while (n < kBlockInsns && !ended) {
     const uint64_t at = (start & 0xfff) + off;
     if (at >= 4096) break;
@@ -349,7 +350,7 @@ Block* make_block(Cpu& c) {
     ended = ends_block(d);
     is_plain[n] = h == nullptr;
     if (h == nullptr) h = repeats(d) ? rep_end : ended ? plain_end : plain;
-    else if (d.op == Op::k_jcc) ended = false;
+    else if (d.op == Op::k_jcc) ended = ++branches == kBlockBranches;
     i.fn = h;
     if (n > 0 && d.op == Op::k_jcc && !is_plain[n] && !is_plain[n - 1]) {
       const Decoded& before = decoded[n - 1];

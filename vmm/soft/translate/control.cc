@@ -183,6 +183,43 @@ Emitter::Done Emitter::stack(const Decoded& d) {
   }
 }
 
+unsigned Emitter::stack_run(unsigned k) {
+  const auto& insns = work_->decoded;
+  const Op op = insns[k].op;
+  if (op != Op::k_push && op != Op::k_pop) return 0;
+  unsigned n = 0;
+  while (k + n < insns.size() && n < 8) {
+    const Decoded& d = insns[k + n];
+    if (d.op != op || d.op_size != 8 || !is_gpr(d.operands[0]) || d.operands[0].reg == kRsp) break;
+    ++n;
+  }
+  if (n < 2) return 0;
+  k_ = k;
+  slow_stub_ = nullptr;
+  const bool push = op == Op::k_push;
+  const Reg64 sp(host(kRsp, 8).getIdx());
+  const int bytes = static_cast<int>(8 * n);
+  if (push) lea(rax, ptr[sp - bytes]);
+  else mov(rax, sp);
+  probe(push, 8 * n);
+  for (unsigned j = 0; j < n; ++j) {
+    const unsigned reg = insns[k + j].operands[0].reg;
+    if (push) {
+      mov(qword[rax + static_cast<int>(8 * (n - 1 - j))], in_register(reg, 8, 2));
+    } else if (pinned(reg)) {
+      mov(host(reg, 8), qword[rax + static_cast<int>(8 * j)]);
+    } else {
+      mov(rdx, qword[rax + static_cast<int>(8 * j)]);
+      write_guest(reg, 8, rdx);
+    }
+  }
+  add_rsp(push ? -bytes : bytes);
+  slow_stub_->repeat = n;
+  slow_stub_->returns = true;
+  L(slow_stub_->back);
+  return n;
+}
+
 // To RIP in rax, by the jump cache.
 void Emitter::jump_indirect(int undo_rsp) {
   static_assert(sizeof(JumpEntry) == 32);

@@ -116,6 +116,10 @@ uint32_t Emitter::block(const Work& w, std::vector<LinkSite>& links, uint32_t& d
   jl(new_stub(Stub::kFull, 0, 0).from, T_NEAR);
   bool goes_on = true;
   for (unsigned k = 0; k < n && goes_on; ++k) {
+    if (const unsigned several = stack_run(k); several != 0) {
+      k += several - 1;
+      continue;
+    }
     const Done done = insn(k);
     if (done == Done::kNo) {
       by_helper(k);
@@ -136,8 +140,10 @@ uint32_t Emitter::block(const Work& w, std::vector<LinkSite>& links, uint32_t& d
     if (s.give_back != 0) add(left, s.give_back);
     switch (s.kind) {
       case Stub::kSlow:
-        mov(eax, s.value);
-        call(slow_);
+        for (unsigned n = 0; n < s.repeat; ++n) {
+          mov(eax, s.value + n);
+          call(slow_);
+        }
         if (s.flags) load_flags();
         if (s.returns) jmp(s.back, T_NEAR);
         break;

@@ -62,6 +62,7 @@ class Emitter : public Xbyak::CodeGenerator {
     uint64_t rip = 0;
     bool flags = false;  // kSlow: what follows may look at the host's flags
     bool returns = false;  // kSlow: to `back`
+    unsigned repeat = 1;   // kSlow: so many sites, one after the other
     int undo_rsp = 0;    // kMiss: what the instruction has added to RSP
     int give_back = 0;   // kLink: instructions that were counted and do not run
   };
@@ -82,6 +83,7 @@ class Emitter : public Xbyak::CodeGenerator {
   Done conditional(const Decoded& d);  // setcc, cmovcc
   Done exchange(const Decoded& d);
   Done stack(const Decoded& d);
+  unsigned stack_run(unsigned k);  // PUSH or POP of several registers with one probe; how many, 0: none
   Done control(const Decoded& d);
   Done bit_test(const Decoded& d);  // bits.cc
   Done bit_scan(const Decoded& d);

@@ -128,11 +128,15 @@ void Emitter::save_flags(Flags kind) {
   if (!wanted()) return;
   lahf();
   switch (kind) {
-    case Flags::kAll: seto(al); break;
-    case Flags::kLogic: and_(eax, 0xee00); break;
-    case Flags::kNoOverflow: and_(eax, 0xef00); break;
+    case Flags::kAll: break;
+    case Flags::kLogic: and_(ah, 0xee); break;
+    case Flags::kNoOverflow: and_(ah, 0xef); break;
   }
-  mov(word[rbp + (static_cast<int>(offsetof(Cpu, arith)) - kBias)], ax);
+  // As two bytes: to read AX after writing AH would cost more.
+  const int arith = static_cast<int>(offsetof(Cpu, arith)) - kBias;
+  mov(byte[rbp + (arith + 1)], ah);
+  if (kind == Flags::kAll) seto(byte[rbp + arith]);
+  else mov(byte[rbp + arith], 0);
   if (kind != Flags::kAll && next_reads_) {  // OF is 0, as AND leaves it
     sahf();
     host_flags_ = true;
