@@ -67,8 +67,21 @@ Result<void> AtomicFile::commit() {
     if (force_) partial_ = to;
   }
   if (!partial_.empty()) {
-    if (::renameat2(AT_FDCWD, partial_.c_str(), AT_FDCWD, path_.c_str(), force_ ? 0 : RENAME_NOREPLACE) != 0)
-      return host_error(path_, "give the file its name", errno);
+    int result = ::renameat2(AT_FDCWD, partial_.c_str(), AT_FDCWD, path_.c_str(), force_ ? 0 : RENAME_NOREPLACE);
+    if (result != 0 && errno == EINVAL && !force_) {
+      // A file system that cannot do that (9p, some NFS): the name is taken first, and then replaced.
+      const int taken = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+      if (taken >= 0) {
+        ::close(taken);
+        result = ::rename(partial_.c_str(), path_.c_str());
+        if (result != 0) {
+          const int error = errno;
+          ::unlink(path_.c_str());
+          errno = error;
+        }
+      }
+    }
+    if (result != 0) return host_error(path_, "give the file its name", errno);
     partial_.clear();
   }
   const int folder = ::open(folder_of(path_).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
