@@ -88,6 +88,9 @@ void add_engine_option(CLI::App& app, Options& o, const char* text) {
   app.add_option("--engine", o.engine, text)->check(CLI::IsMember({"deterministic", "kvm", "kvm-step"}));
   app.add_flag("--step", o.step, "--engine kvm-step, the exact mode: KVM executes the guest step by step, and counts, exits and answers are the "
                                  "deterministic engine's; slow");
+  app.add_option_function<std::string>("--sandbox", [&o](const std::string& v) { o.sandbox = v == "on"; },
+                                       "once the guest runs, dejavm can start no program, open no connection and gain no privilege: on or off [on]")
+      ->check(CLI::IsMember({"on", "off"}));
   app.add_option_function<std::string>("--translate", [](const std::string& v) { soft::default_translation().on = v == "on"; },
                                        "hot guest code becomes host code: on or off; the guest does the same either way [on]")
       ->check(CLI::IsMember({"on", "off"}));

@@ -42,6 +42,7 @@ struct Options {
   bool digest = false;             // run and restore: of the machine at the end
   bool force = false;
   bool json = false;
+  bool sandbox = true;
 };
 
 // "256M": bytes, with K, M, G or T for powers of 1024; throws CLI::ValidationError.

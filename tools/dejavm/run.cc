@@ -11,6 +11,7 @@
 #include "replay/restore_file.h"
 #include "tools/dejavm/drive.h"
 #include "tools/dejavm/report.h"
+#include "tools/dejavm/sandbox.h"
 #include "vmm/host.h"
 
 namespace dejavm::cli {
@@ -81,6 +82,8 @@ struct Session {
 int run_session(Session& s, const Options& o, const char* verb) {
   if (!o.trace.empty())
     if (auto done = s.driver->start_recording(o.trace, o.force); !done) return fail(done.error(), kUsage);
+  if (o.sandbox)
+    if (auto done = enter_sandbox(); !done) return fail(done.error(), kUsage);
   Outcome outcome = [&] {
     ProgressLine progress(o.console);
     return s.driver->run(progress.function());
@@ -160,6 +163,8 @@ int replay(const Options& o) {
   const std::string engine = engine_of(o, recorded.starts_with("kvm") ? "deterministic" : "");
   auto from = first_keyframe(**trace, o.from);
   if (!from) return fail(from.error(), kUsage);
+  if (o.sandbox)
+    if (auto done = enter_sandbox(); !done) return fail(done.error(), kUsage);
   Result<ReplaySummary> summary = [&] {
     ProgressLine progress(o.console);
     return dejavm::replay(**trace, console->get(),
