@@ -33,7 +33,7 @@ constexpr int kAllowed[] = {
     SCMP_SYS(gettid), SCMP_SYS(getpid), SCMP_SYS(getuid), SCMP_SYS(geteuid), SCMP_SYS(getgid), SCMP_SYS(getegid), SCMP_SYS(rt_sigaction),
     SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigreturn), SCMP_SYS(rt_sigpending), SCMP_SYS(rt_sigtimedwait), SCMP_SYS(sigaltstack), SCMP_SYS(restart_syscall),
     SCMP_SYS(timer_create), SCMP_SYS(timer_settime), SCMP_SYS(timer_delete), SCMP_SYS(clock_gettime), SCMP_SYS(clock_getres),
-    SCMP_SYS(clock_nanosleep), SCMP_SYS(nanosleep), SCMP_SYS(gettimeofday), SCMP_SYS(getrandom), SCMP_SYS(getrusage), SCMP_SYS(prlimit64),
+    SCMP_SYS(clock_nanosleep), SCMP_SYS(nanosleep), SCMP_SYS(gettimeofday), SCMP_SYS(getrandom), SCMP_SYS(getrusage), SCMP_SYS(wait4), SCMP_SYS(waitid), SCMP_SYS(prlimit64),
     SCMP_SYS(sysinfo), SCMP_SYS(uname)};
 
 Error failed(const char* what, int error) {
@@ -77,9 +77,9 @@ Result<void> enter_sandbox() {
   for (const int call : {SCMP_SYS(mmap), SCMP_SYS(mprotect)})
     for (const uint64_t allowed : {uint64_t{0}, uint64_t{PROT_WRITE}, uint64_t{PROT_EXEC}})
       rule(SCMP_ACT_ALLOW, call, SCMP_A2(SCMP_CMP_MASKED_EQ, kBoth, allowed));
-  // Threads, not processes. What clone3 would do its arguments in memory say, where no filter looks: glibc takes clone instead.
-  constexpr uint64_t kThread = 0x00010000;  // CLONE_THREAD
-  rule(SCMP_ACT_ALLOW, SCMP_SYS(clone), SCMP_A0(SCMP_CMP_MASKED_EQ, kThread, kThread));
+  // Threads, and copies of itself, which write snapshots; no namespaces. What clone3 would do its arguments in memory say, where no filter looks: glibc takes clone instead.
+  constexpr uint64_t kNamespaces = 0x7e020000;  // CLONE_NEWNS, CLONE_NEWCGROUP, ..., CLONE_NEWNET
+  rule(SCMP_ACT_ALLOW, SCMP_SYS(clone), SCMP_A0(SCMP_CMP_MASKED_EQ, kNamespaces, 0));
   rule(SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3));
   // To itself alone: abort() and the timer's thread.
   rule(SCMP_ACT_ALLOW, SCMP_SYS(tgkill), SCMP_A0(SCMP_CMP_EQ, static_cast<uint64_t>(getpid())));
