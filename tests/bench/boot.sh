@@ -1,5 +1,5 @@
 #!/bin/sh
-# The quickstart workload under QEMU (TCG, counted, record, replay) and under dejavm (run, record, replay), in one run on
+# The quickstart workload under QEMU (TCG, counted, record, replay) and under dejavm (interpreted, run, record, replay), in one run on
 # one machine; prints seconds, instructions per second and ratios. Absolute times on shared machines are noise, so compare
 # ratios. Usage: tests/bench/boot.sh [repetitions, default 1]
 set -eu
@@ -32,6 +32,7 @@ while [ $i -lt "${1:-1}" ]; do
   once qemu-icount $qemu -icount shift=1,sleep=off
   once qemu-record $qemu -icount shift=1,rr=record,rrfile="$replayed"
   once qemu-replay $qemu -icount shift=1,rr=replay,rrfile="$replayed"
+  once dejavm-interp $dejavm run --translate off $machine
   once dejavm-run $dejavm run $machine
   once dejavm-record $dejavm record --force -o "$work/boot.dvt" $machine
   once dejavm-replay $dejavm replay "$work/boot.dvt"
@@ -47,6 +48,9 @@ awk -v n="$instructions" -v qlog="$(stat -c %s "$replayed")" -v dlog="$(stat -c 
       if (name ~ /^dejavm/) printf "  %7.1f M instructions/s", n / best[name] / 1e6
       printf "\n"
     }
+    printf "QEMU plain / run        %.2f\n", best["qemu-tcg"] / best["dejavm-run"]
+    printf "QEMU plain / record     %.2f\n", best["qemu-tcg"] / best["dejavm-record"]
+    printf "interpreter / run       %.2f\n", best["dejavm-interp"] / best["dejavm-run"]
     printf "record / run            %.2f\n", best["dejavm-record"] / best["dejavm-run"]
     printf "replay / run            %.2f\n", best["dejavm-replay"] / best["dejavm-run"]
     printf "replay / QEMU replay    %.2f\n", best["dejavm-replay"] / best["qemu-replay"]
