@@ -52,6 +52,7 @@ class Subject {
     s.rflags = 2 | (mix(r) & kArithFlags);
     if (mix(r) % 8 == 0) s.cr0 |= kCr0TS;
     if (mix(r) % 16 == 0) s.rflags |= kTF;
+    if (mix(r) % 4 == 0) s.segment[kCs].attributes = static_cast<uint16_t>(kSegP | kSegS | kSegG | 0xb | kSegDb);  // 32-bit code
     guest_.exits.log.clear();
     guest_.control = RunControl{};
     guest_.engine->set_state(0, s);

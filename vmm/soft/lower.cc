@@ -376,7 +376,7 @@ Block* make_block(Cpu& c) {
 
   BlockCache& cache = *c.blocks;
   Block* block = static_cast<Block*>(cache.allocate(sizeof(Block)));
-  const unsigned front = c.translator != nullptr && c.code_mode == CodeMode::k64 ? 1 : 0;
+  const unsigned front = c.translator != nullptr && c.code_mode != CodeMode::k16 ? 1 : 0;
   Insn* first = static_cast<Insn*>(cache.allocate((front + insns) * sizeof(Insn)));
   if (block == nullptr || first == nullptr) return nullptr;
   for (unsigned k = 0; k < n; ++k) {

@@ -75,7 +75,7 @@ struct Mmu {
   std::array<std::array<FastEntry, kDataTlbEntries>, kClassCount> fast;
   std::array<std::array<FastFetch, kFetchTlbEntries>, 2> fast_fetch;  // user, supervisor
   uint64_t serials = 0;
-  std::array<std::array<JumpEntry, kJumpEntries>, 2> jumps;           // user, supervisor
+  std::array<std::array<JumpEntry, kJumpEntries>, 4> jumps;           // user, supervisor; the same of 32-bit code
   std::vector<uint16_t> filled_data, filled_fetch;                    // indices of valid entries
   uint64_t rights_key = 0;                                            // see Cpu::update_mode
   std::array<uint8_t, kPageSize> open_bus_page;                       // what a fetch from nowhere reads

@@ -140,44 +140,52 @@ Emitter::Done Emitter::exchange(const Decoded& d) {
   }
 }
 
+// rax: `below` under the stack pointer.
+void Emitter::stack_address(int below) {
+  const Reg64 sp(host(kRsp, 8).getIdx());
+  if (work_->mode32) lea(eax, ptr[sp - below]);
+  else lea(rax, ptr[sp - below]);
+}
+
 Emitter::Done Emitter::stack(const Decoded& d) {
   const Operand& a = d.operands[0];
-  if (d.op_size != 8) return Done::kNo;
-  const Reg64 sp(host(kRsp, 8).getIdx());
+  const unsigned w = width();
+  if (d.op_size != w) return Done::kNo;
   switch (d.op) {
     case Op::k_push:
       if (is_mem(a) && has_address(d)) {
         effective_address(d, true);
-        probe(false, 8);
-        mov(rax, qword[rax]);
+        probe(false, w);
+        mov(scratch(0, w), at(rax, w));
         mov(slot(kSlotTemp, 8), rax);
-        lea(rax, ptr[sp - 8]);
-        probe(true, 8);
+        stack_address(static_cast<int>(w));
+        probe(true, w);
         mov(rdx, slot(kSlotTemp, 8));
-        mov(qword[rax], rdx);
-        add_rsp(-8);
+        mov(at(rax, w), scratch(2, w));
+        add_rsp(-static_cast<int>(w));
         return Done::kYes;
       }
-      if (!is_gpr(a) && !(is_imm(a) && fits32(d.imm))) return Done::kNo;
-      lea(rax, ptr[sp - 8]);
-      probe(true, 8);
-      if (is_gpr(a)) mov(qword[rax], in_register(a.reg, 8, 2));
-      else mov(qword[rax], d.imm);
-      add_rsp(-8);
+      if (!is_gpr(a) && !(is_imm(a) && (w == 4 || fits32(d.imm)))) return Done::kNo;
+      stack_address(static_cast<int>(w));
+      probe(true, w);
+      if (is_gpr(a)) mov(at(rax, w), in_register(a.reg, w, 2));
+      else mov(at(rax, w), w == 4 ? static_cast<uint32_t>(d.imm) : d.imm);
+      add_rsp(-static_cast<int>(w));
       return Done::kYes;
     case Op::k_pop:
       if (!is_gpr(a)) return Done::kNo;
-      mov(rax, sp);
-      probe(false, 8);
-      mov(rdx, qword[rax]);
-      add_rsp(8);
-      write_guest(a.reg, 8, rdx);
+      mov(scratch(0, w), host(kRsp, w));
+      probe(false, w);
+      mov(scratch(2, w), at(rax, w));
+      add_rsp(static_cast<int>(w));
+      write_guest(a.reg, w, scratch(2, w));
       return Done::kYes;
     case Op::k_leave:
-      mov(rax, host(kRbp, 8));
-      probe(false, 8);
-      lea(sp, ptr[Reg64(host(kRbp, 8).getIdx()) + 8]);
-      mov(host(kRbp, 8), qword[rax]);
+      mov(scratch(0, w), host(kRbp, w));
+      probe(false, w);
+      mov(host(kRsp, w), host(kRbp, w));
+      add_rsp(static_cast<int>(w));
+      mov(host(kRbp, w), at(rax, w));
       return Done::kYes;
     default: return Done::kNo;
   }
@@ -186,31 +194,31 @@ Emitter::Done Emitter::stack(const Decoded& d) {
 unsigned Emitter::stack_run(unsigned k) {
   const auto& insns = work_->decoded;
   const Op op = insns[k].op;
+  const unsigned w = width();
   if (op != Op::k_push && op != Op::k_pop) return 0;
   unsigned n = 0;
   while (k + n < insns.size() && n < 8) {
     const Decoded& d = insns[k + n];
-    if (d.op != op || d.op_size != 8 || !is_gpr(d.operands[0]) || d.operands[0].reg == kRsp) break;
+    if (d.op != op || d.op_size != w || !is_gpr(d.operands[0]) || d.operands[0].reg == kRsp) break;
     ++n;
   }
   if (n < 2) return 0;
   k_ = k;
   slow_stub_ = nullptr;
   const bool push = op == Op::k_push;
-  const Reg64 sp(host(kRsp, 8).getIdx());
-  const int bytes = static_cast<int>(8 * n);
-  if (push) lea(rax, ptr[sp - bytes]);
-  else mov(rax, sp);
-  probe(push, 8 * n);
+  const int bytes = static_cast<int>(w * n);
+  stack_address(push ? bytes : 0);
+  probe(push, w * n);
   for (unsigned j = 0; j < n; ++j) {
     const unsigned reg = insns[k + j].operands[0].reg;
+    const Xbyak::Address where(8 * w, false, rax + static_cast<int>(w * (push ? n - 1 - j : j)));
     if (push) {
-      mov(qword[rax + static_cast<int>(8 * (n - 1 - j))], in_register(reg, 8, 2));
+      mov(where, in_register(reg, w, 2));
     } else if (pinned(reg)) {
-      mov(host(reg, 8), qword[rax + static_cast<int>(8 * j)]);
+      mov(host(reg, w), where);
     } else {
-      mov(rdx, qword[rax + static_cast<int>(8 * j)]);
-      write_guest(reg, 8, rdx);
+      mov(scratch(2, w), where);
+      write_guest(reg, w, scratch(2, w));
     }
   }
   add_rsp(push ? -bytes : bytes);
@@ -241,12 +249,13 @@ void Emitter::jump_indirect(int undo_rsp) {
 }
 
 Emitter::Done Emitter::control(const Decoded& d) {
-  const uint64_t next = work_->rip + work_->insns[k_].off + d.len;
-  const uint64_t target = next + d.imm;
+  const unsigned w = width();
+  const uint64_t next = in_code(work_->rip + work_->insns[k_].off + d.len);
+  const uint64_t target = in_code(next + d.imm);
   const auto n = static_cast<unsigned>(work_->decoded.size());
   const Operand& a = d.operands[0];
   if (d.op == Op::k_jcc) {
-    if (d.op_size != 8) return Done::kNo;
+    if (d.op_size != w) return Done::kNo;
     const unsigned cc = condition(d.cc, false);
     const bool links = ((target ^ work_->rip) & ~uint64_t{0xfff}) == 0;
     Stub& s = new_stub(links ? Stub::kLink : Stub::kGo, 0, target);
@@ -260,28 +269,28 @@ Emitter::Done Emitter::control(const Decoded& d) {
     return Done::kYes;
   }
   if (d.op == Op::k_ret) {
-    if (d.operand_count != 0 || d.op_size != 8) return Done::kNo;
-    mov(rax, host(kRsp, 8));
-    probe(false, 8);
-    mov(rax, qword[rax]);
-    add_rsp(8);
-    jump_indirect(8);
+    if (d.operand_count != 0 || d.op_size != w) return Done::kNo;
+    stack_address(0);
+    probe(false, w);
+    mov(scratch(0, w), at(rax, w));
+    add_rsp(static_cast<int>(w));
+    jump_indirect(static_cast<int>(w));
     return Done::kEnds;
   }
-  if (d.op_size != 8) return Done::kNo;
+  if (d.op_size != w) return Done::kNo;
   const bool direct = a.kind == OperandKind::kRel, is_call = d.op == Op::k_call;
   if (direct && !is_call) {
     go_direct(target);
     return Done::kEnds;
   }
-  if (!direct && (a.size != 8 || !(is_gpr(a) || (is_mem(a) && has_address(d))))) return Done::kNo;
+  if (!direct && (a.size != w || !(is_gpr(a) || (is_mem(a) && has_address(d))))) return Done::kNo;
   if (!direct) {
     if (is_mem(a)) {
       effective_address(d, true);
-      probe(false, 8);
-      mov(rax, qword[rax]);
+      probe(false, w);
+      mov(scratch(0, w), at(rax, w));
     } else {
-      mov(rax, in_register(a.reg, 8, 0));
+      mov(scratch(0, w), in_register(a.reg, w, 0));
     }
     if (is_call) {  // a target that faults must do so before anything is written
       mov(rdx, rax);
@@ -293,15 +302,17 @@ Emitter::Done Emitter::control(const Decoded& d) {
     }
   }
   if (is_call) {
-    lea(rax, ptr[Reg64(host(kRsp, 8).getIdx()) - 8]);
-    probe(true, 8);
-    if (fits32(next)) {
+    stack_address(static_cast<int>(w));
+    probe(true, w);
+    if (w == 4) {
+      mov(dword[rax], static_cast<uint32_t>(next));
+    } else if (fits32(next)) {
       mov(qword[rax], next);
     } else {
       mov(rdx, next);
       mov(qword[rax], rdx);
     }
-    add_rsp(-8);
+    add_rsp(-static_cast<int>(w));
     if (direct) {
       go_direct(target);
       return Done::kEnds;

@@ -110,7 +110,7 @@ uint32_t Emitter::block(const Work& w, std::vector<LinkSite>& links, uint32_t& d
   const auto n = static_cast<unsigned>(w.decoded.size());
   const auto left = qword[rbp + (static_cast<int>(offsetof(Cpu, left)) - kBias)];
   find_wanted_flags();
-  sse_checked_ = false;
+  sse_checked_ = segment_checked_[0] = segment_checked_[1] = false;
   host_flags_ = false;
   sub(left, static_cast<int>(n));
   jl(new_stub(Stub::kFull, 0, 0).from, T_NEAR);
@@ -132,7 +132,7 @@ uint32_t Emitter::block(const Work& w, std::vector<LinkSite>& links, uint32_t& d
       L(slow_stub_->back);
     }
   }
-  if (goes_on) go_direct(w.rip + w.insns[n].off);
+  if (goes_on) go_direct(in_code(w.rip + w.insns[n].off));
   // Out of line. A stub may make more of them.
   for (size_t at = 0; at < stubs_.size(); ++at) {
     Stub& s = stubs_[at];

@@ -28,6 +28,8 @@ struct Helpers {
 inline constexpr uint64_t kGoOn = 0, kLeave = 1;
 inline constexpr uint32_t kNoLink = ~uint32_t{0}, kIndirect = kNoLink - 1;
 inline constexpr unsigned kSiteInsns = 64;
+// Attributes of a present, writable, expand-up data segment.
+inline constexpr uint16_t kDataMask = 0x9e, kWritableData = 0x92;
 
 // A jump to another block's code, and what it does while that has none.
 struct LinkSite {
@@ -38,6 +40,7 @@ struct LinkSite {
 struct Work {  // what is translated
   uint32_t code = 0;  // index
   uint64_t rip = 0;
+  bool mode32 = false;
   const Insn* insns = nullptr;   // of the guest's first on
   std::vector<Decoded> decoded;
 };
@@ -83,6 +86,7 @@ class Emitter : public Xbyak::CodeGenerator {
   Done conditional(const Decoded& d);  // setcc, cmovcc
   Done exchange(const Decoded& d);
   Done stack(const Decoded& d);
+  void stack_address(int below);
   unsigned stack_run(unsigned k);  // PUSH or POP of several registers with one probe; how many, 0: none
   Done control(const Decoded& d);
   Done bit_test(const Decoded& d);  // bits.cc
@@ -95,6 +99,8 @@ class Emitter : public Xbyak::CodeGenerator {
   Xbyak::RegExp xmm_at(unsigned n, unsigned byte = 0) const;
 
   // --- operands (operands.cc) ---
+  unsigned width() const { return work_->mode32 ? 4 : 8; }  // of addresses, the stack and near branches
+  uint64_t in_code(uint64_t rip) const { return work_->mode32 ? rip & 0xffffffff : rip; }
   static bool pinned(unsigned guest);
   static Xbyak::Reg host(unsigned guest, unsigned size);      // pinned only
   static Xbyak::Reg scratch(unsigned n, unsigned size);       // 0: rax, 1: rcx, 2: rdx
@@ -104,6 +110,7 @@ class Emitter : public Xbyak::CodeGenerator {
   void write_guest(unsigned guest, unsigned size, const Xbyak::Reg& value);  // 32 bits clear the upper half
   bool has_address(const Decoded& d) const;
   void effective_address(const Decoded& d, bool with_segment);               // to rax; clobbers rcx and flags
+  void add_segment_base(const Decoded& d);
   void effective_address_to(const Xbyak::Reg& to, const Decoded& d);         // lea
   // Host address of the access at rax to rax, or the plain function instead of the whole instruction. Clobbers rcx, rdx, flags.
   void probe(bool write, unsigned size);
@@ -146,6 +153,7 @@ class Emitter : public Xbyak::CodeGenerator {
   unsigned k_ = 0;                  // the instruction at hand
   Stub* slow_stub_ = nullptr;       // its, if it has one
   bool flags_wanted_ = false;       // somebody may look at what it does to the flags
+  bool segment_checked_[2] = {};    // FS, GS of 32-bit code: writable data of 4 GiB
   bool sse_checked_ = false;        // SSE is on, or the block would have been left
   bool host_flags_ = false;         // the host's flags are the guest's
   bool next_reads_ = false;         // the next instruction looks at them

@@ -61,13 +61,38 @@ void Emitter::write_guest(unsigned guest, unsigned size, const Reg& value) {
 }
 
 bool Emitter::has_address(const Decoded& d) const {
-  return d.has_mem && d.addr_size == 8 && (fits32(d.disp) || d.rip_relative);
+  if (!d.has_mem || d.addr_size != width()) return false;
+  return work_->mode32 ? d.seg != kCs : fits32(d.disp) || d.rip_relative;
 }
 
 void Emitter::effective_address(const Decoded& d, bool with_segment) {
+  if (work_->mode32) {
+    effective_address_to(eax, d);
+    if (with_segment && (d.seg == kFs || d.seg == kGs)) add_segment_base(d);
+    return;
+  }
   if (d.rip_relative) mov(rax, work_->rip + work_->insns[k_].off + d.len + static_cast<uint64_t>(d.disp));
   else effective_address_to(rax, d);
   if (with_segment && (d.seg == kFs || d.seg == kGs)) add(rax, slot(d.seg == kFs ? unsigned{kSlotFsBase} : unsigned{kSlotGsBase}, 8));
+}
+
+// 32-bit code: the segment must be writable data of 4 GiB, and the access must not go beyond them.
+void Emitter::add_segment_base(const Decoded& d) {
+  const bool gs = d.seg == kGs;
+  host_flags_ = false;
+  if (!segment_checked_[gs]) {
+    segment_checked_[gs] = true;
+    const auto at = static_cast<int>(offsetof(Cpu, s.segment) + d.seg * sizeof(SegmentState)) - kBias;
+    cmp(dword[rbp + (at + static_cast<int>(offsetof(SegmentState, limit)))], -1);
+    jne(slow_stub().from, T_NEAR);
+    movzx(ecx, word[rbp + (at + static_cast<int>(offsetof(SegmentState, attributes)))]);
+    and_(ecx, kDataMask);
+    cmp(ecx, kWritableData);
+    jne(slow_stub().from, T_NEAR);
+  }
+  cmp(eax, 0xfffffff0);  // within 16 bytes of the end
+  jae(slow_stub().from, T_NEAR);
+  add(eax, slot(gs ? unsigned{kSlotGsBase} : unsigned{kSlotFsBase}, 4));
 }
 
 void Emitter::effective_address_to(const Reg& to, const Decoded& d) {
@@ -118,7 +143,8 @@ void Emitter::probe(bool write, unsigned size) {
 void Emitter::add_rsp(int n) {
   static_assert(kPinned[kRsp] != kNotPinned);
   const Reg64 r(static_cast<int>(kPinned[kRsp]));
-  lea(r, ptr[r + n]);
+  if (work_->mode32) lea(Xbyak::Reg32(r.getIdx()), ptr[r + n]);
+  else lea(r, ptr[r + n]);
 }
 
 // --- flags ---

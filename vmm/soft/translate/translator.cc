@@ -11,6 +11,14 @@ namespace dejavm::soft {
 namespace {
 
 constexpr size_t kRoomForBlock = 32 << 10;  // more than any block's code
+// Code of 32-bit blocks takes addresses as they are. What could change this ends a block.
+bool code_can_run(const Cpu& c) {
+  if (c.code_mode == CodeMode::k64) return true;
+  auto flat = [&](unsigned seg) { return c.s.segment[seg].base == 0 && c.s.segment[seg].limit == 0xffffffff; };
+  auto flat_data = [&](unsigned seg) { return flat(seg) && (c.s.segment[seg].attributes & kDataMask) == kWritableData; };
+  return flat(kCs) && flat_data(kSs) && (c.s.segment[kSs].attributes & kSegDb) && flat_data(kDs) && flat_data(kEs);
+}
+
 constexpr int64_t kMaxLeft = int64_t{1} << 62;
 
 uint64_t slow_helper(Cpu* c, uint32_t site);
@@ -67,10 +75,11 @@ bool Translator::translate(Cpu& c, Block* block) {
   Work w;
   w.code = static_cast<uint32_t>(m.codes.size());
   w.rip = c.r[kSlotRip];
+  w.mode32 = c.code_mode == CodeMode::k32;
   w.insns = block->first + 1;
   w.decoded.resize(block->count);
   for (unsigned k = 0; k < block->count; ++k)
-    CHECK(decode({page + ((block->key >> 2) & 0xfff) + w.insns[k].off, w.insns[k].len}, CodeMode::k64, w.decoded[k]) == DecodeStatus::kOk);
+    CHECK(decode({page + ((block->key >> 2) & 0xfff) + w.insns[k].off, w.insns[k].len}, c.code_mode, w.decoded[k]) == DecodeStatus::kOk);
   Code& code = m.codes.emplace_back();
   code.rip = w.rip;
   code.block = block;
@@ -113,7 +122,7 @@ const Insn* enter_block(Cpu& c, const Insn* i) {
   Translator::Impl& m = c.translator->impl();
   const Block* block = reinterpret_cast<const Block*>(i->imm);
   const Code& code = m.codes[block->code];
-  if (code.rip != c.r[kSlotRip]) DEJAVM_NEXT();
+  if (code.rip != c.r[kSlotRip] || !code_can_run(c)) DEJAVM_NEXT();
   m.start_countdown(c);
   m.resume = nullptr;
   m.enter(&c, code.entry);
@@ -132,7 +141,7 @@ const Insn* count_block(Cpu& c, const Insn* i) {
   auto* counter = const_cast<Insn*>(i);
   if (++counter->extra >= c.translator->impl().options.threshold) {
     counter->extra = 0;
-    if (c.translator->translate(c, reinterpret_cast<Block*>(i->imm))) DEJAVM_JUMP(enter_block(c, i));
+    if (code_can_run(c) && c.translator->translate(c, reinterpret_cast<Block*>(i->imm))) DEJAVM_JUMP(enter_block(c, i));
   }
   DEJAVM_NEXT();
 }
@@ -149,12 +158,11 @@ const void* next_block(Translator::Impl& m, Cpu& c) {
   c.fast = c.mmu->fast[rights_class(c)].data();
   c.limit = c.control->until.value;
   c.mmio_allowed = false;
-  if (c.code_mode != CodeMode::k64) return nullptr;
   const Block* b = find_block(c);
   if (b == nullptr) return nullptr;
   c.r[kSlotRip] = c.rip;
   m.start_countdown(c);
-  if (b->code != 0 && m.codes[b->code].rip == c.rip) return m.codes[b->code].entry;
+  if (b->code != 0 && m.codes[b->code].rip == c.rip && code_can_run(c)) return m.codes[b->code].entry;
   m.resume = b->first;
   return nullptr;
 }
@@ -194,7 +202,7 @@ const Block* find(Cpu& c, uint64_t rip) {
     c.fetch_page = page;
     c.fetch_gpa = f.gpa;
   }
-  const uint64_t key = block_key(c.fetch_gpa | (rip & 0xfff), CodeMode::k64);
+  const uint64_t key = block_key(c.fetch_gpa | (rip & 0xfff), c.code_mode);
   const Block* b = c.blocks->table[block_slot(key)];
   return b->key == key && c.block_base + b->count <= c.limit ? b : nullptr;
 }

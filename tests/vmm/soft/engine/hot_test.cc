@@ -72,7 +72,8 @@ std::string random_vector_opcode(Random& r, unsigned& imm, int& reg) {
 
 std::string random_instruction(Random& r) {
   std::string out;
-  if (r.below(12) == 0) return kPlain[r.below(std::size(kPlain))];
+  if (r.below(20) == 0) out += r.below(4) ? '\x64' : '\x2e';  // FS, CS
+  if (r.below(12) == 0) return out + kPlain[r.below(std::size(kPlain))];
   if (r.below(10) == 0) {  // jcc over a few bytes, forwards
     out = {static_cast<char>(0x70 + r.below(16)), static_cast<char>(r.below(3))};
     return out;
@@ -89,7 +90,7 @@ std::string random_instruction(Random& r) {
   }
   Shape vector{"", 0, 0, -1};
   if (r.below(5) == 0) {
-    out = random_vector_opcode(r, vector.imm, vector.reg);
+    out += random_vector_opcode(r, vector.imm, vector.reg);
     shape = &vector;
     cc = -1;
   }
@@ -141,7 +142,7 @@ void prepare(Guest& g, const std::string& program, uint64_t seed) {
   g.engine->set_state(0, s);
 }
 
-TEST(SoftHot, RandomProgramsEndAlikeWithBlocksAndWithPlainFunctions) {
+void compare_random_programs(bool compatibility_mode) {
   const uint64_t base = std::getenv("DEJAVM_SEED") ? std::strtoull(std::getenv("DEJAVM_SEED"), nullptr, 0) : 1;
   const unsigned programs = std::getenv("DEJAVM_NIGHTLY") ? 40000 : 2000;
   Guest fast(true, {.on = false}), slow(false), sliced(true, {.on = false}), hot(true, {.on = true, .threshold = 1});
@@ -165,6 +166,13 @@ TEST(SoftHot, RandomProgramsEndAlikeWithBlocksAndWithPlainFunctions) {
       fresh.fpu = FpuState{};
       g->engine->set_state(0, fresh);
       prepare(*g, program, seed);
+      VcpuState s = g->state();
+      s.segment[kCs].attributes = static_cast<uint16_t>(kSegP | kSegS | kSegG | 0xb | (compatibility_mode ? kSegDb : kSegL));
+      // FS has a base, and now and then a limit that it is checked against.
+      s.segment[kFs].base = 0x1000;
+      s.segment[kFs].limit = compatibility_mode && seed % 4 == 0 ? 0xfffff : 0xffffffff;
+      if (compatibility_mode && seed % 16 == 1) s.segment[kDs].limit = 0x20ffff;
+      g->engine->set_state(0, s);
     }
     fast.run_to(2000);
     slow.run_to(2000);
@@ -182,6 +190,9 @@ TEST(SoftHot, RandomProgramsEndAlikeWithBlocksAndWithPlainFunctions) {
     }
   }
 }
+
+TEST(SoftHot, RandomProgramsEndAlikeWithBlocksAndWithPlainFunctions) { compare_random_programs(false); }
+TEST(SoftHot, RandomProgramsOf32BitCodeEndAlike) { compare_random_programs(true); }
 
 }  // namespace
 }  // namespace dejavm::soft
