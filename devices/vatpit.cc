@@ -284,7 +284,10 @@ const char* Vatpit::invalid(const State& s) {
 void Vatpit::reset(State& s) {
   s = State{};
   s.channel[0].gate = s.channel[1].gate = true;
-  for (Channel& c : s.channel) program(c, 0x30);
+  for (Channel& c : s.channel) {
+    program(c, 0x30);
+    c.null_count = false;
+  }
 }
 
 uint64_t Vatpit::read(State& s, Nanos now, uint64_t offset, unsigned size) {

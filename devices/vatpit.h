@@ -11,7 +11,7 @@
 // each memory refresh, every 15085 ns; bit 5 is OUT of channel 2; bits 6 and 7 (NMI sources) are 0.
 //
 // Choices where the datasheet is silent: at power-on every channel is in mode 0, low byte then high byte, without a
-// count; a control word stops the counter at 0 until a count is loaded and drops a latched status as well; the illegal
+// count, and the status says that none is waited for (guests without firmware wait for that); a control word stops the counter at 0 until a count is loaded and drops a latched status as well; the illegal
 // count 1 leaves OUT high in modes 2 and 3; BCD digits above nine weigh what they say, modulo 10000.
 #pragma once
 

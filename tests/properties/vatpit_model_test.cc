@@ -6,7 +6,7 @@ namespace {
 
 struct Counter {
   unsigned mode = 0, access = 3;
-  bool bcd = false, gate = true, out = false, null = true;
+  bool bcd = false, gate = true, out = false, null = false;
   bool second_write = false, second_read = false;
   uint8_t first_byte = 0;
   uint32_t count = 0;        // the count register; 0: none
