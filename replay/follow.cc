@@ -72,7 +72,7 @@ class FollowEngine final : public Engine, private ExitHandler {
     return StopReason::kLimit;
   }
 
-  // Runs with no interrupt until an exit, a halt, or what `limit` says.
+  // Runs with no interrupt until an exit, a halt, for so many instructions at most.
   StopReason soft_run(uint32_t vcpu, uint64_t instructions, uint64_t break_rip) {
     in_ = {};
     in_.until = {count_ + instructions};
@@ -127,8 +127,7 @@ class FollowEngine final : public Engine, private ExitHandler {
     at_ = std::max(at_, Retired{trace_.end() ? trace_.end()->instructions : at_.value});
     const RunEnd end = trace_.end() ? trace_.end()->end : RunEnd::kUntil;
     if (end != RunEnd::kTripleFault && end != RunEnd::kHaltedForever) return StopReason::kLimit;
-    const StopReason why = soft_run(vcpu, kSlackInstructions * 1000, RunControl::kNoBreak);
-    return why;
+    return soft_run(vcpu, kSlackInstructions * 1000, RunControl::kNoBreak);
   }
 
   std::string unlogged_note() const {
@@ -141,7 +140,7 @@ class FollowEngine final : public Engine, private ExitHandler {
   // --- the guest's exits: each is the log's next ---
   Position next_exit() {
     const Event* e = log_.ahead(position());
-    if (e != nullptr && e->at.retired > at_ && (is_exit(e->kind))) at_ = e->at.retired;
+    if (e != nullptr && e->at.retired > at_ && is_exit(e->kind)) at_ = e->at.retired;
     in_.stop = true;  // what comes next may be a place
     return position();
   }

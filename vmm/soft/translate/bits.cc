@@ -10,21 +10,11 @@ namespace dejavm::soft {
 
 using Xbyak::Reg;
 
-namespace {
-
-bool is_gpr(const Operand& o) { return o.kind == OperandKind::kGpr; }
-bool is_mem(const Operand& o) { return o.kind == OperandKind::kMem; }
-bool is_imm(const Operand& o) { return o.kind == OperandKind::kImm; }
-
-constexpr int kArithHigh = static_cast<int>(offsetof(Cpu, arith)) + 1 - kBias;  // SF ZF AF PF CF as LAHF gives them
-
-}  // namespace
-
 // One flag in Cpu::arith becomes bit 0 of al; the others stay.
 void Emitter::put_flag(unsigned bit) {
   if (bit != 0) shl(al, static_cast<int>(bit));
-  and_(byte[rbp + kArithHigh], static_cast<uint32_t>(~(1u << bit) & 0xff));
-  or_(byte[rbp + kArithHigh], al);
+  and_(arith_byte(1), static_cast<uint32_t>(~(1u << bit) & 0xff));
+  or_(arith_byte(1), al);
   host_flags_ = false;
 }
 
@@ -86,7 +76,7 @@ Emitter::Done Emitter::bit_scan(const Decoded& d) {
     popcnt(scratch(2, size), scratch(2, size));
     lahf();
     and_(eax, 0x4000);
-    mov(word[rbp + (kArithHigh - 1)], ax);
+    mov(arith(), ax);
     host_flags_ = false;
     write_guest(a.reg, size, scratch(2, size));
     return Done::kYes;

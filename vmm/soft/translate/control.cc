@@ -15,9 +15,6 @@ using Xbyak::Reg64;
 
 namespace {
 
-bool is_gpr(const Operand& o) { return o.kind == OperandKind::kGpr; }
-bool is_mem(const Operand& o) { return o.kind == OperandKind::kMem; }
-bool is_imm(const Operand& o) { return o.kind == OperandKind::kImm; }
 bool fits32(uint64_t v) { return static_cast<int64_t>(v) == static_cast<int32_t>(v); }
 
 }  // namespace
@@ -28,13 +25,13 @@ Emitter::Done Emitter::conditional(const Decoded& d) {
     if (is_mem(a) && has_address(d)) {
       effective_address(d, true);
       probe(true, 1);
-      db_setcc(condition(d.cc, true), byte[rax]);
+      set_if(condition(d.cc, true), byte[rax]);
       return Done::kYes;
     }
     if (!is_gpr(a)) return Done::kNo;
     const unsigned cc = condition(d.cc, false);
     const Reg to = pinned(a.reg) ? host(a.reg, 1) : scratch(2, 1);
-    db_setcc(cc, to);
+    set_if(cc, to);
     write_guest(a.reg, 1, to);
     return Done::kYes;
   }
@@ -53,12 +50,12 @@ Emitter::Done Emitter::conditional(const Decoded& d) {
   }
   const unsigned cc = condition(d.cc, false);
   const Reg to = in_register(a.reg, a.size, 1);
-  db_cmovcc(cc, to, from);
+  move_if(cc, to, from);
   write_guest(a.reg, a.size, to);
   return Done::kYes;
 }
 
-void Emitter::db_setcc(unsigned cc, const Xbyak::Operand& to) {
+void Emitter::set_if(unsigned cc, const Xbyak::Operand& to) {
   switch (cc) {
     case 0: seto(to); break;
     case 1: setno(to); break;
@@ -79,7 +76,7 @@ void Emitter::db_setcc(unsigned cc, const Xbyak::Operand& to) {
   }
 }
 
-void Emitter::db_cmovcc(unsigned cc, const Reg& to, const Reg& from) {
+void Emitter::move_if(unsigned cc, const Reg& to, const Reg& from) {
   switch (cc) {
     case 0: cmovo(to, from); break;
     case 1: cmovno(to, from); break;
@@ -142,9 +139,9 @@ Emitter::Done Emitter::exchange(const Decoded& d) {
 
 // rax: `below` under the stack pointer.
 void Emitter::stack_address(int below) {
-  const Reg64 sp(host(kRsp, 8).getIdx());
-  if (work_->mode32) lea(eax, ptr[sp - below]);
-  else lea(rax, ptr[sp - below]);
+  const Reg64 from(host(kRsp, 8).getIdx());
+  if (work_->mode32) lea(eax, ptr[from - below]);
+  else lea(rax, ptr[from - below]);
 }
 
 Emitter::Done Emitter::stack(const Decoded& d) {

@@ -1,7 +1,8 @@
 #include "vmm/soft/translate/emit.h"
-#include "vmm/soft/translate/registers.h"
 
 #include <cstddef>
+
+#include "vmm/soft/translate/registers.h"
 
 #pragma GCC diagnostic ignored "-Winvalid-offsetof"
 
@@ -84,19 +85,19 @@ void Emitter::by_helper(unsigned k) {
   call(slow_);
 }
 
-void Emitter::leave_to(uint64_t rip) {
-  mov(rax, rip);
+void Emitter::leave_to(uint64_t target) {
+  mov(rax, target);
   jmp(leave_, T_NEAR);
 }
 
-void Emitter::go_direct(uint64_t rip) {
-  const bool links = ((rip ^ work_->rip) & ~uint64_t{0xfff}) == 0;
+void Emitter::go_direct(uint64_t target) {
+  const bool links = ((target ^ work_->rip) & ~uint64_t{0xfff}) == 0;
   if (!links) {
-    mov(rax, rip);
+    mov(rax, target);
     jump_indirect(0);
     return;
   }
-  Stub& s = new_stub(Stub::kLink, static_cast<uint32_t>(links_->size()), rip);
+  Stub& s = new_stub(Stub::kLink, static_cast<uint32_t>(links_->size()), target);
   jmp(s.from, T_NEAR);
   links_->push_back({static_cast<uint32_t>(getSize() - 4), 0});
 }
@@ -140,8 +141,8 @@ uint32_t Emitter::block(const Work& w, std::vector<LinkSite>& links, uint32_t& d
     if (s.give_back != 0) add(left, s.give_back);
     switch (s.kind) {
       case Stub::kSlow:
-        for (unsigned n = 0; n < s.repeat; ++n) {
-          mov(eax, s.value + n);
+        for (unsigned m = 0; m < s.repeat; ++m) {
+          mov(eax, s.value + m);
           call(slow_);
         }
         if (s.flags) load_flags();
@@ -155,12 +156,12 @@ uint32_t Emitter::block(const Work& w, std::vector<LinkSite>& links, uint32_t& d
           links[s.value].jump = static_cast<uint32_t>(getSize() - 4);
         }
         links[s.value].stub = static_cast<uint32_t>(getSize());
-        mov(rax, s.rip);
+        mov(rax, s.target);
         mov(ecx, s.value);
         jmp(go_, T_NEAR);
         break;
       case Stub::kGo:
-        mov(rax, s.rip);
+        mov(rax, s.target);
         jump_indirect(0);
         break;
       case Stub::kMiss: {

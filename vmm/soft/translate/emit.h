@@ -31,6 +31,10 @@ inline constexpr unsigned kSiteInsns = 64;
 // Attributes of a present, writable, expand-up data segment.
 inline constexpr uint16_t kDataMask = 0x9e, kWritableData = 0x92;
 
+inline bool is_gpr(const Operand& o) { return o.kind == OperandKind::kGpr; }
+inline bool is_mem(const Operand& o) { return o.kind == OperandKind::kMem; }
+inline bool is_imm(const Operand& o) { return o.kind == OperandKind::kImm; }
+
 // A jump to another block's code, and what it does while that has none.
 struct LinkSite {
   uint32_t jump = 0;  // offset of the 32-bit displacement
@@ -62,7 +66,7 @@ class Emitter : public Xbyak::CodeGenerator {
     Xbyak::Label from, back;
     enum Kind { kSlow, kLink, kGo, kFull, kMiss } kind = kSlow;
     uint32_t value = 0;  // site; link
-    uint64_t rip = 0;
+    uint64_t target = 0;  // kLink, kGo
     bool flags = false;  // kSlow: what follows may look at the host's flags
     bool returns = false;  // kSlow: to `back`
     unsigned repeat = 1;   // kSlow: so many sites, one after the other
@@ -96,11 +100,11 @@ class Emitter : public Xbyak::CodeGenerator {
   void put_flag(unsigned bit);
   Done vector(const Decoded& d);  // vector.cc
   void same_opcode(const Decoded& d, uint8_t modrm, bool imm);
-  Xbyak::RegExp xmm_at(unsigned n, unsigned byte = 0) const;
+  Xbyak::RegExp xmm_at(unsigned n, unsigned offset = 0) const;
 
   // --- operands (operands.cc) ---
   unsigned width() const { return work_->mode32 ? 4 : 8; }  // of addresses, the stack and near branches
-  uint64_t in_code(uint64_t rip) const { return work_->mode32 ? rip & 0xffffffff : rip; }
+  uint64_t in_code(uint64_t target) const { return work_->mode32 ? target & 0xffffffff : target; }
   static bool pinned(unsigned guest);
   static Xbyak::Reg host(unsigned guest, unsigned size);      // pinned only
   static Xbyak::Reg scratch(unsigned n, unsigned size);       // 0: rax, 1: rcx, 2: rdx
@@ -118,18 +122,20 @@ class Emitter : public Xbyak::CodeGenerator {
 
   // --- flags ---
   enum class Flags : uint8_t { kAll, kLogic, kNoOverflow };  // kLogic: OF and CF are 0; kNoOverflow: OF is 0. AF is cleared by both
+  Xbyak::Address arith() const;                  // Cpu::arith
+  Xbyak::Address arith_byte(unsigned n) const;   // 0: OF; 1: the others, as LAHF gives them
   bool wanted() const { return flags_wanted_; }
   void save_flags(Flags);
   void load_carry();            // Cpu::arith's CF to the host's
   void load_flags();            // all; clobbers eax
   unsigned condition(unsigned cc, bool keep_rax);  // leaves the host's flags so that this condition code holds or not
   void find_wanted_flags();
-  Stub& new_stub(Stub::Kind kind, uint32_t value, uint64_t rip) {
+  Stub& new_stub(Stub::Kind kind, uint32_t value, uint64_t target) {
     stubs_.emplace_back();
     Stub& s = stubs_.back();
     s.kind = kind;
     s.value = value;
-    s.rip = rip;
+    s.target = target;
     return s;
   }
   Stub& slow_stub() {  // the instruction's: its plain function instead
@@ -138,10 +144,10 @@ class Emitter : public Xbyak::CodeGenerator {
   }
   void jump_indirect(int undo_rsp);  // to rax
   void jump_if(unsigned cc, Xbyak::Label& to);
-  void db_setcc(unsigned cc, const Xbyak::Operand& to);
-  void db_cmovcc(unsigned cc, const Xbyak::Reg& to, const Xbyak::Reg& from);
-  void leave_to(uint64_t rip);
-  void go_direct(uint64_t rip);
+  void set_if(unsigned cc, const Xbyak::Operand& to);
+  void move_if(unsigned cc, const Xbyak::Reg& to, const Xbyak::Reg& from);
+  void leave_to(uint64_t target);
+  void go_direct(uint64_t target);
   Xbyak::Address cpu(size_t offset_in_cpu) const;
 
   const Helpers& helpers_;

@@ -78,10 +78,10 @@ void Emitter::effective_address(const Decoded& d, bool with_segment) {
 
 // 32-bit code: the segment must be writable data of 4 GiB, and the access must not go beyond them.
 void Emitter::add_segment_base(const Decoded& d) {
-  const bool gs = d.seg == kGs;
+  const bool is_gs = d.seg == kGs;
   host_flags_ = false;
-  if (!segment_checked_[gs]) {
-    segment_checked_[gs] = true;
+  if (!segment_checked_[is_gs]) {
+    segment_checked_[is_gs] = true;
     const auto at = static_cast<int>(offsetof(Cpu, s.segment) + d.seg * sizeof(SegmentState)) - kBias;
     cmp(dword[rbp + (at + static_cast<int>(offsetof(SegmentState, limit)))], -1);
     jne(slow_stub().from, T_NEAR);
@@ -92,7 +92,7 @@ void Emitter::add_segment_base(const Decoded& d) {
   }
   cmp(eax, 0xfffffff0);  // within 16 bytes of the end
   jae(slow_stub().from, T_NEAR);
-  add(eax, slot(gs ? unsigned{kSlotGsBase} : unsigned{kSlotFsBase}, 4));
+  add(eax, slot(is_gs ? unsigned{kSlotGsBase} : unsigned{kSlotFsBase}, 4));
 }
 
 void Emitter::effective_address_to(const Reg& to, const Decoded& d) {
@@ -149,6 +149,9 @@ void Emitter::add_rsp(int n) {
 
 // --- flags ---
 
+Address Emitter::arith() const { return word[rbp + (static_cast<int>(offsetof(Cpu, arith)) - kBias)]; }
+Address Emitter::arith_byte(unsigned n) const { return byte[rbp + (static_cast<int>(offsetof(Cpu, arith) + n) - kBias)]; }
+
 void Emitter::save_flags(Flags kind) {
   host_flags_ = kind == Flags::kAll;
   if (!wanted()) return;
@@ -159,10 +162,9 @@ void Emitter::save_flags(Flags kind) {
     case Flags::kNoOverflow: and_(ah, 0xef); break;
   }
   // As two bytes: to read AX after writing AH would cost more.
-  const int arith = static_cast<int>(offsetof(Cpu, arith)) - kBias;
-  mov(byte[rbp + (arith + 1)], ah);
-  if (kind == Flags::kAll) seto(byte[rbp + arith]);
-  else mov(byte[rbp + arith], 0);
+  mov(arith_byte(1), ah);
+  if (kind == Flags::kAll) seto(arith_byte(0));
+  else mov(arith_byte(0), 0);
   if (kind != Flags::kAll && next_reads_) {  // OF is 0, as AND leaves it
     sahf();
     host_flags_ = true;
@@ -170,11 +172,11 @@ void Emitter::save_flags(Flags kind) {
 }
 
 void Emitter::load_carry() {
-  if (!host_flags_) bt(word[rbp + (static_cast<int>(offsetof(Cpu, arith)) - kBias)], 8);
+  if (!host_flags_) bt(arith(), 8);
 }
 
 void Emitter::load_flags() {
-  movzx(eax, word[rbp + (static_cast<int>(offsetof(Cpu, arith)) - kBias)]);
+  movzx(eax, arith());
   add(al, 0x7f);
   sahf();
 }
@@ -183,18 +185,17 @@ void Emitter::load_flags() {
 unsigned Emitter::condition(unsigned cc, bool keep_rax) {
   if (host_flags_) return cc;
   constexpr unsigned kNotZero = 5, kZero = 4;
-  const auto low = static_cast<int>(offsetof(Cpu, arith)) - kBias;
-  auto any_of = [&](int at, unsigned mask) {
-    test(byte[rbp + at], mask);
+  auto any_of = [&](unsigned at, unsigned mask) {
+    test(arith_byte(at), mask);
     return (cc & 1) ? kZero : kNotZero;
   };
   switch (cc >> 1) {
-    case 0: return any_of(low, 1);
-    case 1: return any_of(low + 1, 1);
-    case 2: return any_of(low + 1, 0x40);
-    case 3: return any_of(low + 1, 0x41);
-    case 4: return any_of(low + 1, 0x80);
-    case 5: return any_of(low + 1, 4);
+    case 0: return any_of(0, 1);
+    case 1: return any_of(1, 1);
+    case 2: return any_of(1, 0x40);
+    case 3: return any_of(1, 0x41);
+    case 4: return any_of(1, 0x80);
+    case 5: return any_of(1, 4);
     default: break;
   }
   if (keep_rax) {

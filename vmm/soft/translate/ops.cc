@@ -15,9 +15,6 @@ using Xbyak::Reg64;
 
 namespace {
 
-bool is_gpr(const Operand& o) { return o.kind == OperandKind::kGpr; }
-bool is_mem(const Operand& o) { return o.kind == OperandKind::kMem; }
-bool is_imm(const Operand& o) { return o.kind == OperandKind::kImm; }
 uint32_t imm32(const Decoded& d, unsigned size) {
   const auto v = static_cast<uint32_t>(d.imm);
   return size == 1 ? v & 0xff : size == 2 ? v & 0xffff : v;
@@ -266,11 +263,11 @@ Emitter::Done Emitter::shift(const Decoded& d) {
     xor_(dl, cl);
     movzx(ecx, cl);
     shl(ecx, 8);
-    movzx(eax, word[rbp + (static_cast<int>(offsetof(Cpu, arith)) - kBias)]);
+    movzx(eax, arith());
     and_(eax, 0xfefe);
     or_(eax, ecx);
     or_(al, dl);
-    mov(word[rbp + (static_cast<int>(offsetof(Cpu, arith)) - kBias)], ax);
+    mov(arith(), ax);
     return Done::kYes;
   }
   if (wanted()) {
@@ -290,7 +287,7 @@ Emitter::Done Emitter::shift(const Decoded& d) {
     } else {
       and_(eax, 0xef00);
     }
-    mov(word[rbp + (static_cast<int>(offsetof(Cpu, arith)) - kBias)], ax);
+    mov(arith(), ax);
     L(none);
   }
   write_guest(a.reg, size, to);
@@ -342,7 +339,7 @@ Emitter::Done Emitter::multiply(const Decoded& d) {
     or_(eax, ecx);
     shl(ecx, 8);
     or_(eax, ecx);
-    mov(word[rbp + (static_cast<int>(offsetof(Cpu, arith)) - kBias)], ax);
+    mov(arith(), ax);
   }
   return Done::kYes;
 }

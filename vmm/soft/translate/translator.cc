@@ -11,6 +11,8 @@ namespace dejavm::soft {
 namespace {
 
 constexpr size_t kRoomForBlock = 32 << 10;  // more than any block's code
+constexpr int64_t kMaxLeft = int64_t{1} << 62;
+
 // Code of 32-bit blocks takes addresses as they are. What could change this ends a block.
 bool code_can_run(const Cpu& c) {
   if (c.code_mode == CodeMode::k64) return true;
@@ -18,8 +20,6 @@ bool code_can_run(const Cpu& c) {
   auto flat_data = [&](unsigned seg) { return flat(seg) && (c.s.segment[seg].attributes & kDataMask) == kWritableData; };
   return flat(kCs) && flat_data(kSs) && (c.s.segment[kSs].attributes & kSegDb) && flat_data(kDs) && flat_data(kEs);
 }
-
-constexpr int64_t kMaxLeft = int64_t{1} << 62;
 
 uint64_t slow_helper(Cpu* c, uint32_t site);
 const void* go_helper(Cpu* c, uint64_t rip, uint32_t link);

@@ -56,8 +56,6 @@ Kind kind_of(Op op) {
 }
 
 bool is_xmm(const Operand& o) { return o.kind == OperandKind::kXmm; }
-bool is_gpr(const Operand& o) { return o.kind == OperandKind::kGpr; }
-bool is_mem(const Operand& o) { return o.kind == OperandKind::kMem; }
 
 // 0x66, 0xf2 or 0xf3 where the opcode needs it; 0: none.
 uint8_t mandatory_prefix(const Decoded& d) {
@@ -73,8 +71,8 @@ uint8_t mandatory_prefix(const Decoded& d) {
 
 }  // namespace
 
-Xbyak::RegExp Emitter::xmm_at(unsigned n, unsigned byte) const {
-  return rbp + (static_cast<int>(offsetof(Cpu, s.fpu.xmm) + 16 * n + byte) - kBias);
+Xbyak::RegExp Emitter::xmm_at(unsigned n, unsigned offset) const {
+  return rbp + (static_cast<int>(offsetof(Cpu, s.fpu.xmm) + 16 * n + offset) - kBias);
 }
 
 // The guest's opcode with XMM0 as its destination and XMM1 as its source, or with the modrm byte given.
