@@ -4,7 +4,8 @@
 set -eu
 dejavm=$1 n=$2
 out=$(mktemp -d)
-trap 'rm -rf "$out"' EXIT
+machine=
+trap 'kill $machine 2>/dev/null || :; rm -rf "$out"' EXIT
 cd "$out"
 # 1. Exact mode: a trace of each replays on the other, keyframes' memory included.
 for engine in deterministic kvm-step; do
@@ -20,3 +21,21 @@ done
 cmp first.txt again.txt
 # 3. The processor judges the deterministic engine.
 "$dejavm" lockstep --memory 32M --instructions "$n"
+# 4. A guest at work changes its engine and is recorded from there; the hardware is refused while it is.
+ctl() { "$dejavm" ctl sock "$@"; }
+"$dejavm" run --engine kvm --memory 32M --console file:switched.txt --control sock --paused 2>run.err & machine=$!
+n=0; until ctl status >status 2>/dev/null; do n=$((n + 1)); [ $n -lt 600 ] || { cat run.err; exit 1; }; sleep 0.1; done
+until grep -q tick switched.txt; do
+  { ctl resume && ctl pause; } >/dev/null 2>&1 || break
+done
+if ctl engine deterministic; then
+  ctl record start switched.dvt
+  if ctl engine kvm 2>refused; then echo "the engine changed under a recording"; exit 1; fi
+  grep -q record refused
+  ctl resume
+  wait $machine || { cat run.err; exit 1; }
+  cmp first.txt switched.txt
+  "$dejavm" replay switched.dvt
+else
+  echo "engines_test: the guest had ended before its engine could be changed; skipped"
+fi
