@@ -9,6 +9,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -78,13 +79,33 @@ struct RunControl {
   static constexpr uint64_t kNoBreak = uint64_t{1} << 62;  // not canonical
 };
 
+// What a debugger waits for. The guest and its memory see nothing of it.
+struct DebugPoints {
+  struct Data {
+    uint64_t start = 0, len_bytes = 0;  // linear addresses
+    bool read = false, write = false;
+  };
+  enum class Kind : uint8_t { kCode, kRead, kWrite };
+  struct Hit {
+    Kind kind = Kind::kCode;
+    uint64_t address = 0;  // of the instruction, or the first byte accessed that is watched
+    Retired at;            // of the instruction that accesses it, or stands there
+  };
+  std::vector<uint64_t> code;  // linear addresses; the stop is before the instruction there is executed
+  std::vector<Data> data;      // the stop is after the instruction, or the delivery of the event, that accesses it
+  // Of an instruction at this address and count the debugger knows already.
+  uint64_t known_address = 0;
+  Retired known_at = kForever;
+  std::optional<Hit> hit;      // set with kBreak; to be cleared before the next run
+};
+
 enum class StopReason : uint8_t {
   kLimit,          // `until` reached
   kStopped,        // RunControl.stop
   kHalted,         // HLT (complete, counted) with nothing deliverable; VcpuState.activity is kHalted
   kShutdown,       // triple fault; VcpuState.activity is kShutdown
   kInit,           // INIT received
-  kBreak,          // RunControl.break_rip reached
+  kBreak,          // RunControl.break_rip reached, or DebugPoints.hit
   kUnimplemented,  // --strict: an instruction outside the engine; not executed. detail() tells
   kError,          // the engine cannot go on (a KVM error). detail() tells
 };
@@ -108,6 +129,13 @@ class Engine {
   virtual StopReason run(uint32_t vcpu, RunControl& control, ExitHandler& exits) = 0;
   // Human-readable cause of kUnimplemented or kError, with address, bytes and disassembly where there are any.
   virtual std::string detail() const { return {}; }
+
+  // Until called again, the engine minds these points; to be called again after a change of `code` or `data`. nullptr: none.
+  // False: it cannot.
+  virtual bool set_debug_points(uint32_t vcpu, DebugPoints* points) {
+    (void)vcpu;
+    return points == nullptr;
+  }
 
   // What else is worth telling of a run, by name.
   virtual std::vector<std::pair<std::string_view, uint64_t>> counters() const { return {}; }

@@ -195,7 +195,8 @@ RunEnd Machine::Impl::run(Retired until, Inputs& inputs, ExitHandler& exits) {
     const StopReason why = engine->run(0, control, exits);
     pull();
     switch (why) {
-      case StopReason::kLimit: case StopReason::kStopped: case StopReason::kBreak: break;
+      case StopReason::kLimit: case StopReason::kStopped: break;
+      case StopReason::kBreak: return RunEnd::kUntil;
       case StopReason::kHalted:
         board->advance(now());
         if (at < until && board->request() == Board::Request::kNone) asleep = !sleep(inputs);

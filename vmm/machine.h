@@ -14,7 +14,8 @@
 
 namespace dejavm {
 
-// How a run ended. kUntil: the position asked for was reached, or an Input::Kind::kControl was taken; it can go on.
+// How a run ended. kUntil: the position asked for was reached, an Input::Kind::kControl was
+// taken, or the engine met a debug point; it can go on.
 // kReset: the guest asked for a reset, and without firmware there is nothing to start from again.
 enum class RunEnd : uint8_t {
   kUntil, kPowerOff, kDebugExit, kUserStop, kHaltedForever, kTripleFault, kUnimplemented, kEngineError, kReset

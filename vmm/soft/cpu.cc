@@ -46,6 +46,18 @@ Pieces translate_all(Cpu& c, uint64_t linear, unsigned len, Access access, Right
   return p;
 }
 
+// An access that a debugger waits for, made by an instruction that is executed by itself.
+void note_debug_points(Cpu& c, uint64_t linear, unsigned len, bool write) {
+  if (c.debug == nullptr) return;
+  for (const DebugPoints::Data& d : c.debug->data) {
+    if (!(write ? d.write : d.read) || linear >= d.start + d.len_bytes || d.start >= linear + len) continue;
+    if (!c.mmio_allowed) throw LeaveBlock{};
+    if (!c.debug->hit)
+      c.debug->hit = {write ? DebugPoints::Kind::kWrite : DebugPoints::Kind::kRead, std::max(d.start, linear), Retired{c.retired}};
+    return;
+  }
+}
+
 // MMIO happens last in an instruction that can be left and entered again; see LeaveBlock.
 void leave_block_for_mmio(Cpu& c, const Pieces& p) {
   if (c.mmio_allowed) return;
@@ -149,6 +161,7 @@ void Cpu::read_linear(uint64_t linear_address, void* to, unsigned len, Rights ri
   }
   const Pieces p = translate_all(*this, linear_address, len, Access::kRead, rights);
   leave_block_for_mmio(*this, p);
+  note_debug_points(*this, linear_address, len, false);
   uint8_t* bytes = static_cast<uint8_t*>(to);
   for (unsigned i = 0; i < p.count; bytes += p.piece[i++].len) read_physical(*this, p.piece[i].gpa, bytes, p.piece[i].len);
 }
@@ -162,6 +175,7 @@ void Cpu::write_linear(uint64_t linear_address, const void* from, unsigned len, 
   }
   const Pieces p = translate_all(*this, linear_address, len, Access::kWrite, rights);
   leave_block_for_mmio(*this, p);
+  note_debug_points(*this, linear_address, len, true);
   const uint8_t* bytes = static_cast<const uint8_t*>(from);
   for (unsigned i = 0; i < p.count; bytes += p.piece[i++].len) write_physical(*this, p.piece[i].gpa, bytes, p.piece[i].len);
 }

@@ -98,6 +98,7 @@ struct alignas(64) Cpu {
   GuestMemory* memory = nullptr;
   Mmu* mmu = nullptr;
   const CpuModel* model = nullptr;
+  DebugPoints* debug = nullptr;
   uint32_t index = 0;          // which vCPU
   bool strict = false;
   // Within decoded blocks (blocks.h): false where an MMIO access must leave the block first (it throws LeaveBlock).

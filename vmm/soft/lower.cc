@@ -1,4 +1,6 @@
 // From decoded instructions to blocks of Insns: which handler each gets, and where a block ends.
+#include <algorithm>
+
 #include "vmm/soft/blocks.h"
 #include "vmm/soft/hot.h"
 #include "vmm/soft/mmu.h"
@@ -321,6 +323,12 @@ bool execute_alone(Cpu& c, const Insn* i) {
   return end;
 }
 
+// No block begins or goes on at a place in its page at which a debug point is in any: so the run loop comes to each of them.
+static bool debug_point_at(const Cpu& c, uint64_t place) {
+  if (c.debug == nullptr) return false;
+  return std::any_of(c.debug->code.begin(), c.debug->code.end(), [&](uint64_t linear) { return (linear & 0xfff) == place; });
+}
+
 Block* make_block(Cpu& c) {
   const uint64_t start = c.fetch_gpa | ((c.code_mode == CodeMode::k64 ? c.rip : c.s.segment[kCs].base + c.rip) & 0xfff);
   const uint8_t* page = c.memory->page(Gpa{start});
@@ -335,7 +343,7 @@ Block* make_block(Cpu& c) {
   unsigned branches = 0;
   while (n < kBlockInsns && !ended) {
     const uint64_t at = (start & 0xfff) + off;
-    if (at >= 4096) break;
+    if (at >= 4096 || debug_point_at(c, at)) break;
     Decoded& d = decoded[n];
     if (decode({page + at, std::min<size_t>(15, 4096 - at)}, c.code_mode, d) != DecodeStatus::kOk) break;
     if (d.op == Op::kInvalid && n > 0) break;  // alone in its block, so that --strict sees it first

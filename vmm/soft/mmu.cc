@@ -145,6 +145,9 @@ Walk walk(Cpu& c, uint64_t linear, const Need& n) {
 }
 
 bool watched(const Cpu& c, uint64_t page) {  // a data breakpoint lies there: every access must be looked at
+  if (c.debug != nullptr)
+    for (const DebugPoints::Data& d : c.debug->data)
+      if (d.start < page + kPageSize && page < d.start + d.len_bytes) return true;
   if (!(c.s.dr7 & 0xff)) return false;
   for (unsigned n = 0; n < 4; ++n)
     if (((c.s.dr7 >> (2 * n)) & 3) && ((c.s.dr7 >> (16 + 4 * n)) & 3) && (c.s.dr[n] & kPageMask) == page) return true;

@@ -16,6 +16,15 @@ uint64_t code_linear(const Cpu& c) { return c.long64() ? c.rip : (c.s.segment[kC
 
 // --- events at a boundary (SDM vol. 3, table 6-2) ---
 
+bool stands_at_debug_point(Cpu& c) {
+  DebugPoints& debug = *c.debug;
+  const uint64_t linear = code_linear(c);
+  if (std::find(debug.code.begin(), debug.code.end(), linear) == debug.code.end()) return false;
+  if (debug.known_at == Retired{c.retired} && debug.known_address == linear) return false;
+  debug.hit = {DebugPoints::Kind::kCode, linear, Retired{c.retired}};
+  return true;
+}
+
 enum class Boundary : uint8_t { kRun, kAgain, kLeave };
 
 Boundary take_interrupt(Cpu& c) {
@@ -36,6 +45,7 @@ Boundary at_boundary(Cpu& c, StopReason& why) {
     why = r;
     return Boundary::kLeave;
   };
+  if (c.debug != nullptr && c.debug->hit) return leave(StopReason::kBreak);
   if (c.s.activity == Activity::kShutdown) return leave(StopReason::kShutdown);
   if (control.init) return leave(StopReason::kInit);
   if (control.stop) return leave(StopReason::kStopped);
@@ -58,7 +68,7 @@ Boundary at_boundary(Cpu& c, StopReason& why) {
     if (b != Boundary::kRun) return b;
   }
   if (c.s.activity == Activity::kHalted) return leave(StopReason::kHalted);
-  if (c.rip == control.break_rip) return leave(StopReason::kBreak);
+  if (c.rip == control.break_rip || (c.debug != nullptr && stands_at_debug_point(c))) return leave(StopReason::kBreak);
   return Boundary::kRun;
 }
 
@@ -163,7 +173,8 @@ bool nothing_due(Cpu& c) {
   const RunControl& control = *c.control;
   return !(control.nmi || control.init || control.stop || c.s.pending_debug || c.s.nmi_pending || c.s.sti_shadow || c.s.movss_shadow ||
            c.blocks->full || c.s.activity != Activity::kRunning || (control.intr && (c.other_flags & kIF)) || (c.other_flags & (kTF | kRF)) ||
-           (c.s.dr7 & kDr7Enables) || control.break_rip != RunControl::kNoBreak || c.retired >= control.until.value);
+           (c.s.dr7 & kDr7Enables) || control.break_rip != RunControl::kNoBreak || c.retired >= control.until.value ||
+           (c.debug != nullptr && c.debug->hit));
 }
 
 StopReason run_vcpu(Cpu& c, bool use_blocks) {

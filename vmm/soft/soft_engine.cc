@@ -70,6 +70,13 @@ class SoftEngine final : public Engine {
     out.retired = c.retired;
     return out;
   }
+  bool set_debug_points(uint32_t vcpu, DebugPoints* points) override {
+    Cpu& c = vcpus_[vcpu]->cpu;
+    c.debug = points;
+    drop_blocks(c);  // of instructions that are waited for there are none
+    forget_fast(c);
+    return true;
+  }
   std::vector<std::pair<std::string_view, uint64_t>> counters() const override { return {{"unlogged_reads", vcpus_[0]->cpu.unlogged_reads}}; }
 
   StopReason run(uint32_t vcpu, RunControl& control, ExitHandler& exits) override {
