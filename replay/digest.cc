@@ -23,6 +23,7 @@ void MemorySummer::update(Machine& machine, const Changed& changed) {
       sum_ -= before;
       sum_ += now;
       before = now;
+      if (observer_) observer_(first + i, now.zero() ? nullptr : content);
       if (changed) changed(first + i, now.zero() ? nullptr : content);
     }
   }
@@ -39,7 +40,9 @@ void mark_all_written(Machine& machine) {
 Hash128 machine_digest(Machine& machine) {
   mark_all_written(machine);
   MemorySummer summer;
-  return take_snapshot(machine, summer).digest;
+  const Hash128 digest = take_snapshot(machine, summer).digest;
+  mark_all_written(machine);  // another summer that follows this machine has not seen what this one has
+  return digest;
 }
 
 Snapshot take_snapshot(Machine& machine, MemorySummer& summer, const MemorySummer::Changed& changed) {

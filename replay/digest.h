@@ -25,6 +25,8 @@ class MemorySummer {
   // is zero now.
   using Changed = std::function<void(uint64_t index, const uint8_t* content)>;
   void update(Machine&, const Changed& changed = {});
+  // As `changed`, from now on for every update.
+  void observe(Changed observer) { observer_ = std::move(observer); }
   const Hash128& sum() const { return sum_; }
 
  private:
@@ -33,6 +35,7 @@ class MemorySummer {
   static constexpr uint64_t kBlock = 512;
   std::vector<std::unique_ptr<std::array<Hash128, kBlock>>> blocks_;
   Hash128 sum_;
+  Changed observer_;
 };
 
 // The machine's state now: pulls it from the engine, updates the summer. `pages` and `exits` are the caller's to fill.

@@ -18,6 +18,24 @@ void EventCursor::pop() {
   ++index_;
 }
 
+void EventCursor::seek(uint64_t index) {
+  uint64_t first = index_ - pos_;
+  if (error_ || batch_.empty() || index < first || index > first + batch_.size()) {
+    const auto& frames = reader_.frames();
+    uint32_t found = 0;
+    for (uint32_t f = 0; f < frames.size() && frames[f].head.first_event <= index; ++f)
+      if (frames[f].head.kind == FrameKind::kEvents) found = f;
+    if (found == 0) return;  // no events
+    error_.reset();
+    frame_ = found - 1;
+    load();
+    first = frames[found].head.first_event;
+  }
+  pos_ = std::min<size_t>(index - first, batch_.size());
+  index_ = first + pos_;
+  next_input_ = 0;
+}
+
 const Event* EventCursor::next_input_or_last() {
   if (!peek()) return nullptr;
   while (next_input_ < inputs_.size() && inputs_[next_input_] < pos_) ++next_input_;

@@ -21,7 +21,7 @@ class FollowEngine final : public Engine, private ExitHandler {
   void memory_written(Gpa start, uint64_t len_bytes) override { soft_->memory_written(start, len_bytes); }
   void dirty_flags_cleared() override { soft_->dirty_flags_cleared(); }
   std::vector<ChunkRef> chunks() override { return soft_->chunks(); }
-  void restored() override { soft_->restored(); }
+  void restored(bool memory_told) override { soft_->restored(memory_told); }
 
   void set_state(uint32_t vcpu, const VcpuState& s) override {
     soft_->set_state(vcpu, s);

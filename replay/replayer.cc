@@ -1,82 +1,11 @@
-#include "replay/where.h"
 #include "replay/replayer.h"
-
-#include <algorithm>
 
 #include <fmt/format.h>
 
-#include "replay/follow.h"
-#include "replay/verify.h"
+#include "replay/replay_run.h"
+#include "replay/where.h"
 
 namespace dejavm {
-namespace {
-
-Retired one_more(Retired r) { return r == kForever ? r : r + 1; }
-
-// Where the run ends: the caller's wish, or the end of the log.
-Retired limit_of(const TraceReader& trace, Retired until) {
-  if (trace.end()) return std::min(until, Retired{trace.end()->instructions});
-  // A last exit belongs to the instruction at its position; that completes one later.
-  return std::min(until, quiet_end(trace).value_or(one_more(trace.last_at())));
-}
-
-struct Replay {
-  Replay(const TraceReader& t, Restored r, size_t from, const ReplayOptions& o)
-      : trace(t), options(o), machine(std::move(r.machine)), summer(std::move(r.summer)),
-        exits_before(r.snapshot.exits), log(t, t.keyframes()[from]), keyframe(from + 1),
-        exits(machine->board(), log), inputs(log, [this](Position at) { progress(at); }) {
-    if (!follows()) return;
-    machine->wrap_engine([this](std::unique_ptr<Engine> soft) { return make_follow_engine(std::move(soft), machine->board(), log, trace); });
-    keyframe = trace.keyframes().size();  // they are at no place that the log has
-  }
-
-  void progress(Position at) {
-    if (options.progress)
-      options.progress({at.retired, machine->now(), exits_before + log.exits(), trace.file_bytes()});
-  }
-
-  // Runs to `until` or to the end of the log, by way of each keyframe, whose digests it compares.
-  Result<RunEnd> run(Retired until) {
-    for (;;) {
-      const auto& keyframes = trace.keyframes();
-      const bool more = keyframe < keyframes.size() && keyframes[keyframe].at <= until;
-      const RunEnd end = machine->run(more ? keyframes[keyframe].at : until, inputs, exits);
-      if (log.stop()) return end;
-      if (end != RunEnd::kUntil || !more) return end;
-      if (auto done = compare_keyframe(); !done) return done.error();
-      if (log.stop()) return end;
-    }
-  }
-
-  Result<void> compare_keyframe() {
-    const Keyframe& k = trace.keyframes()[keyframe++];
-    auto expected = trace.snapshot(k);
-    if (!expected) return expected.error();
-    if (log.index() != k.first_event)
-      log.diverge(machine->position(), fmt::format("expected keyframe {} after {} events\nhappened after {}",
-                                                   keyframe - 1, k.first_event, log.index()));
-    const Snapshot now = take_snapshot(*machine, summer);
-    // Another engine has chunks of its own; then memory alone is compared.
-    if (same_engine() ? now.digest != expected->digest : now.memory != expected->memory)
-      log.diverge(machine->position(), fmt::format("keyframe {}: {}", keyframe - 1,
-                                                   explain_digest(trace, k, *expected, now, *machine)));
-    return {};
-  }
-
-  // KVM's recordings do not count instructions: the log says where the guest is.
-  bool follows() const { return trace.header().engine == "kvm" && options.engine != "kvm"; }
-  bool same_engine() const { return options.engine.empty() || options.engine == trace.header().engine; }
-
-  const TraceReader& trace;
-  const ReplayOptions& options;
-  std::unique_ptr<Machine> machine;
-  MemorySummer summer;
-  uint64_t exits_before;
-  LogFollower log;
-  size_t keyframe;  // the next to compare
-  VerifyingExits exits;
-  ReplayInputs inputs;
-};
 
 // The report of a divergence, with the instruction: another machine is taken to just before it.
 Error divergence_error(const TraceReader& trace, const Divergence& d, const ReplayOptions& options) {
@@ -95,6 +24,8 @@ Error divergence_error(const TraceReader& trace, const Divergence& d, const Repl
   }
   return {ErrorKind::kDivergence, std::move(text)};
 }
+
+namespace {
 
 // What the end record says against what happened.
 std::string compare_end(const TraceEnd& e, const RunSummary& s, bool same_engine, bool counted) {
@@ -157,49 +88,6 @@ size_t keyframe_before(const TraceReader& trace, Retired at) {
   size_t n = 0;
   while (n + 1 < trace.keyframes().size() && trace.keyframes()[n + 1].at <= at) ++n;
   return n;
-}
-
-struct Timeline::Impl {
-  const TraceReader& trace;
-  Console* console;
-  const ReplayOptions options{};
-  std::unique_ptr<Replay> replay;
-};
-
-Timeline::Timeline(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
-Timeline::~Timeline() = default;
-
-Result<std::unique_ptr<Timeline>> Timeline::open(const TraceReader& trace, Console* console) {
-  std::unique_ptr<Timeline> t(new Timeline(std::make_unique<Impl>(Impl{trace, console, {}, nullptr})));
-  if (auto done = t->seek(t->begin()); !done) return done.error();
-  return t;
-}
-
-Retired Timeline::begin() const { return impl_->trace.keyframes().front().at; }
-Retired Timeline::end() const { return limit_of(impl_->trace, kForever); }
-Machine& Timeline::machine() { return *impl_->replay->machine; }
-
-Result<void> Timeline::seek(Retired at) {
-  Impl& m = *impl_;
-  if (at > end() || at < begin())
-    return Error{ErrorKind::kHost, fmt::format("{}: goes from instruction {} to {}; cannot go to {}", m.trace.name(), begin().value,
-                                               end().value, at.value)};
-  const size_t from = keyframe_before(m.trace, at);
-  const Retired now = m.replay ? m.replay->machine->position().retired : Retired{0};
-  if (!m.replay || now > at || m.trace.keyframes()[from].at > now) {
-    auto restored = restore_keyframe(m.trace, from, m.console);
-    if (!restored) return restored.error();
-    m.replay = std::make_unique<Replay>(m.trace, restored.take(), from, m.options);
-  }
-  Replay& r = *m.replay;
-  if (auto end = r.run(at); !end) return end.error();
-  r.log.finish(r.machine->position(), false);
-  if (r.log.error()) return *r.log.error();
-  if (r.log.divergence()) return divergence_error(m.trace, *r.log.divergence(), m.options);
-  if (r.machine->position().retired != at)
-    return Error{ErrorKind::kHost, fmt::format("{}: the run ended at instruction {}; cannot go to {}", m.trace.name(),
-                                               r.machine->position().retired.value, at.value)};
-  return {};
 }
 
 }  // namespace dejavm

@@ -40,24 +40,6 @@ struct ReplaySummary : RunSummary {
 
 Result<ReplaySummary> replay(const TraceReader&, Console*, const ReplayOptions&);
 
-// A recorded machine that can be taken to any instruction of its trace, forwards by running and otherwise from the nearest
-// keyframe before; verified on the way like replay(). What it prints goes to the console each time it is run through.
-class Timeline {
- public:
-  static Result<std::unique_ptr<Timeline>> open(const TraceReader&, Console*);
-  ~Timeline();
-  Retired begin() const;
-  Retired end() const;  // the last that can be gone to
-  // Exactly there; an error leaves the machine somewhere on its way.
-  Result<void> seek(Retired at);
-  Machine& machine();
-
- private:
-  struct Impl;
-  explicit Timeline(std::unique_ptr<Impl>);
-  std::unique_ptr<Impl> impl_;
-};
-
 // The number of the last keyframe at or before an instruction.
 size_t keyframe_before(const TraceReader&, Retired at);
 
@@ -72,6 +54,5 @@ Result<DevicesSummary> replay_devices_only(const TraceReader&, Console*);
 
 // The device that an event is about, "cpu" for CPUID; "-": none.
 std::string_view device_of(const Event&);
-
 
 }  // namespace dejavm

@@ -37,6 +37,16 @@ const Event* LogFollower::next(Position at) {
   return nullptr;
 }
 
+void LogFollower::seek(uint64_t index, uint64_t exits) {
+  cursor_.seek(index);
+  exits_ = exits;
+  open_ = true;
+  exhausted_ = false;
+  matched_ = 0;
+  divergence_.reset();
+  error_.reset();
+}
+
 void LogFollower::matched() {
   const Event* e = cursor_.peek();
   exits_ += is_exit(e->kind) ? 1 : 0;

@@ -55,6 +55,8 @@ class LogFollower {
 
   Retired next_poll(Position at);
   bool stop() const { return !open_ && (divergence_ || exhausted_ || error_); }
+  // Goes on at another event, of which so many before it were exits.
+  void seek(uint64_t index, uint64_t exits);
   bool exhausted() const { return exhausted_; }
   uint64_t index() const { return cursor_.index(); }
   uint64_t exits() const { return exits_; }  // matched so far

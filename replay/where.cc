@@ -19,7 +19,9 @@ std::optional<uint64_t> entry(const GuestMemory& m, uint64_t gpa, unsigned size)
   return v;
 }
 
-// A walk without rights and without side effects (SDM vol. 3, chapter 4): where a debugger would read.
+}  // namespace
+
+// SDM vol. 3, chapter 4.
 std::optional<uint64_t> translate(const GuestMemory& m, const VcpuState& s, uint64_t gva) {
   if (!(s.cr0 & kCr0Pg)) return gva;
   if (!(s.cr4 & kCr4Pae)) {
@@ -43,6 +45,8 @@ std::optional<uint64_t> translate(const GuestMemory& m, const VcpuState& s, uint
   return std::nullopt;
 }
 
+namespace {
+
 cs_mode mode_of(const VcpuState& s) {
   const uint16_t cs = s.segment[kCs].attributes;
   if ((s.efer & kEferLma) && (cs & kSegL)) return CS_MODE_64;
@@ -51,6 +55,8 @@ cs_mode mode_of(const VcpuState& s) {
 }
 
 }  // namespace
+
+uint64_t linear_rip(const VcpuState& s) { return mode_of(s) == CS_MODE_64 ? s.rip : (s.segment[kCs].base + s.rip) & 0xffffffff; }
 
 std::vector<uint8_t> instruction_bytes(const GuestMemory& memory, const VcpuState& s) {
   const bool long64 = mode_of(s) == CS_MODE_64;

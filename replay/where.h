@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -10,6 +11,10 @@
 
 namespace dejavm {
 
+// The physical address of a linear one by the page tables, without rights and side effects, as a debugger reads; none: not mapped.
+std::optional<uint64_t> translate(const GuestMemory&, const VcpuState&, uint64_t linear);
+// The linear address of the next instruction.
+uint64_t linear_rip(const VcpuState&);
 // At RIP, through the page tables without rights or side effects: up to 15, fewer where memory cannot be read.
 std::vector<uint8_t> instruction_bytes(const GuestMemory&, const VcpuState&);
 // ": bytes  text" of the instruction that they begin with.

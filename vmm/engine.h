@@ -96,7 +96,10 @@ struct DebugPoints {
   // Of an instruction at this address and count the debugger knows already.
   uint64_t known_address = 0;
   Retired known_at = kForever;
+  // Hits are not stops: the latest is kept in `last`. The run stops, without one, where it stands at what is known.
+  bool passing = false;
   std::optional<Hit> hit;      // set with kBreak; to be cleared before the next run
+  std::optional<Hit> last;
 };
 
 enum class StopReason : uint8_t {
@@ -105,7 +108,7 @@ enum class StopReason : uint8_t {
   kHalted,         // HLT (complete, counted) with nothing deliverable; VcpuState.activity is kHalted
   kShutdown,       // triple fault; VcpuState.activity is kShutdown
   kInit,           // INIT received
-  kBreak,          // RunControl.break_rip reached, or DebugPoints.hit
+  kBreak,          // RunControl.break_rip reached, or DebugPoints.hit; passing: the known place
   kUnimplemented,  // --strict: an instruction outside the engine; not executed. detail() tells
   kError,          // the engine cannot go on (a KVM error). detail() tells
 };
@@ -149,9 +152,10 @@ class Engine {
   virtual void collect_dirty() {}
 
   // State that a guest can see and that only this engine has (law 6), e.g. a software TLB. Saved in snapshots after
-  // get_state's VcpuState; restored() is called when all chunks and set_state are in place.
+  // get_state's VcpuState; restored() is called when all chunks and set_state are in place;
+  // `memory_told`: memory_written was told of every change of memory besides.
   virtual std::vector<ChunkRef> chunks() { return {}; }
-  virtual void restored() {}
+  virtual void restored(bool memory_told = false) { (void)memory_told; }
 };
 
 }  // namespace dejavm

@@ -271,12 +271,12 @@ void Machine::sync_out() {
   impl_->pull();
 }
 
-void Machine::sync_in() {
+void Machine::sync_in(bool memory_told) {
   Impl& m = *impl_;
   for (uint32_t n = 0; n < m.vcpus.size(); ++n) m.engine->set_state(n, m.vcpus[n]);
   m.at = {m.vcpus[0].retired};
   m.set_time_base(m.clock.time_base_ns);
-  m.engine->restored();
+  m.engine->restored(memory_told);
   m.board->restored();
 }
 

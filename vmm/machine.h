@@ -63,10 +63,11 @@ class Machine {
   void write_memory(Gpa, std::span<const uint8_t>);  // loader and DMA; must lie in RAM or ROM
 
   // The whole state but RAM, in a fixed order: clock, vCPUs, engine chunks, board. Call sync_out() before reading
-  // them (pulls vCPU state from the engine; never perturbs the run) and sync_in() after overwriting them.
+  // them (pulls vCPU state from the engine; never perturbs the run) and sync_in() after overwriting them; `memory_told`: memory was changed by
+  // write_memory only.
   std::vector<ChunkRef> chunks();
   void sync_out();
-  void sync_in();
+  void sync_in(bool memory_told = false);
 
  private:
   Machine();

@@ -6,6 +6,7 @@
 #include "replay/where.h"
 #include "replay/recorder.h"
 #include "replay/replayer.h"
+#include "replay/timeline.h"
 
 namespace dejavm {
 namespace {

@@ -10,6 +10,7 @@
 #include "replay/describe.h"
 #include "replay/pack.h"
 #include "replay/replayer.h"
+#include "replay/timeline.h"
 #include "replay/restore_file.h"
 #include "replay/save.h"
 #include "replay/state_codec.h"
@@ -215,7 +216,7 @@ int extract(const SnapshotOptions& o) {
   if (!trace) return fail(trace.error());
   auto timeline = Timeline::open(**trace, nullptr);
   if (!timeline) return fail(timeline.error());
-  if (auto done = (*timeline)->seek({o.at}); !done) return fail(done.error());
+  if (auto done = (*timeline)->seek(Retired{o.at}); !done) return fail(done.error());
   SnapshotHead about;
   about.writer = "dejavm " DEJAVM_VERSION;
   about.boot = (*trace)->header().boot, about.append = (*trace)->header().append, about.bindings = {"console"};

@@ -14,6 +14,7 @@
 #include "replay/where.h"
 #include "replay/atomic_file.h"
 #include "replay/replayer.h"
+#include "replay/timeline.h"
 #include "replay/symbols.h"
 #include "tools/dejavm/report.h"
 #include "vmm/host.h"

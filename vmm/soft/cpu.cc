@@ -51,9 +51,11 @@ void note_debug_points(Cpu& c, uint64_t linear, unsigned len, bool write) {
   if (c.debug == nullptr) return;
   for (const DebugPoints::Data& d : c.debug->data) {
     if (!(write ? d.write : d.read) || linear >= d.start + d.len_bytes || d.start >= linear + len) continue;
-    if (!c.mmio_allowed) throw LeaveBlock{};
-    if (!c.debug->hit)
-      c.debug->hit = {write ? DebugPoints::Kind::kWrite : DebugPoints::Kind::kRead, std::max(d.start, linear), Retired{c.retired}};
+    if (!c.debug->passing && !c.mmio_allowed) throw LeaveBlock{};
+    std::optional<DebugPoints::Hit>& hit = c.debug->passing ? c.debug->last : c.debug->hit;
+    // Of an instruction that makes several accesses, the first.
+    if (!hit || hit->at != Retired{c.retired})
+      hit = {write ? DebugPoints::Kind::kWrite : DebugPoints::Kind::kRead, std::max(d.start, linear), Retired{c.retired}};
     return;
   }
 }

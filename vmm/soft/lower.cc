@@ -326,6 +326,7 @@ bool execute_alone(Cpu& c, const Insn* i) {
 // No block begins or goes on at a place in its page at which a debug point is in any: so the run loop comes to each of them.
 static bool debug_point_at(const Cpu& c, uint64_t place) {
   if (c.debug == nullptr) return false;
+  if (c.debug->passing && (c.debug->known_address & 0xfff) == place) return true;
   return std::any_of(c.debug->code.begin(), c.debug->code.end(), [&](uint64_t linear) { return (linear & 0xfff) == place; });
 }
 

@@ -19,10 +19,10 @@ uint64_t code_linear(const Cpu& c) { return c.long64() ? c.rip : (c.s.segment[kC
 bool stands_at_debug_point(Cpu& c) {
   DebugPoints& debug = *c.debug;
   const uint64_t linear = code_linear(c);
+  if (debug.known_at == Retired{c.retired} && debug.known_address == linear) return debug.passing;
   if (std::find(debug.code.begin(), debug.code.end(), linear) == debug.code.end()) return false;
-  if (debug.known_at == Retired{c.retired} && debug.known_address == linear) return false;
-  debug.hit = {DebugPoints::Kind::kCode, linear, Retired{c.retired}};
-  return true;
+  (debug.passing ? debug.last : debug.hit) = {DebugPoints::Kind::kCode, linear, Retired{c.retired}};
+  return !debug.passing;
 }
 
 enum class Boundary : uint8_t { kRun, kAgain, kLeave };

@@ -109,13 +109,13 @@ class SoftEngine final : public Engine {
     return out;
   }
 
-  void restored() override {
+  void restored(bool memory_told) override {
     for (auto& one : vcpus_) {
       one->mmu.tlb = one->saved_tlb;
       rebuild_tlb_lists(one->cpu);
       one->cpu.update_mode();
     }
-    drop_blocks(vcpus_[0]->cpu);
+    if (!memory_told) drop_blocks(vcpus_[0]->cpu);
   }
 
  private:

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "replay/replayer.h"
+#include "replay/timeline.h"
 #include "replay/snapshot.h"
 #include "replay/digest.h"
 #include "vmm/soft/soft_engine.h"
