@@ -113,6 +113,16 @@ Retired Timeline::begin() const { return impl_->trace.keyframes().front().at; }
 Retired Timeline::end() const { return impl_->end(); }
 Machine& Timeline::machine() { return impl_->machine(); }
 Hash128 Timeline::digest() { return take_snapshot(machine(), impl_->replay->summer).digest; }
+std::map<uint64_t, Hash128> Timeline::page_hashes() {
+  std::map<uint64_t, Hash128> out;
+  for (const MemoryRegion& r : machine().memory().regions())
+    for (uint64_t p = 0; p < r.len_bytes / kPageSize; ++p) {
+      const uint64_t index = r.start.value / kPageSize + p;
+      if (!(r.flags[p] & kPageWritten)) continue;
+      if (const Hash128 h = hash_page(index, r.host + p * kPageSize); !h.zero()) out[index] = h;
+    }
+  return out;
+}
 size_t Timeline::checkpoints() const { return impl_->checkpoints.count(); }
 uint64_t Timeline::checkpoint_bytes() const { return impl_->checkpoints.bytes(); }
 
@@ -139,7 +149,8 @@ Result<void> Timeline::seek(Moment to) {
     if (next != to.at) m.checkpoint();
   }
   if (!to.address) return {};
-  DebugPoints there_only{.code = {*to.address}};
+  DebugPoints there_only;
+  there_only.code = {*to.address};
   auto there = m.onwards(there_only, to.at + 1, {});
   if (!there) return there.error();
   if (!there->hit || there->hit->at != to.at)

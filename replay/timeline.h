@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 
@@ -53,6 +54,7 @@ class Timeline {
 
   Machine& machine();
   Hash128 digest();  // of the machine as it is
+  std::map<uint64_t, Hash128> page_hashes();  // by Gpa / 4096; of those that are not all zero
   size_t checkpoints() const;
   uint64_t checkpoint_bytes() const;
 

@@ -1,6 +1,7 @@
 #include <exception>
 
 #include "tools/dejavm/ctl.h"
+#include "tools/dejavm/debug_tool.h"
 #include "tools/dejavm/device_tool.h"
 #include "tools/dejavm/golden_tool.h"
 #include "tools/dejavm/host_tool.h"
@@ -19,6 +20,7 @@ constexpr const char* kExamples = R"(Examples:
   dejavm run --snapshot-at 5000000:s.dvs       save it once it has run 5 million instructions, and go on
   dejavm restore s.dvs                         go on from there, with nothing but the file
   dejavm replay --console stdio boot.dvt       ... and see what it printed
+  dejavm debug boot.dvt                        ... and debug it with gdb, forwards and backwards
 
 Exit status: 0 done; 1 wrong usage or a host error; 2 a damaged or foreign file; 3 the replay diverged, a golden differs;
 4 the guest stopped abnormally (crash, --strict, --max-instructions).
@@ -59,6 +61,8 @@ int main(int argc, char** argv) {
   add_lockstep_tool(*app.add_subcommand("lockstep", "run a guest on two engines, compared after each instruction"), for_lockstep);
   HostOptions for_host;
   add_host_tool(*app.add_subcommand("host", "what this machine can do: KVM, tried with a tiny guest; the PMU"), for_host);
+  DebugOptions for_debug;
+  add_debug_tool(*app.add_subcommand("debug", "look at a recorded run with gdb, forwards and backwards"), for_debug);
   TraceOptions for_trace;
   CLI::App* trace_app = app.add_subcommand("trace", "read what a trace holds");
   add_trace_tool(*trace_app, for_trace);
@@ -72,6 +76,7 @@ int main(int argc, char** argv) {
     if (*run_app) return run(for_run);
     if (app.got_subcommand("ctl")) return run_ctl(for_ctl);
     if (app.got_subcommand("lockstep")) return run_lockstep(for_lockstep);
+    if (app.got_subcommand("debug")) return run_debug(for_debug);
     if (app.got_subcommand("host")) return run_host(for_host);
     if (*device_app) return run_device(*device_app, for_device);
     if (*golden_app) return run_golden(*golden_app, for_golden);
