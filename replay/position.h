@@ -1,7 +1,7 @@
 // Places in a trace, as people write them:
 //   4813014     so many instructions complete
 //   @event:N    at event number N of the log
-//   @time:T     at virtual time T: nanoseconds, or with a unit: 1500us, 20ms, 1.5s
+//   @time:T     the last place that is not after virtual time T: nanoseconds, or with a unit: 1500us, 20ms, 1.5s
 //   @keyframe:N
 //   begin, end
 // Suffixes k, M and G of plain numbers: 5M.

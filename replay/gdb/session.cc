@@ -63,13 +63,12 @@ class Session {
   // Has gdb asked for a stop since?
   bool interrupted() {
     if (items_.size() < 256) receive(false);  // the rest waits in the socket
-    if (wire_.closed()) return true;
     for (auto i = items_.begin(); i != items_.end(); ++i)
       if (i->kind == Item::Kind::kInterrupt) {
         items_.erase(i);
         return true;
       }
-    return false;
+    return wire_.closed();
   }
   void reply(std::string_view text) {
     sent_ = frame_packet(text);

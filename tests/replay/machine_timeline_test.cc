@@ -67,9 +67,9 @@ TEST(MachineTimeline, AnyPlaceFromAnyOtherIsThatOfAReplay) {
       ASSERT_DONE(to_and_fro->seek(at));
       ASSERT_EQ(to_hex(to_and_fro->digest()), digest) << at.value;
       const auto more = random() % 3;
-      if (more == 0) ASSERT_DONE(to_and_fro->step());
-      if (more == 1) ASSERT_DONE(to_and_fro->step_back());
-      if (more == 2) ASSERT_DONE(to_and_fro->seek(Retired{at.value - std::min<uint64_t>(at.value, random() % 100'000)}));
+      if (more == 0) { ASSERT_DONE(to_and_fro->step()); }
+      if (more == 1) { ASSERT_DONE(to_and_fro->step_back()); }
+      if (more == 2) { ASSERT_DONE(to_and_fro->seek(Retired{at.value - std::min<uint64_t>(at.value, random() % 100'000)})); }
     }
     EXPECT_LE(to_and_fro->checkpoint_bytes(), std::max(budget, uint64_t{16} << 20));
   }
@@ -140,8 +140,9 @@ TEST(MachineTimeline, BackwardsIsForwardsTheOtherWayRound) {
       EXPECT_EQ(stop->hit->at, all[n].hit.at);
       EXPECT_EQ(stop->hit->kind, all[n].hit.kind);
       EXPECT_EQ(t->now().at, all[n].hit.at);
-      if (!all[n].digest.empty()) EXPECT_EQ(to_hex(t->digest()), all[n].digest);
-      // An instruction that reads and writes is found once a direction.
+      if (!all[n].digest.empty()) {
+        EXPECT_EQ(to_hex(t->digest()), all[n].digest);
+      }
     }
   }
   EXPECT_GT(found, 100u);
@@ -149,7 +150,8 @@ TEST(MachineTimeline, BackwardsIsForwardsTheOtherWayRound) {
 
 TEST(MachineTimeline, TheBeginAndTheEndAreStops) {
   auto t = open();
-  DebugPoints never{.code = {0xdead'0000}};
+  DebugPoints never;
+  never.code = {0xdead'0000};
   auto stop = t->backward(never);
   ASSERT_TRUE(stop.ok());
   EXPECT_EQ(stop->why, Timeline::Why::kBegin);
