@@ -63,7 +63,7 @@ RunSummary summarize(Machine& machine, RunEnd end, uint64_t exits, const Hash128
   RunSummary s{end, exits, machine.position().retired.value, digest, 0, {}};
   if (end == RunEnd::kDebugExit) s.debug_exit = machine.debug_exit_status();
   if (end != RunEnd::kUntil && end != RunEnd::kPowerOff) s.detail = machine.detail();
-  if (end == RunEnd::kUnimplemented || end == RunEnd::kEngineError) s.detail += "; " + describe_instruction(machine);
+  if (end == RunEnd::kUnimplemented || end == RunEnd::kEngineError) s.detail += "; " + describe_place(machine);
   return s;
 }
 

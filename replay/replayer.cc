@@ -19,7 +19,7 @@ Error divergence_error(const TraceReader& trace, const Divergence& d, const Repl
     if (again.machine->run(d.at.retired, quiet, again.exits) == RunEnd::kUntil) {
       again.machine->sync_out();
       text += "\n" + (options.explain ? options.explain(*again.machine)
-                                      : describe_instruction(*again.machine, d.at.vcpu));
+                                      : describe_place(*again.machine, d.at.vcpu));
     }
   }
   return {ErrorKind::kDivergence, std::move(text)};

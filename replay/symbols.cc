@@ -70,6 +70,15 @@ Result<Symbols> Symbols::load(const std::string& path) {
   return s;
 }
 
+Symbols Symbols::of(const std::vector<std::pair<uint64_t, std::string>>& symbols) {
+  Symbols s;
+  for (const auto& [address, name] : symbols) s.all_.push_back({address, name});
+  std::stable_sort(s.all_.begin(), s.all_.end(), [](const Symbol& a, const Symbol& b) { return a.address < b.address; });
+  const auto end = std::unique(s.all_.begin(), s.all_.end(), [](const Symbol& a, const Symbol& b) { return a.address == b.address; });
+  s.all_.erase(end, s.all_.end());
+  return s;
+}
+
 std::string Symbols::name(uint64_t address) const {
   const uint64_t linked = address - offset_;
   const auto after = std::upper_bound(all_.begin(), all_.end(), linked, [](uint64_t a, const Symbol& s) { return a < s.address; });

@@ -205,4 +205,17 @@ Result<Timeline::Stop> Timeline::step_back() {
   return Stop{Why::kLimit, {}};
 }
 
+Result<KernelAt> find_kernel(const TraceReader& trace) {
+  Error why{ErrorKind::kBadInput, "no keyframe"};
+  for (size_t n = trace.keyframes().size(); n-- > 0;) {
+    auto restored = restore_keyframe(trace, n, nullptr, "deterministic");
+    if (!restored) return restored.error();
+    auto kernel = GuestKernel::find(restored->machine->memory());
+    if (kernel) return KernelAt{kernel.take(), std::move(restored->machine)};
+    if (n + 1 == trace.keyframes().size()) why = kernel.error();
+  }
+  why.message = trace.name() + ": " + why.message;
+  return why;
+}
+
 }  // namespace dejavm

@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "replay/hash.h"
+#include "replay/kallsyms.h"
 #include "replay/trace.h"
 #include "vmm/machine.h"
 
@@ -63,5 +64,12 @@ class Timeline {
   explicit Timeline(std::unique_ptr<Impl>);
   std::unique_ptr<Impl> impl_;
 };
+
+// The kernel of a recorded Linux guest, as it was at the last keyframe at which its symbols are in memory.
+struct KernelAt {
+  GuestKernel kernel;
+  std::unique_ptr<Machine> machine;  // there
+};
+Result<KernelAt> find_kernel(const TraceReader&);
 
 }  // namespace dejavm

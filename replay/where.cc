@@ -6,6 +6,8 @@
 
 #include <fmt/format.h>
 
+#include "replay/kallsyms.h"
+
 namespace dejavm {
 namespace {
 
@@ -96,6 +98,14 @@ std::string describe_instruction(Machine& machine, uint32_t vcpu) {
   std::string out = fmt::format("vCPU {} at instruction {}: rip {:#x}", vcpu, s.retired, s.rip);
   if (mode_of(s) != CS_MODE_64) out += fmt::format(" (linear {:#x})", (s.segment[kCs].base + s.rip) & 0xffffffff);
   return out + disassemble(s, instruction_bytes(machine.memory(), s));
+}
+
+std::string describe_place(Machine& machine, uint32_t vcpu) {
+  std::string out = describe_instruction(machine, vcpu);
+  VcpuState s;
+  machine.engine().get_state(vcpu, s);
+  if (const std::string name = kernel_place(machine.memory(), linear_rip(s)); !name.empty()) out += "\nin " + name;
+  return out;
 }
 
 }  // namespace dejavm

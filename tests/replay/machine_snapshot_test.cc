@@ -83,7 +83,7 @@ TEST(Snapshot, DeltasGoOnFromARestoredMachine) {
   Saver saver(*machine, about());
   run(*machine, {3'000'000});
   save(saver, folder / "a");
-  auto again = restore_file(folder / "a", nullptr, {.verify = true});
+  auto again = restore_file(folder / "a", nullptr, {.engine = {}, .verify = true});
   ASSERT_TRUE(again.ok());
   Saver other(*again->machine, about());
   const SnapshotHead& h = again->chain->head();
@@ -94,7 +94,7 @@ TEST(Snapshot, DeltasGoOnFromARestoredMachine) {
   EXPECT_LT(s.content_bytes, 4u << 20);
   run(*machine, {6'000'000});
   EXPECT_EQ(machine_digest(*machine), s.digest);
-  auto third = restore_file(folder / "b", nullptr, {.verify = true});
+  auto third = restore_file(folder / "b", nullptr, {.engine = {}, .verify = true});
   ASSERT_TRUE(third.ok()) << third.error().message;
   EXPECT_EQ(machine_digest(*third->machine), s.digest);
   // Under another name the parent is found by its digest; without it the delta is refused.
@@ -121,7 +121,7 @@ TEST(Snapshot, AFailedSaveLeavesTheOldFileAndTheGuestAlone) {
   EXPECT_FALSE(failed->ok());
   const Saved second = save(saver, folder / "a", {.force = true, .delta = true});
   EXPECT_FALSE(second.delta) << "there is nothing certain to be a delta of";
-  auto r = restore_file(folder / "a", nullptr, {.verify = true});
+  auto r = restore_file(folder / "a", nullptr, {.engine = {}, .verify = true});
   ASSERT_TRUE(r.ok());
   EXPECT_EQ(machine_digest(*r->machine), second.digest);
   EXPECT_NE(first.digest, second.digest);
@@ -140,7 +140,7 @@ TEST(Snapshot, ADeltaOfTheSameMomentIsFoundItsParent) {
   EXPECT_TRUE(same.delta);
   EXPECT_EQ(same.digest, first.digest);
   std::filesystem::rename(folder / "b", folder / "z");  // looked for by digest, which the delta itself has too
-  auto r = restore_file(folder / "a", nullptr, {.verify = true});
+  auto r = restore_file(folder / "a", nullptr, {.engine = {}, .verify = true});
   ASSERT_TRUE(r.ok()) << r.error().message;
   EXPECT_EQ(machine_digest(*r->machine), first.digest);
 }
@@ -154,7 +154,7 @@ TEST(Snapshot, ADeltaNeverReplacesItsParent) {
   run(*machine, {2'000'000});
   const Saved again = save(saver, folder / "a", {.force = true, .delta = true});
   EXPECT_FALSE(again.delta) << "what it would be a delta of is the file that it replaces";
-  auto r = restore_file(folder / "a", nullptr, {.verify = true});
+  auto r = restore_file(folder / "a", nullptr, {.engine = {}, .verify = true});
   ASSERT_TRUE(r.ok()) << r.error().message;
   EXPECT_EQ(machine_digest(*r->machine), again.digest);
 }
@@ -187,7 +187,7 @@ TEST(Snapshot, AnOptionalChunkThatNobodyKnowsIsPassedOverAndKept) {
   ASSERT_FALSE(refused.ok());
   EXPECT_NE(refused.error().message.find("chunk 'future' is unknown here"), std::string::npos) << refused.error().message;
   with(false, "optional");
-  auto r = restore_file(folder / "optional", nullptr, {.verify = true});
+  auto r = restore_file(folder / "optional", nullptr, {.engine = {}, .verify = true});
   ASSERT_TRUE(r.ok()) << r.error().message;
   for (const bool as_stored : {true, false}) {
     Saver again(*r->machine, head_for_rewrite(*r, as_stored));

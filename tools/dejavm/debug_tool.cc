@@ -14,7 +14,7 @@ void add_debug_tool(CLI::App& app, DebugOptions& o) {
   auto* listen = app.add_option("--listen", o.listen, "where gdb connects, for one client [127.0.0.1:1234]; port 0: any that is free")->type_name("HOST:PORT");
   app.add_flag("--stdio", o.stdio, "gdb is at standard input and output: target remote | dejavm debug --stdio FILE")->excludes(listen);
   app.add_option("--at", o.at, fmt::format("where to stand first [begin]: {}", kPositionHelp))->type_name("POSITION");
-  app.add_option("--symbols", o.symbols, "System.map, or an ELF file of the kernel, for what monitor commands print")->type_name("FILE");
+  app.add_option("--symbols", o.symbols, "System.map, or an ELF file of the kernel, for what monitor commands print [the guest's own, if it is a Linux]")->type_name("FILE");
   app.add_option_function<std::string>("--memory-budget", [&o](const std::string& v) { o.memory_budget_bytes = parse_size(v); },
                                        "host memory for checkpoints [1G]")->type_name("SIZE");
   app.footer(
@@ -35,6 +35,8 @@ int run_debug(const DebugOptions& o) {
     auto loaded = Symbols::load(o.symbols);
     if (!loaded) return fail(loaded.error());
     symbols = loaded.take();
+  } else if (auto found = find_kernel(**trace)) {
+    symbols = symbols_of(found->kernel);
   }
   Retired at = begin_of(**trace);
   if (!o.at.empty()) {

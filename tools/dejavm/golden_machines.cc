@@ -49,7 +49,7 @@ std::vector<std::string> names_of(const std::string& folder, const std::string& 
 
 // What is to come of a packed snapshot, unpacked at `path`; what its new save differs in goes to `differences`.
 Result<Json> outcome_of_machine(const std::string& path, const std::string& again, std::vector<std::string>& differences) {
-  auto restored = restore_file(path, nullptr, {.verify = true});
+  auto restored = restore_file(path, nullptr, {.engine = {}, .verify = true});
   if (!restored) return restored.error();
   const SnapshotHead& head = restored->chain->head();
   Machine& machine = *restored->machine;

@@ -8,6 +8,7 @@
 #include "tools/dejavm/lockstep_tool.h"
 #include "tools/dejavm/run.h"
 #include "tools/dejavm/snapshot_tool.h"
+#include "tools/dejavm/symbols_tool.h"
 #include "tools/dejavm/trace_tool.h"
 
 namespace {
@@ -63,6 +64,8 @@ int main(int argc, char** argv) {
   add_host_tool(*app.add_subcommand("host", "what this machine can do: KVM, tried with a tiny guest; the PMU"), for_host);
   DebugOptions for_debug;
   add_debug_tool(*app.add_subcommand("debug", "look at a recorded run with gdb, forwards and backwards"), for_debug);
+  SymbolsOptions for_symbols;
+  add_symbols_tool(*app.add_subcommand("symbols", "a Linux guest's kernel symbols, out of its own memory, for gdb"), for_symbols);
   TraceOptions for_trace;
   CLI::App* trace_app = app.add_subcommand("trace", "read what a trace holds");
   add_trace_tool(*trace_app, for_trace);
@@ -77,6 +80,7 @@ int main(int argc, char** argv) {
     if (app.got_subcommand("ctl")) return run_ctl(for_ctl);
     if (app.got_subcommand("lockstep")) return run_lockstep(for_lockstep);
     if (app.got_subcommand("debug")) return run_debug(for_debug);
+    if (app.got_subcommand("symbols")) return run_symbols(for_symbols);
     if (app.got_subcommand("host")) return run_host(for_host);
     if (*device_app) return run_device(*device_app, for_device);
     if (*golden_app) return run_golden(*golden_app, for_golden);

@@ -14,6 +14,7 @@
 #include "replay/restore_file.h"
 #include "replay/save.h"
 #include "replay/state_codec.h"
+#include "replay/kallsyms.h"
 #include "replay/symbols.h"
 #include "tools/dejavm/report.h"
 #include "vmm/host.h"
@@ -147,6 +148,8 @@ int diff(const SnapshotOptions& o) {
     VcpuState vcpu;
     for (const StoredChunk& c : chains[1].head().state.chunks)
       if (c.name == Vcpu::kName && c.instance == 0 && decode_state(schema_of<Vcpu>(), 0, c.version, c.payload, &vcpu)) symbols.set_linux_entry(vcpu.lstar);
+  } else if (auto restored = restore_file(o.other, nullptr, {.engine = "deterministic", .verify = false})) {
+    if (auto kernel = GuestKernel::find(restored->machine->memory())) symbols = symbols_of(*kernel);
   }
   const auto fields = diff_stored(chains[0].head().state.chunks, chains[1].head().state.chunks);
   std::map<uint64_t, Hash128> pages[2];

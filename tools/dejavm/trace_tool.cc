@@ -114,6 +114,8 @@ int dump(const TraceOptions& o) {
     auto loaded = Symbols::load(o.symbols);
     if (!loaded) return fail(loaded.error());
     symbols = loaded.take();
+  } else if (o.code) {
+    if (auto found = find_kernel(**trace)) symbols = symbols_of(found->kernel);
   }
   std::unique_ptr<Timeline> timeline;
   if (o.code || !o.symbols.empty()) {

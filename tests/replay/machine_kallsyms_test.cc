@@ -1,0 +1,155 @@
+// Symbols from a guest's memory: tables made by hand, right ones and hostile ones. Real ones: tests/tools/gdb_test.py.
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <random>
+
+#include <fmt/format.h>
+
+#include "replay/kallsyms.h"
+#include "replay/symbol_file.h"
+
+namespace dejavm {
+namespace {
+
+constexpr uint64_t kBase = 0xffffffff81000000, kTables = 0xffffffff81100000;
+
+// Memory with VMCOREINFO at 64 KiB and the tables at their image's place, phys_base 0.
+struct Kernel {
+  std::unique_ptr<GuestMemory> memory = GuestMemory::create(32 << 20, 0).take();
+  uint64_t at = kTables;
+  std::string info = "OSRELEASE=6.1.0-test\nPAGESIZE=4096\nNUMBER(phys_base)=0\nKERNELOFFSET=0\n";
+
+  template <class T> void put(const std::vector<T>& data) {
+    CHECK(memory->write(Gpa{at & 0x7fffffff}, data.data(), data.size() * sizeof(T)));
+    at = (at + data.size() * sizeof(T) + 7) & ~uint64_t{7};
+  }
+  void place(const char* name) { info += fmt::format("SYMBOL({})={:x}\n", name, at); }
+  void publish() {
+    std::vector<uint8_t> page(4096);
+    const uint32_t head[3] = {11, static_cast<uint32_t>(info.size()), 0};
+    std::memcpy(page.data(), head, sizeof head);
+    std::memcpy(page.data() + 12, "VMCOREINFO", 11);
+    std::memcpy(page.data() + 24, info.data(), info.size());
+    CHECK(memory->write(Gpa{0x10000}, page.data(), page.size()));
+  }
+  // Tokens: each byte for itself, but 1: "_start", and 2: "Tthe".
+  void tokens() {
+    std::vector<char> table;
+    std::vector<uint16_t> index;
+    for (int t = 0; t < 256; ++t) {
+      index.push_back(static_cast<uint16_t>(table.size()));
+      const std::string text = t == 1 ? "_start" : t == 2 ? "Tthe" : std::string(1, static_cast<char>(t));
+      for (const char c : text) table.push_back(c);
+      table.push_back(0);
+    }
+    place("kallsyms_token_table");
+    put(table);
+    place("kallsyms_token_index");
+    put(index);
+  }
+  void tables(const std::vector<std::vector<uint8_t>>& names, const std::vector<int32_t>& offsets, uint32_t count) {
+    std::vector<uint8_t> bytes;
+    for (const auto& n : names) {
+      if (n.size() >= 128) bytes.push_back(static_cast<uint8_t>(0x80 | (n.size() & 0x7f))), bytes.push_back(static_cast<uint8_t>(n.size() >> 7));
+      else bytes.push_back(static_cast<uint8_t>(n.size()));
+      bytes.insert(bytes.end(), n.begin(), n.end());
+    }
+    place("kallsyms_names");
+    put(bytes);
+    tokens();
+    place("kallsyms_num_syms");
+    put(std::vector<uint32_t>{count});
+    place("kallsyms_offsets");
+    put(offsets);
+    place("kallsyms_relative_base");
+    put(std::vector<uint64_t>{kBase});
+  }
+};
+
+std::vector<std::vector<uint8_t>> names() {
+  return {{'A', 'p', 'e', 'r'}, {2, 1}, std::vector<uint8_t>(200, 't'), {'d', 'x'}};
+}
+
+TEST(Kallsyms, TablesAreReadAsLinuxReadsThem) {
+  Kernel k;
+  k.tables(names(), {0x40, -1, -1 - 0x10, -1 - 0x2000}, 4);
+  k.publish();
+  const auto found = GuestKernel::find(*k.memory);
+  ASSERT_TRUE(found.ok()) << found.error().message;
+  EXPECT_EQ(found->release, "6.1.0-test");
+  ASSERT_EQ(found->symbols.size(), 4u);
+  EXPECT_EQ(found->symbols[0].address, 0x40u);
+  EXPECT_EQ(found->symbols[0].name, "per");
+  EXPECT_EQ(found->symbols[1].type, 'T');
+  EXPECT_EQ(found->symbols[1].name, "the_start");
+  EXPECT_EQ(found->symbols[1].address, kBase);
+  EXPECT_EQ(found->symbols[2].name, std::string(199, 't'));
+  EXPECT_EQ(found->symbols[3].address, kBase + 0x2000);
+  EXPECT_EQ(symbols_of(*found).name(kBase + 4), "the_start+0x4");
+  EXPECT_EQ(kernel_place(*k.memory, kBase + 0x2001), "x+0x1");
+  const Bytes elf = symbol_file(*found, *k.memory);
+  EXPECT_EQ(std::memcmp(elf.data(), "\177ELF", 4), 0);
+}
+
+TEST(Kallsyms, WithoutNegativeOffsetsAllAreRelative) {
+  Kernel k;
+  k.tables(names(), {0, 0x10, 0x20, 0x30}, 4);
+  k.publish();
+  const auto found = GuestKernel::find(*k.memory);
+  ASSERT_TRUE(found.ok()) << found.error().message;
+  EXPECT_EQ(found->symbols[3].address, kBase + 0x30);
+}
+
+TEST(Kallsyms, WhatIsMissingIsNamed) {
+  Kernel none;
+  auto why = [](const Kernel& k) {
+    const auto found = GuestKernel::find(*k.memory);
+    return found ? std::string() : found.error().message;
+  };
+  EXPECT_NE(why(none).find("no VMCOREINFO"), std::string::npos);
+  Kernel old;
+  old.publish();
+  EXPECT_NE(why(old).find("kallsyms_names"), std::string::npos) << why(old);
+  Kernel many;
+  many.tables(names(), {0, 1, 2, 3}, 0x7fffffff);
+  many.publish();
+  EXPECT_NE(why(many).find("there are 2147483647"), std::string::npos) << why(many);
+  Kernel endless;
+  endless.tables({{'T'}}, {0}, 1);
+  endless.publish();
+  EXPECT_NE(why(endless).find("no name"), std::string::npos) << why(endless);
+  Kernel elsewhere;
+  elsewhere.at = 0xffffffff81000000 + (uint64_t{1} << 20);
+  elsewhere.tables(names(), {0, 1, 2, 3}, 4);
+  elsewhere.info.replace(elsewhere.info.find("phys_base)=0"), 12, "phys_base)=2147483648");
+  elsewhere.publish();
+  EXPECT_NE(why(elsewhere).find("not in memory"), std::string::npos) << why(elsewhere);
+}
+
+TEST(Kallsyms, AnyTablesEndInAnAnswer) {
+  std::mt19937_64 random(1);
+  size_t read = 0;
+  for (int round = 0; round < 300; ++round) {
+    Kernel k;
+    k.tables(names(), {0x40, -1, -17, -8193}, 4);
+    // A few bytes of the tables, or of where they are, are others.
+    for (unsigned n = 1 + random() % 4; n-- > 0;) {
+      if (random() % 3 == 0) {
+        k.info[random() % k.info.size()] = static_cast<char>(random());
+      } else {
+        const auto byte = static_cast<uint8_t>(random());
+        k.memory->write(Gpa{(kTables & 0x7fffffff) + random() % (k.at - kTables)}, &byte, 1);
+      }
+    }
+    k.publish();
+    const auto found = GuestKernel::find(*k.memory);
+    read += found ? 1 : 0;
+    if (found) symbol_file(*found, *k.memory);
+    else EXPECT_TRUE(found.error().message.starts_with("the guest's kernel symbols: ")) << found.error().message;
+  }
+  EXPECT_GT(read, 50u);
+}
+
+}  // namespace
+}  // namespace dejavm
