@@ -38,6 +38,7 @@ struct Timeline::Impl {
     if (!restored) return restored.error();
     replay = std::make_unique<Replay>(trace, restored.take(), from, options);
     checkpoints.new_machine(machine(), replay->summer);
+    checkpoint();
     delivered = false;
     return {};
   }

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Debian's gdb on recorded runs: breakpoints, watchpoints, steps and their reverses, and the digest at the end.
 Usage: gdb_test.py DEJAVM [GUEST_DIR]; with a Debian guest there, its kernel's boot by the kernel's own symbols too."""
-import os, re, shutil, subprocess, sys, tempfile
+import hashlib, os, re, shutil, subprocess, sys, tempfile
 
 dejavm = os.path.abspath(sys.argv[1])
 guest = os.path.abspath(sys.argv[2]) if len(sys.argv) > 2 else ""
@@ -101,6 +101,59 @@ def embedded():
     print("gdb on the built-in guest: breakpoints, watchpoints and steps, forwards and backwards; digest as recorded")
 
 
+def debian():
+    """A kernel panic in Debian's kernel, found backwards; symbols from the guest's memory."""
+    machine = ["--kernel", guest + "/vmlinuz", "--initrd", guest + "/initrd", "--keyframe-every", "500000000"]
+    r = subprocess.run([dejavm, "record", "-o", "d.dvt", "--force", "--console", "file:console", *machine, "--append", "console=ttyS0 kallsyms crash panic=-1"],
+                       capture_output=True, text=True, timeout=500)
+    with open("console", errors="replace") as f:
+        console = f.read()
+    digest = find(r"digest ([0-9a-f]{32})", r.stderr)
+    assert "sysrq triggered crash" in console, console[-2000:]
+
+    # Every line of the kernel's own /proc/kallsyms.
+    symbols = subprocess.run([dejavm, "symbols", "d.dvt"], check=True, capture_output=True).stdout
+    assert hashlib.md5(symbols).hexdigest() == find(r"guest: kallsyms ([0-9a-f]{32})", console), symbols[:200]
+    assert symbols.count(b"\n") == int(find(r"guest: symbols (\d+)", console)) > 50000
+    subprocess.run([dejavm, "symbols", "d.dvt", "-o", "kernel.elf"], check=True, capture_output=True)
+    early = subprocess.run([dejavm, "symbols", "d.dvt", "--at", "1M"], capture_output=True, text=True)
+    assert early.returncode == 2 and "no VMCOREINFO" in early.stderr, early
+    # A third reading of them: binutils'.
+    listed = subprocess.run(["nm", "kernel.elf"], check=True, capture_output=True, text=True).stdout
+    assert sorted(l.split(" ")[::2] for l in listed.splitlines()) == sorted(l.split(" ")[::2] for l in symbols.decode().splitlines())
+
+    # From the end back to the panic, to who called it, and to the write that it came from.
+    before = ["file kernel.elf"]
+    out = gdb("d.dvt", ["hbreak panic", "reverse-continue", "backtrace", "monitor when", "hbreak sysrq_handle_crash", "reverse-continue", "backtrace", "monitor when",
+                        "delete", "watch *(int*)&panic_cpu", "continue", "backtrace 3", "reverse-continue", "monitor when"], ["--at", "end"], before)
+    assert "Breakpoint 1" in out[1] and " in panic ()" in out[1], out
+    trace = re.findall(r"#\d+ .* in (\w+)[\w.]* \(\)", out[6])
+    for name in ("sysrq_handle_crash", "__handle_sysrq", "write_sysrq_trigger", "proc_reg_write", "vfs_write", "ksys_write", "do_syscall_64", "entry_SYSCALL_64_after_hwframe"):
+        assert name in trace, (name, out[6])
+    assert trace[0] == "sysrq_handle_crash" and trace.index("vfs_write") < trace.index("do_syscall_64"), trace
+    assert "in sysrq_handle_crash" in out[7] and position(out[7]) < position(out[3]), out
+    assert "New value" in out[10] and "in panic ()" in out[11], out
+    assert position(out[13]) > position(out[7]), out
+
+    # Steps to and fro, in the middle of the boot, and interrupts: through the handler's own first instruction.
+    out = gdb("d.dvt", ["monitor when", "stepi 1000", "monitor when", "reverse-stepi 1000", "monitor when", "hbreak asm_sysvec_apic_timer_interrupt", "continue", "monitor when", "backtrace",
+                        "reverse-stepi", "monitor when", "stepi", "reverse-continue", "monitor when"], ["--at", "1500M"], before)
+    assert out[0] == out[4] and position(out[2]) == 1500001000, out
+    assert " in asm_sysvec_apic_timer_interrupt ()" in out[6] and "in asm_sysvec_apic_timer_interrupt" in out[7], out
+    # Back by one is before the interrupt came in; forward by one is after the handler's first instruction.
+    assert "about to execute" not in out[10] and position(out[10]) == position(out[7]), (out[7], out[10])
+    assert out[13] == out[7], (out[7], out[13])
+
+    # Nothing of this changed the run.
+    again = subprocess.run([dejavm, "replay", "d.dvt"], capture_output=True, text=True, timeout=500)
+    assert digest in again.stdout + again.stderr, again
+    print("gdb on Debian's kernel: all of its own symbols; a panic found backwards; steps and interrupts, forwards and backwards; digest as recorded")
+
+
 with tempfile.TemporaryDirectory() as work:
     os.chdir(work)
     embedded()
+    if guest and os.path.exists(guest + "/vmlinuz"):
+        debian()
+    else:
+        print("gdb_test: no Debian kernel; that part is skipped")
