@@ -97,8 +97,8 @@ struct StandardInput::Terminal {
   ~Terminal() { tcsetattr(STDIN_FILENO, TCSANOW, &before); }
 };
 
-StandardInput::StandardInput(std::function<size_t()> room, std::function<void()> flush, int wake_fd)
-    : room_(std::move(room)), flush_(std::move(flush)), wake_fd_(wake_fd) {
+StandardInput::StandardInput(std::function<size_t()> room, std::function<void()> flush, std::function<int()> wake_fd)
+    : room_(std::move(room)), flush_(std::move(flush)), wake_fd_(std::move(wake_fd)) {
   if (isatty(STDIN_FILENO)) terminal_ = std::make_unique<Terminal>();
 }
 StandardInput::~StandardInput() = default;
@@ -152,11 +152,11 @@ Nanos StandardInput::idle(Position at, Nanos now, Nanos next_event) {
   if (!terminal_) {
     // A pipe: typed bytes are taken now, or, when there is nothing else to wait for, as soon as there are any.
     if (!for_ever) return next_event;
-    wait_for_input(std::chrono::nanoseconds(-1), wake_fd_);
+    wait_for_input(std::chrono::nanoseconds(-1), wake_fd_());
     return now + Nanos{1};
   }
   const auto begin = std::chrono::steady_clock::now();
-  wait_for_input(std::chrono::nanoseconds(for_ever ? -1 : static_cast<int64_t>(std::min((next_event - now).value, uint64_t{1} << 62))), wake_fd_);
+  wait_for_input(std::chrono::nanoseconds(for_ever ? -1 : static_cast<int64_t>(std::min((next_event - now).value, uint64_t{1} << 62))), wake_fd_());
   const auto waited = static_cast<uint64_t>((std::chrono::steady_clock::now() - begin).count());
   return std::min(now + Nanos{std::max<uint64_t>(waited, 1)}, next_event);
 }

@@ -50,7 +50,7 @@ class StandardInput final : public NoConsoleInputs {
  public:
   // room: how many bytes the machine takes now. flush: called before waiting.
   // wake_fd: what ends a wait early once it is readable; -1: nothing.
-  StandardInput(std::function<size_t()> room, std::function<void()> flush, int wake_fd = -1);
+  StandardInput(std::function<size_t()> room, std::function<void()> flush, std::function<int()> wake_fd = [] { return -1; });
   ~StandardInput() override;
   Retired next_poll(Position at) override;
   Input take(Position at, Nanos now) override;
@@ -61,7 +61,7 @@ class StandardInput final : public NoConsoleInputs {
   struct Terminal;
   std::function<size_t()> room_;
   std::function<void()> flush_;
-  int wake_fd_;
+  std::function<int()> wake_fd_;
   std::unique_ptr<Terminal> terminal_;  // raw mode, if standard input is a terminal
   uint64_t next_read_ = 0;              // retired
   bool ready_ = false, ended_ = false, escape_ = false, stop_ = false;

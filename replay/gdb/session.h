@@ -46,6 +46,7 @@ class Wire {
   virtual std::vector<uint8_t> receive(bool wait) = 0;
   virtual void send(std::string_view) = 0;
   virtual bool closed() const = 0;
+  virtual int fd() const { return -1; }  // that becomes readable when there is something
 };
 
 enum class Farewell : uint8_t { kDetach, kKill, kClosed };

@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "tools/dejavm/live_target.h"
 #include "vmm/host.h"
 
 namespace dejavm::cli {
@@ -29,10 +30,11 @@ class Driver::ControlledInputs final : public Inputs {
   explicit ControlledInputs(Driver& d) : d_(d) {}
   Retired next_poll(Position at) override {
     const Retired theirs = d_.inputs_.next_poll(at);
-    return d_.control_ ? std::min(theirs, at.retired + kControlPoll) : theirs;
+    return d_.control_ || d_.wanted_ ? std::min(theirs, at.retired + kControlPoll) : theirs;
   }
   Input take(Position at, Nanos now) override {
     if (d_.origin_ && d_.origin_->verification->failed()) return {Input::Kind::kStop, {}};
+    if (d_.wanted_ && (*d_.wanted_)()) return {Input::Kind::kControl, {'g', 'd', 'b'}};
     if (d_.control_) {
       if (d_.save_for_) d_.poll_saves();
       d_.control_->woken();
@@ -191,55 +193,73 @@ bool Driver::serve() {
   return !ended_;
 }
 
-Outcome Driver::run(std::function<void(const Progress&)> progress) {
-  progress_ = std::move(progress);
-  const auto begin = std::chrono::steady_clock::now();
-  const Retired until = options_.max_instructions ? Retired{options_.max_instructions} : kForever;
-  ControlledInputs inputs(*this);
-  Stops order(stops(), machine_.position().retired, options_.keyframe_interval, [this] {
-    if (recording_) recording_->keyframe();
-  });
-  RunEnd end = RunEnd::kUserStop;
-  paused_ = options_.paused;
-  if (control_) control_->start(status());
-  outcome_.ready_seconds = std::chrono::duration<double>(begin - options_.begun).count();
-  const bool begins = !control_ || serve();
-  while (begins) {
+bool Driver::advance(Retired until, const std::function<bool()>& wanted) {
+  const Retired limit = options_.max_instructions ? Retired{options_.max_instructions} : kForever;
+  wanted_ = wanted ? &wanted : nullptr;
+  for (;;) {
     if (writer_ && !recording_) {
       RecordOptions o;
       o.boot = about_.boot, o.append = about_.append, o.writer = about_.writer;
       o.keyframe_interval = options_.keyframe_interval;
       o.progress = progress_;
-      recording_ = std::make_unique<Recording>(machine_, inputs, *writer_, o);
+      recording_ = std::make_unique<Recording>(machine_, *controlled_, *writer_, o);
     }
-    const Retired target = std::min(until, order.next());
-    end = recording_ ? machine_.run(target, recording_->inputs(), recording_->exits()) : machine_.run(target, inputs, machine_.board());
+    const Retired target = std::min({limit, until, order_->next()});
+    end_ = recording_ ? machine_.run(target, recording_->inputs(), recording_->exits()) : machine_.run(target, *controlled_, machine_.board());
     if (recording_ && recording_->failed()) {
       // The log cannot be written (a full disk). A run that was to be recorded ends; one that only happened to be goes on.
       failed(*writer_->error());
       recording_.reset();
       writer_.reset();
-      if (!options_.trace.empty()) break;
+      if (!options_.trace.empty()) return false;
       continue;
     }
-    if (end != RunEnd::kUntil) break;
+    if (end_ != RunEnd::kUntil) return false;
     const Retired at = machine_.position().retired;
-    const bool last = at >= until;
-    order.act(at, recording_ ? recording_->exits_logged() : 0, last);
-    if (last) break;
+    const bool last = at >= limit;
+    order_->act(at, recording_ ? recording_->exits_logged() : 0, last);
+    if (last) return false;
     if (control_ && !serve()) {
-      end = RunEnd::kUserStop;
-      break;
+      end_ = RunEnd::kUserStop;
+      return false;
     }
+    if (wanted && (at < target || at >= until)) return true;
   }
+}
+
+bool Driver::debug() {
+  bool over = false;
+  LiveTarget target(machine_, [&](Retired until, const std::function<bool()>& wanted) {
+    over = over || !advance(until, wanted);
+    return !over;
+  }, [this] { return writer_ != nullptr; });
+  const gdb::Farewell how = gdb::serve(*gdb_, target);
+  wanted_ = nullptr;
+  gdb_ = nullptr;
+  if (how == gdb::Farewell::kKill && !over) ended_ = over = true;
+  if (!over) fmt::print(stderr, "gdb: {}; the guest goes on\n", how == gdb::Farewell::kClosed ? "has hung up" : "has detached");
+  return !over;
+}
+
+Outcome Driver::run(std::function<void(const Progress&)> progress) {
+  progress_ = std::move(progress);
+  const auto begin = std::chrono::steady_clock::now();
+  controlled_ = std::make_unique<ControlledInputs>(*this);
+  order_ = std::make_unique<Stops>(stops(), machine_.position().retired, options_.keyframe_interval, [this] {
+    if (recording_) recording_->keyframe();
+  });
+  paused_ = options_.paused;
+  if (control_) control_->start(status());
+  outcome_.ready_seconds = std::chrono::duration<double>(begin - options_.begun).count();
+  if ((!control_ || serve()) && (gdb_ == nullptr || debug())) advance(kForever, {});
   report_save(saver_.wait());
   if (recording_) {
-    auto summary = ended_ ? recording_->stop() : recording_->finish(end);
+    auto summary = ended_ ? recording_->stop() : recording_->finish(end_);
     close_trace();
-    if (summary) outcome_.summary = *summary, outcome_.summary.end = end, outcome_.recorded = true;
+    if (summary) outcome_.summary = *summary, outcome_.summary.end = end_, outcome_.recorded = true;
     else failed(summary.error());
   }
-  if (!outcome_.recorded) outcome_.summary = summarize(machine_, end, 0, options_.digest ? machine_digest(machine_) : Hash128{});
+  if (!outcome_.recorded) outcome_.summary = summarize(machine_, end_, 0, options_.digest ? machine_digest(machine_) : Hash128{});
   outcome_.engine = machine_.engine().name();
   for (const auto& [name, n] : machine_.engine().counters()) outcome_.counters.emplace_back(name, n);
   outcome_.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();

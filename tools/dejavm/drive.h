@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 
+#include "replay/gdb/session.h"
 #include "replay/recorder.h"
 #include "replay/restore_file.h"
 #include "replay/save.h"
@@ -26,6 +27,10 @@ class Driver {
   // From here on everything is written to a trace.
   Result<void> start_recording(const std::string& path, bool force);
 
+  // gdb has the machine first, until it detaches.
+  void attach(gdb::Wire* wire) { gdb_ = wire; }
+  bool attached() const { return gdb_ != nullptr; }
+
   // Until the machine ends, or is stopped. `progress`: of a recording.
   Outcome run(std::function<void(const Progress&)> progress);
 
@@ -35,6 +40,9 @@ class Driver {
   void report_save(std::optional<Result<Saved>> result);
   Result<void> start_save(const std::string& path, const SaveOptions& options);
   void poll_saves() { report_save(saver_.poll()); }
+  // True: it stands at `until`, at a debug point, or as `wanted`. False: the run is over.
+  bool advance(Retired until, const std::function<bool()>& wanted);
+  bool debug();                     // false: the run is over
   bool serve();                     // requests, for as long as the machine is to stand still; false: the run ends
   void serve(const ControlRequest&);
   ControlStatus status() const;
@@ -57,6 +65,11 @@ class Driver {
   std::unique_ptr<TraceWriter> writer_;
   std::unique_ptr<Recording> recording_;
   std::function<void(const Progress&)> progress_;
+  gdb::Wire* gdb_ = nullptr;
+  const std::function<bool()>* wanted_ = nullptr;
+  std::unique_ptr<Inputs> controlled_;
+  std::unique_ptr<Stops> order_;
+  RunEnd end_ = RunEnd::kUserStop;
   Outcome outcome_;
 };
 

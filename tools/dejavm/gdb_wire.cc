@@ -46,6 +46,7 @@ class FdWire final : public gdb::Wire {
     }
   }
   bool closed() const override { return closed_; }
+  int fd() const override { return in_; }
 
  private:
   int in_, out_;

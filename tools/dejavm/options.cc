@@ -37,6 +37,7 @@ void add_snapshot_options(CLI::App& app, Options& o) {
      }, "save the machine to FILE once it has completed so many instructions; may be given again")
       ->type_name("INSTRUCTION:FILE")->expected(1)->take_all();
   app.add_option("--control", o.control, "listen for requests (dejavm ctl) on a Unix socket at this path")->type_name("PATH");
+  app.add_option("--gdb", o.gdb, "wait there for gdb, which has the guest before its first instruction; port 0: any that is free")->type_name("HOST:PORT")->excludes("--control");
   app.add_flag("--paused", o.paused, "stand still until 'dejavm ctl ... resume'")->needs("--control");
   app.add_flag("--digest", o.digest, "print the digest of the machine at the end, which record and replay print anyway");
   app.add_flag("--force", o.force, "replace existing files");

@@ -30,6 +30,7 @@ struct Options {
   uint64_t max_instructions = 0;   // 0: no limit
   std::vector<SnapshotRequest> snapshots;
   std::string control;             // a socket's path
+  std::string gdb;                 // where to wait for gdb
   bool paused = false;             // wait for resume before the first instruction
   bool delta = false;              // snapshots after the first as changes
   std::string snapshot;            // restore's input

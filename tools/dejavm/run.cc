@@ -10,6 +10,7 @@
 #include "replay/replayer.h"
 #include "replay/restore_file.h"
 #include "tools/dejavm/drive.h"
+#include "tools/dejavm/gdb_wire.h"
 #include "tools/dejavm/report.h"
 #include "tools/dejavm/sandbox.h"
 #include "vmm/host.h"
@@ -34,6 +35,7 @@ struct Session {
   std::unique_ptr<Inputs> inputs;
   std::unique_ptr<ControlServer> control;
   SnapshotHead about;  // for the snapshots and traces of this machine
+  std::unique_ptr<gdb::Wire> gdb;
   std::unique_ptr<Driver> driver;
 
   Result<void> open(const Options& o) {
@@ -63,12 +65,23 @@ struct Session {
       if (!server) return server.error();
       control = server.take();
     }
+    if (!o.gdb.empty()) {
+      if (!machine->engine().set_debug_points(0, nullptr) || machine->engine().name() != "deterministic")
+        return Error{ErrorKind::kHost, "--gdb needs the deterministic engine; record on this one, then: dejavm debug"};
+      auto listener = Listener::open(o.gdb);
+      if (!listener) return listener.error();
+      fmt::print(stderr, "{}: waiting for gdb: target remote {}\n", o.trace.empty() ? "run" : "record", listener->address());
+      auto wire = listener->accept();
+      if (!wire) return wire.error();
+      gdb = wire.take();
+    }
     if (o.console == "stdio")
       inputs = std::make_unique<StandardInput>([this] { return machine->board().console_room(); }, [this] { console->flush(); },
-                                               control ? control->wake_fd() : -1);
+                                               [this] { return control ? control->wake_fd() : driver && driver->attached() ? gdb->fd() : -1; });
     else
       inputs = std::make_unique<NoConsoleInputs>();
     driver = std::make_unique<Driver>(*machine, *inputs, control.get(), about, o);
+    if (gdb) driver->attach(gdb.get());
     return driver->check();
   }
   // Before anything else is printed: the terminal as it was, the guest's last line out.
