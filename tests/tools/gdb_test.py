@@ -10,10 +10,10 @@ if not shutil.which("gdb"):
     sys.exit(77)
 
 
-def gdb(trace, commands, options=(), before=()):
+def gdb(trace, commands, options=(), before=(), where=None):
     """Runs gdb in batch mode on a trace; its output, command by command, without what it says at the start."""
     script = ["set pagination off", "set confirm off", "set width 0", *before,
-              "target remote | %s debug --stdio %s %s" % (dejavm, " ".join(options), trace)]
+              "target remote " + (where or "| %s debug --stdio %s %s" % (dejavm, " ".join(options), trace))]
     for n, c in enumerate(commands):
         script += ["echo \\n@%d\\n" % n] + c.split("\n")
     with open("script.gdb", "w") as f:
@@ -101,6 +101,32 @@ def embedded():
     print("gdb on the built-in guest: breakpoints, watchpoints and steps, forwards and backwards; digest as recorded")
 
 
+def live():
+    """A running guest: stopped, changed, and let go on; and one that is recorded, which cannot be changed."""
+    def start(*arguments):
+        p = subprocess.Popen([dejavm, *arguments, "--gdb", "127.0.0.1:0", "--memory", "32M"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        return p, find(r"target remote (\S+)", p.stderr.readline())
+
+    p, where = start("run", "--console", "file:live.txt")
+    out = gdb(None, ["stepi 1000", "monitor when", "hbreak *$pc", "continue", "set $rax = 0x1234", "info registers rax", "set *(int*)0x500000 = 77", "x/wd 0x500000", "monitor devices",
+                     "delete", "monitor device vatpit", "detach"], where=where)
+    assert position(out[1]) == 1000 and "0x1234" in out[5] and "77" in out[7] and "vatpit.channel[0].count" in out[10], out
+    p.communicate(timeout=60)
+    assert p.returncode in (0, 4), p.returncode  # RAX was changed
+    p, where = start("record", "-o", "live.dvt", "--force", "--console", "file:live.txt")
+    out = gdb(None, ["stepi 100", "watch *(long*)($rsp-8)", "continue", "monitor when", "delete", "detach"], where=where)
+    assert "New value" in out[2], out
+    said = p.communicate(timeout=60)
+    assert p.returncode == 0, said
+    digest = find(r"digest ([0-9a-f]{32})", said[1])
+    again = subprocess.run([dejavm, "replay", "live.dvt"], capture_output=True, text=True, timeout=60)
+    assert digest in again.stdout + again.stderr, (digest, again)
+    p, where = start("run", "--console", "none")
+    gdb(None, ["stepi", "kill"], where=where)
+    assert p.wait(timeout=60) in (0, 1, 4)
+    print("gdb on a live guest: stopped, changed, let go, killed; recorded under gdb, it replays")
+
+
 def debian():
     """A kernel panic in Debian's kernel, found backwards; symbols from the guest's memory."""
     machine = ["--kernel", guest + "/vmlinuz", "--initrd", guest + "/initrd", "--keyframe-every", "500000000"]
@@ -153,6 +179,7 @@ def debian():
 with tempfile.TemporaryDirectory() as work:
     os.chdir(work)
     embedded()
+    live()
     if guest and os.path.exists(guest + "/vmlinuz"):
         debian()
     else:
