@@ -1,3 +1,6 @@
+#include <functional>
+#include <optional>
+
 #include <fmt/format.h>
 
 #include "replay/replayer.h"
@@ -39,6 +42,21 @@ class LoneBoard {
         if (r.schema->name == c.name && r.instance == c.instance) wanted.push_back(c);
     return diff_chunks(wanted, refs, 6);
   }
+
+  // Lets time pass, from one event of the devices to the next, up to an event of the log; calls `look` after each.
+  void pass(const Event& e, const std::function<void(Nanos)>& look) {
+    const Nanos to = board_.now(e.at);
+    for (Nanos next = board_.next_event(); next != kNever && next < to; next = board_.next_event()) {
+      const Nanos before = next;
+      board_.advance(next);
+      look(next);
+      if (board_.next_event() <= before) break;  // nothing that passes by itself
+    }
+    board_.advance(to);
+    look(to);
+  }
+  Nanos now(const Event& e) const { return board_.now(e.at); }
+  bool intr() const { return controls_[0].intr; }
 
   // What the board answers to an event of the log, as an event.
   Event feed(const Event& e) {
@@ -146,6 +164,33 @@ Result<DevicesSummary> replay_devices_only(const TraceReader& trace, Console* co
   if (cursor.error()) return *cursor.error();
   if (!differs.empty()) return Error{ErrorKind::kDivergence, differs};
   return s;
+}
+
+Result<void> interrupts_taken(const TraceReader& trace, const std::function<void(const InterruptTaken&)>& taken) {
+  const Keyframe& start = trace.keyframes().front();
+  auto snapshot = trace.snapshot(start);
+  if (!snapshot) return snapshot.error();
+  LoneBoard board(trace.header().config, nullptr);
+  if (auto done = board.load(*snapshot); !done) return trace.damaged(start.frame, done.error().message);
+  std::optional<Nanos> raised;
+  auto look = [&](Nanos now) {
+    if (!board.intr()) raised.reset();
+    else if (!raised) raised = now;
+  };
+  EventCursor cursor(trace, start);
+  for (; const Event* e = cursor.peek(); cursor.pop()) {
+    if (e->at.vcpu != 0) continue;
+    board.pass(*e, look);
+    const Nanos now = board.now(*e);
+    board.feed(*e);
+    if (e->kind == EventKind::kInterrupt && e->value != kNoVector) {
+      taken({static_cast<uint8_t>(e->value), e->at, raised.value_or(now), now});
+      raised.reset();
+    }
+    look(board.now(*e));
+  }
+  if (cursor.error()) return *cursor.error();
+  return {};
 }
 
 }  // namespace dejavm

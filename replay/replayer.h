@@ -52,6 +52,15 @@ struct DevicesSummary {
 // of every device. No guest code runs. A difference names device, event and the fields that differ at the next keyframe.
 Result<DevicesSummary> replay_devices_only(const TraceReader&, Console*);
 
+// How long the processor was asked for an interrupt before it took it: from INTR's rise, or from when the interrupt before was taken.
+struct InterruptTaken {
+  uint8_t vector = 0;
+  Position at;
+  Nanos raised, taken;
+};
+// All of a trace's, in their order, from the devices alone.
+Result<void> interrupts_taken(const TraceReader&, const std::function<void(const InterruptTaken&)>&);
+
 // The device that an event is about, "cpu" for CPUID; "-": none.
 std::string_view device_of(const Event&);
 

@@ -193,6 +193,15 @@ Result<Timeline::Stop> Timeline::backward(const DebugPoints& what, const std::fu
   return Stop{Why::kBegin, {}};
 }
 
+Result<uint64_t> Timeline::count(const DebugPoints& what, Retired until) {
+  DebugPoints points = what;
+  points.passing = true;
+  points.passed = 0;
+  auto stop = impl_->onwards(points, until, {});
+  if (!stop) return stop.error();
+  return points.passed;
+}
+
 Result<Timeline::Stop> Timeline::step() {
   if (impl_->at() >= end()) return Stop{Why::kEnd, {}};
   if (auto done = seek(Moment{impl_->at() + 1, {}}); !done) return done.error();

@@ -49,6 +49,8 @@ class Timeline {
   Result<Stop> forward(const DebugPoints&, Retired until = kForever, const std::function<bool()>& wanted = {});
   // To the last hit before now. An access is then about to happen.
   Result<Stop> backward(const DebugPoints&, const std::function<bool()>& wanted = {});
+  // How often instructions at points.code are executed from now to `until`, where it then stands; each time is counted, also one that faults.
+  Result<uint64_t> count(const DebugPoints&, Retired until = kForever);
   // One instruction; at the begin or the end, nothing.
   Result<Stop> step();
   Result<Stop> step_back();

@@ -100,6 +100,7 @@ struct DebugPoints {
   bool passing = false;
   std::optional<Hit> hit;      // set with kBreak; to be cleared before the next run
   std::optional<Hit> last;
+  uint64_t passed = 0;         // hits, of code
 };
 
 enum class StopReason : uint8_t {

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Debian's gdb on recorded runs: breakpoints, watchpoints, steps and their reverses, and the digest at the end.
 Usage: gdb_test.py DEJAVM [GUEST_DIR]; with a Debian guest there, its kernel's boot by the kernel's own symbols too."""
-import hashlib, os, re, shutil, subprocess, sys, tempfile
+import hashlib, json, os, re, shutil, subprocess, sys, tempfile
 
 dejavm = os.path.abspath(sys.argv[1])
 guest = os.path.abspath(sys.argv[2]) if len(sys.argv) > 2 else ""
@@ -153,6 +153,7 @@ def debian():
     out = gdb("d.dvt", ["hbreak panic", "reverse-continue", "backtrace", "monitor when", "hbreak sysrq_handle_crash", "reverse-continue", "backtrace", "monitor when",
                         "delete", "watch *(int*)&panic_cpu", "continue", "backtrace 3", "reverse-continue", "monitor when"], ["--at", "end"], before)
     assert "Breakpoint 1" in out[1] and " in panic ()" in out[1], out
+    out_panic = out
     trace = re.findall(r"#\d+ .* in (\w+)[\w.]* \(\)", out[6])
     for name in ("sysrq_handle_crash", "__handle_sysrq", "write_sysrq_trigger", "proc_reg_write", "vfs_write", "ksys_write", "do_syscall_64", "entry_SYSCALL_64_after_hwframe"):
         assert name in trace, (name, out[6])
@@ -169,6 +170,34 @@ def debian():
     # Back by one is before the interrupt came in; forward by one is after the handler's first instruction.
     assert "about to execute" not in out[10] and position(out[10]) == position(out[7]), (out[7], out[10])
     assert out[13] == out[7], (out[7], out[13])
+
+    # The same without a debugger.
+    def query(*arguments):
+        return json.loads(subprocess.run([dejavm, "query", "d.dvt", *arguments, "--json"], check=True, capture_output=True, text=True).stdout)
+
+    first = query("first-exec", "sysrq_handle_crash")
+    assert first["found"] and first["instruction"] == position(out_panic[7]) and first["symbol"] == "sysrq_handle_crash", first
+    wrote = query("last-write", "panic_cpu", "--bytes", "4")
+    assert wrote["instruction"] == position(out_panic[13]) and wrote["symbol"].startswith("panic+"), wrote
+    # Before it, only the decompressor did, at another address.
+    assert not query("last-write", "panic_cpu", "--bytes", "4", "--before", str(wrote["instruction"]))["found"]
+    assert query("count-exec", "panic")["count"] == 1 and query("count-exec", "schedule")["count"] > 100
+    assert not query("first-exec", "0xdeadbeef")["found"]
+    touched = query("who-touched", "vrtc.0x71", "--limit", "3")
+    assert touched["count"] > 10 and len(touched["first"]) == 3 and "rtc" in touched["first"][0]["symbol"], touched
+    interrupts = {i["vector"]: i for i in query("irq-latency")}
+    dumped = subprocess.run([dejavm, "trace", "dump", "d.dvt", "--kind", "interrupt"], check=True, capture_output=True, text=True).stdout
+    assert sum(i["count"] for i in interrupts.values()) == dumped.count(": vector 0x"), interrupts
+    assert all(i["min_ns"] <= i["median_ns"] <= i["p99_ns"] <= i["max_ns"] for i in interrupts.values()), interrupts
+
+    # Perfetto's file: every exit is in it, in order of time, and the console as it was printed.
+    subprocess.run([dejavm, "trace", "export", "d.dvt", "--perfetto", "d.json"], check=True)
+    with open("d.json") as f:
+        events = json.load(f)["traceEvents"]
+    times = [e["ts"] for e in events if e["ph"] != "M" and e.get("cat") != "console"]
+    assert times == sorted(times) and len(times) > 100000, len(times)
+    printed = [e["name"] for e in events if e.get("cat") == "console"]
+    assert [l for l in console.replace("\r", "").split("\n") if l][-20:] == printed[-20:], printed[-3:]
 
     # Nothing of this changed the run.
     again = subprocess.run([dejavm, "replay", "d.dvt"], capture_output=True, text=True, timeout=500)

@@ -6,6 +6,7 @@
 #include "tools/dejavm/golden_tool.h"
 #include "tools/dejavm/host_tool.h"
 #include "tools/dejavm/lockstep_tool.h"
+#include "tools/dejavm/query_tool.h"
 #include "tools/dejavm/run.h"
 #include "tools/dejavm/snapshot_tool.h"
 #include "tools/dejavm/symbols_tool.h"
@@ -66,6 +67,9 @@ int main(int argc, char** argv) {
   add_debug_tool(*app.add_subcommand("debug", "look at a recorded run with gdb, forwards and backwards"), for_debug);
   SymbolsOptions for_symbols;
   add_symbols_tool(*app.add_subcommand("symbols", "a Linux guest's kernel symbols, out of its own memory, for gdb"), for_symbols);
+  QueryOptions for_query;
+  CLI::App* query_app = app.add_subcommand("query", "questions about a recorded run: who wrote there, when was this executed");
+  add_query_tool(*query_app, for_query);
   TraceOptions for_trace;
   CLI::App* trace_app = app.add_subcommand("trace", "read what a trace holds");
   add_trace_tool(*trace_app, for_trace);
@@ -81,6 +85,7 @@ int main(int argc, char** argv) {
     if (app.got_subcommand("lockstep")) return run_lockstep(for_lockstep);
     if (app.got_subcommand("debug")) return run_debug(for_debug);
     if (app.got_subcommand("symbols")) return run_symbols(for_symbols);
+    if (*query_app) return run_query(*query_app, for_query);
     if (app.got_subcommand("host")) return run_host(for_host);
     if (*device_app) return run_device(*device_app, for_device);
     if (*golden_app) return run_golden(*golden_app, for_golden);

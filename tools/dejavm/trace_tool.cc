@@ -16,6 +16,7 @@
 #include "replay/replayer.h"
 #include "replay/timeline.h"
 #include "replay/symbols.h"
+#include "tools/dejavm/perfetto.h"
 #include "tools/dejavm/report.h"
 #include "vmm/host.h"
 
@@ -283,11 +284,21 @@ void add_trace_tool(CLI::App& app, TraceOptions& o) {
   s->add_option("trace", o.file, "a trace")->type_name("FILE")->required();
   s->add_option("-o,--output", o.output, "the trace to write")->type_name("FILE")->required();
   s->add_flag("--force", o.force, "replace an existing file");
+  s = app.add_subcommand("export", "write it for another program: Perfetto (ui.perfetto.dev), chrome://tracing");
+  s->add_option("trace", o.file, "a trace")->type_name("FILE")->required();
+  s->add_option("--perfetto", o.output, "JSON of the Trace Event Format: exits, interrupts, sleep and console on one virtual time line")->type_name("FILE")->required();
+  s->add_flag("--force", o.force, "replace an existing file");
   filters(sub("tail", "a line for each event as it is recorded, until the recording ends"));
 }
 
 int run_trace(const CLI::App& app, const TraceOptions& o) {
   const std::string what = app.get_subcommands().front()->get_name();
+  if (what == "export") {
+    auto trace = TraceReader::open(o.file);
+    if (!trace) return fail(trace.error());
+    if (auto done = export_perfetto(**trace, o.output, o.force); !done) return fail(done.error());
+    return kDone;
+  }
   return what == "devices" ? copy(o) : what == "info" ? info(o) : what == "dump" ? dump(o) : tail(o);
 }
 

@@ -22,6 +22,7 @@ bool stands_at_debug_point(Cpu& c) {
   if (debug.known_at == Retired{c.retired} && debug.known_address == linear) return debug.passing;
   if (std::find(debug.code.begin(), debug.code.end(), linear) == debug.code.end()) return false;
   (debug.passing ? debug.last : debug.hit) = {DebugPoints::Kind::kCode, linear, Retired{c.retired}};
+  debug.passed += debug.passing ? 1 : 0;
   return !debug.passing;
 }
 

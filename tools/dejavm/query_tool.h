@@ -1,0 +1,19 @@
+// dejavm query: answers about a recorded run, without a debugger.
+#pragma once
+
+#include <string>
+
+#include "tools/dejavm/options.h"
+
+namespace dejavm::cli {
+
+struct QueryOptions {
+  std::string file, what, before, after;
+  uint64_t bytes = 8, limit = 20;
+  bool json = false;
+};
+
+void add_query_tool(CLI::App& app, QueryOptions&);
+int run_query(const CLI::App& app, const QueryOptions&);
+
+}  // namespace dejavm::cli
