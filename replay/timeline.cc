@@ -33,7 +33,31 @@ struct Timeline::Impl {
   void checkpoint() {
     checkpoints.take(machine(), replay->summer, {at(), replay->log.index(), replay->exits_before + replay->log.exits()});
   }
+  // By way of an earlier keyframe that is a checkpoint, so that only what changed since then must be read.
   Result<void> from_keyframe(size_t from) {
+    for (size_t n = from; replay && n-- > 0;)
+      if (const Checkpoints::Mark* mark = checkpoints.before(trace.keyframes()[n].at); mark != nullptr && mark->at == trace.keyframes()[n].at) {
+        if (auto done = from_checkpoint(*mark); !done) return done;
+        return onwards_to_keyframe(n, from);
+      }
+    return from_file(from);
+  }
+  Result<void> onwards_to_keyframe(size_t here, size_t to) {
+    const Keyframe& keyframe = trace.keyframes()[to];
+    auto snapshot = trace.snapshot(keyframe);
+    if (!snapshot) return snapshot.error();
+    if (auto done = apply_pages(trace, static_cast<int64_t>(here), static_cast<int64_t>(to), machine()); !done) return done;
+    machine().sync_out();
+    if (auto done = load_chunks(snapshot->chunks, machine().chunks()); !done) return trace.damaged(keyframe.frame, done.error().message);
+    machine().sync_in(true);
+    if (take_snapshot(machine(), replay->summer).memory != snapshot->memory) return trace.damaged(keyframe.frame, "its pages do not make the memory that it had");
+    replay->log.seek(keyframe.first_event, snapshot->exits - replay->exits_before);
+    replay->keyframe = to + 1;
+    delivered = false;
+    checkpoint();
+    return {};
+  }
+  Result<void> from_file(size_t from) {
     auto restored = restore_keyframe(trace, from, console);
     if (!restored) return restored.error();
     replay = std::make_unique<Replay>(trace, restored.take(), from, options);
