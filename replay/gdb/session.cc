@@ -236,7 +236,7 @@ class Session {
     if (stop->why != Target::Why::kExited) return;
     stop_reply_ = "W00";
   }
-  std::string describe(const Target::Stop& stop) const {
+  std::string describe(const Target::Stop& stop) {
     switch (stop.why) {
       case Target::Why::kExited: return "W00";
       case Target::Why::kInterrupted: return "T02thread:1;";
@@ -245,7 +245,8 @@ class Session {
       case Target::Why::kStepped: return "T05thread:1;";
       case Target::Why::kHit: break;
     }
-    if (!stop.hit || stop.hit->kind == Kind::kCode) return "T05thread:1;hwbreak:;";
+    // gdb looks for its breakpoint at $pc, which is not a linear address where CS has a base; what it does not find it passes over.
+    if (!stop.hit || stop.hit->kind == Kind::kCode) return stop.hit && target_.state().rip != stop.hit->address ? "T05thread:1;" : "T05thread:1;hwbreak:;";
     // As what it was asked for.
     const char* name = stop.hit->kind == Kind::kWrite ? "watch" : "rwatch";
     for (const DebugPoints::Data& d : points_.data)

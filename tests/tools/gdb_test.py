@@ -116,6 +116,21 @@ def embedded():
     print("gdb on the built-in guest: breakpoints, watchpoints and steps, forwards and backwards; digest as recorded")
 
 
+def firmware(image):
+    """16- and 32-bit code: SeaBIOS from the reset vector on. Breakpoints are linear addresses."""
+    subprocess.run([dejavm, "record", "-o", "f.dvt", "--force", "--console", "none", "--firmware", image, "--max-instructions", "30010"], capture_output=True, timeout=100)
+    modes = set()
+    for at in (0, 1, 5, 40, 1000, 5000, 20000, 30000):
+        out = gdb("f.dvt", ["monitor when", "info registers linear_pc cr0 cs_base rip"], ["--at", str(at)])
+        pc, cr0, base, rip = (int(find(r"\b%s\s+(0x[0-9a-f]+)" % n, out[1]), 16) for n in ("linear_pc", "cr0", "cs_base", "rip"))
+        assert pc == (base + rip) & 0xffffffff, out
+        modes.add(cr0 & 1)
+        back = gdb("f.dvt", ["hbreak *%d" % pc, "reverse-continue", "monitor when"], ["--at", str(at + 1)])
+        assert position(back[2]) == at and back[2].splitlines()[-1] == out[0].splitlines()[-1], (out, back)
+    assert modes == {0, 1}, modes
+    print("gdb on SeaBIOS: breakpoints in real and protected mode")
+
+
 def live():
     """A running guest: stopped, changed, and let go on; and one that is recorded, which cannot be changed."""
     def start(*arguments):
@@ -218,6 +233,10 @@ with tempfile.TemporaryDirectory() as work:
     os.chdir(work)
     embedded()
     live()
+    for image in ("/usr/share/seabios/bios-256k.bin", "/usr/share/seabios/bios.bin"):
+        if os.path.exists(image):
+            firmware(image)
+            break
     if guest and os.path.exists(guest + "/vmlinuz"):
         debian()
     else:

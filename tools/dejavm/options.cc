@@ -109,6 +109,7 @@ void add_machine_options(CLI::App& app, Options& o) {
   add_engine_option(app, o, "what executes the guest: deterministic, or kvm, the processor itself [deterministic]");
   app.add_option("--kernel", o.boot.kernel, "Linux bzImage, or ELF kernel with a PVH or Multiboot entry; without it a small guest that is built in")
       ->type_name("FILE");
+  app.add_option("--firmware", o.boot.firmware, "a PC firmware image, such as SeaBIOS's bios-256k.bin, from the reset vector on; instead of a kernel")->type_name("FILE")->excludes("--kernel");
   app.add_option("--initrd", o.boot.initrd, "initial RAM disk for the kernel")->type_name("FILE");
   app.add_option("--append", o.boot.append, "the kernel's command line, e.g. console=ttyS0")->type_name("TEXT");
   app.add_option_function<std::string>("--memory", [&o](const std::string& v) { o.config.memory_bytes = parse_size(v); },

@@ -13,6 +13,7 @@
 #include "tools/dejavm/gdb_wire.h"
 #include "tools/dejavm/report.h"
 #include "tools/dejavm/sandbox.h"
+#include "vmm/boot/boot.h"
 #include "vmm/host.h"
 
 namespace dejavm::cli {
@@ -48,7 +49,13 @@ struct Session {
   }
   Result<void> boot(const Options& o) {
     if (auto done = open(o); !done) return done;
-    auto made = Machine::create(o.config, engine_of(o, "deterministic"), console.get());
+    MachineConfig config = o.config;
+    if (!o.boot.firmware.empty()) {
+      auto rom = boot::firmware_rom_bytes(o.boot.firmware);
+      if (!rom) return rom.error();
+      config.rom_bytes = *rom;
+    }
+    auto made = Machine::create(config, engine_of(o, "deterministic"), console.get());
     if (!made) return made.error();
     machine = made.take();
     if (auto done = machine->boot(o.boot); !done) return done;
