@@ -18,7 +18,7 @@ uint64_t place_of(const GuestMemory& memory, uint64_t index) {
     if (index - first < count) return before + index - first;
     before += count;
   }
-  CHECK(!"a page outside the machine's memory");
+  check_failed("a page outside the machine's memory", __FILE__, __LINE__);
   return 0;
 }
 

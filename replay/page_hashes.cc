@@ -25,7 +25,7 @@ PageHashes::~PageHashes() {
 Hash128& PageHashes::operator[](uint64_t index) {
   for (const Table& t : tables_)
     if (index - t.first < t.count) return t.hashes[index - t.first];
-  CHECK(!"a page outside the machine's memory");
+  check_failed("a page outside the machine's memory", __FILE__, __LINE__);
   return tables_[0].hashes[0];
 }
 

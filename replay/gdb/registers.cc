@@ -50,13 +50,13 @@ const std::vector<Register>& table() {
                                                             {"rbp", kRbp}, {"rsp", kRsp}, {"r8", kR8}, {"r9", kR9}, {"r10", kR10}, {"r11", kR11},
                                                             {"r12", kR12}, {"r13", kR13}, {"r14", kR14}, {"r15", kR15}};
     for (const auto& [name, gpr] : kGprs)
-      number(core, name, gpr == kRbp || gpr == kRsp ? "data_ptr" : "int64", 8, [gpr = gpr](VcpuState& s) -> uint64_t& { return s.gpr[gpr]; });
+      number(core, name, gpr == kRbp || gpr == kRsp ? "data_ptr" : "int64", 8, [which = gpr](VcpuState& s) -> uint64_t& { return s.gpr[which]; });
     number(core, "rip", "code_ptr", 8, [](VcpuState& s) -> uint64_t& { return s.rip; });
     number(core, "eflags", "i386_eflags", 4, [](VcpuState& s) -> uint64_t& { return s.rflags; });
     static constexpr std::pair<const char*, Seg> kSegs[] = {{"cs", kCs}, {"ss", kSs}, {"ds", kDs}, {"es", kEs}, {"fs", kFs}, {"gs", kGs}};
     // What a selector written here would load is not known: they are read only.
     for (const auto& [name, seg] : kSegs)
-      add(core, name, "int32", 4, [seg = seg](const VcpuState& s) { return uint64_t{s.segment[seg].selector}; }, std::function<void(VcpuState&, uint64_t)>());
+      add(core, name, "int32", 4, [which = seg](const VcpuState& s) { return uint64_t{s.segment[which].selector}; }, std::function<void(VcpuState&, uint64_t)>());
     for (unsigned n = 0; n < 8; ++n) {
       r.push_back({fmt::format("st{}", n), "i387_ext", core, "", 10, {}, {}, [n](VcpuState& s, uint8_t* bytes, bool write) {
                      const unsigned p = (top(s) + n) & 7;
@@ -103,8 +103,8 @@ const std::vector<Register>& table() {
     show("idtr_limit", 4, [](const VcpuState& s) { return s.idtr.limit; });
     static constexpr std::pair<const char*, Seg> kCaches[] = {{"cs", kCs}, {"ss", kSs}, {"ds", kDs}, {"es", kEs}, {"tr", kTr}, {"ldtr", kLdtr}};
     for (const auto& [name, seg] : kCaches) {
-      if (seg == kTr || seg == kLdtr) show(name, 4, [seg = seg](const VcpuState& s) { return uint64_t{s.segment[seg].selector}; });
-      show(fmt::format("{}_base", name), 8, [seg = seg](const VcpuState& s) { return s.segment[seg].base; });
+      if (seg == kTr || seg == kLdtr) show(name, 4, [which = seg](const VcpuState& s) { return uint64_t{s.segment[which].selector}; });
+      show(fmt::format("{}_base", name), 8, [which = seg](const VcpuState& s) { return s.segment[which].base; });
     }
     show("linear_pc", 8, [](const VcpuState& s) {
       const bool long64 = (s.efer & 1 << 10) && (s.segment[kCs].attributes & kSegL);

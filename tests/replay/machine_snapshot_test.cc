@@ -67,7 +67,7 @@ TEST(Snapshot, EveryMomentRestoresToTheSameEnd) {
   ASSERT_EQ(run(*machine), RunEnd::kPowerOff);
   EXPECT_EQ(machine_digest(*machine), end) << "saving changed the run";
   for (size_t i = 0; i < files.size(); ++i) {
-    auto r = restore_file(files[i], nullptr, {.verify = i % 2 == 0});
+    auto r = restore_file(files[i], nullptr, {.engine = {}, .verify = i % 2 == 0});
     ASSERT_TRUE(r.ok()) << r.error().message;
     EXPECT_EQ(machine_digest(*r->machine), digests[i]) << i;
     ASSERT_EQ(run(*r->machine), RunEnd::kPowerOff);

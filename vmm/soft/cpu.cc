@@ -7,8 +7,6 @@
 namespace dejavm::soft {
 namespace {
 
-constexpr uint64_t kPageMask = ~uint64_t{0xfff};
-
 // Data breakpoints (SDM vol. 3, 17.2): a match becomes a #DB trap after the instruction.
 void note_data_breakpoints(Cpu& c, uint64_t linear, unsigned len, bool write) {
   for (unsigned n = 0; n < 4; ++n) {
