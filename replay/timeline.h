@@ -55,6 +55,7 @@ class Timeline {
   Result<Stop> step();
   Result<Stop> step_back();
 
+  // To be looked at. Who changes its dirty flags (a MemorySummer of his own) calls mark_all_written() after.
   Machine& machine();
   Hash128 digest();  // of the machine as it is
   std::map<uint64_t, Hash128> page_hashes();  // by Gpa / 4096; of those that are not all zero
