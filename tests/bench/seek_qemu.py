@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """QEMU's reverse-step on its own recording. Usage: seek_qemu.py "QEMU COMMAND LINE"; each step has two minutes."""
-import json, os, select, socket, subprocess, sys, tempfile, time
+import json, os, socket, subprocess, sys, tempfile, time
 
 folder = tempfile.mkdtemp()
 qmp_path, gdb_path = folder + "/qmp", folder + "/gdb"
@@ -19,14 +19,21 @@ def connect(path):
     sys.exit("QEMU: nobody answers")
 
 
-def gdb_packet(s, text):
+def gdb_packet(s, text, until):
     data = text.encode()
     s.sendall(b"$" + data + b"#%02x" % (sum(data) & 255))
+    return answer(s, until)
+
+
+def answer(s, until):
     got = b""
-    while not (b"#" in got and len(got.split(b"#")[-1]) >= 2):
-        got += s.recv(4096)
-    s.sendall(b"+")
-    return got
+    while until not in got:
+        piece = s.recv(4096)
+        if not piece:
+            raise OSError("gdb's connection is closed")
+        got += piece
+        s.sendall(b"+")
+    return got[got.index(until):]
 
 
 try:
@@ -43,15 +50,16 @@ try:
                 return answer
 
     ask(execute="qmp_capabilities")
-    gdb_packet(gdb, "qSupported")
+    gdb_packet(gdb, "qSupported", b"#")
     for place in (200_000_000, 1_000_000_000, 2_000_000_000):
         begin = time.monotonic()
         print("QEMU seek to %d:" % place, ask(execute="replay-seek", arguments={"icount": place}), "%.1f s" % (time.monotonic() - begin))
         while ask(execute="query-replay")["return"]["icount"] < place and time.monotonic() - begin < 120:
             time.sleep(0.2)
         print("  there after %.1f s" % (time.monotonic() - begin))
+        answer(gdb, b"T02")  # it tells gdb of the stop there
         begin = time.monotonic()
-        print("  reverse-step: %s after %.1f s" % (gdb_packet(gdb, "bs")[:60], time.monotonic() - begin))
+        print("  reverse-step: %s after %.1f s" % (gdb_packet(gdb, "bs", b"$T05")[:20], time.monotonic() - begin))
 except (OSError, ValueError) as e:
     sys.exit("QEMU: %s" % (e or "no answer within two minutes"))
 finally:
