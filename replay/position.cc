@@ -34,15 +34,10 @@ std::optional<uint64_t> with_unit(std::string_view text, std::initializer_list<s
 }
 
 Result<Retired> at_time(const TraceReader& trace, uint64_t time) {
-  const Keyframe& first = trace.keyframes().front();
-  auto snapshot = trace.snapshot(first);
-  if (!snapshot) return snapshot.error();
-  MachineClock::State clock;
-  for (const StoredChunk& c : snapshot->chunks)
-    if (c.name == MachineClock::kName)
-      if (auto done = decode_state(schema_of<MachineClock>(), c.instance, c.version, c.payload, &clock); !done) return done.error();
-  uint64_t base = clock.time_base_ns;
-  EventCursor cursor(trace, first);
+  auto begin = time_base_of(trace);
+  if (!begin) return begin.error();
+  uint64_t base = *begin;
+  EventCursor cursor(trace, trace.keyframes().front());
   for (; const Event* e = cursor.peek(); cursor.pop()) {
     if (e->kind != EventKind::kIdle) continue;
     if (time <= e->now.value) break;
@@ -54,6 +49,16 @@ Result<Retired> at_time(const TraceReader& trace, uint64_t time) {
 }
 
 }  // namespace
+
+Result<uint64_t> time_base_of(const TraceReader& trace) {
+  auto snapshot = trace.snapshot(trace.keyframes().front());
+  if (!snapshot) return snapshot.error();
+  MachineClock::State clock;
+  for (const StoredChunk& c : snapshot->chunks)
+    if (c.name == MachineClock::kName)
+      if (auto done = decode_state(schema_of<MachineClock>(), c.instance, c.version, c.payload, &clock); !done) return done.error();
+  return clock.time_base_ns;
+}
 
 Retired begin_of(const TraceReader& trace) { return trace.keyframes().front().at; }
 Retired end_of(const TraceReader& trace) { return limit_of(trace, kForever); }

@@ -19,6 +19,8 @@ inline constexpr const char* kPositionHelp = "INSTRUCTIONS (5000000, 5M), @event
 
 // Within the trace; an error names what is wrong and what there is.
 Result<Retired> parse_position(const TraceReader&, std::string_view text);
+// At the begin, virtual time less the instructions complete, ns; each kIdle event moves it.
+Result<uint64_t> time_base_of(const TraceReader&);
 Retired begin_of(const TraceReader&);
 Retired end_of(const TraceReader&);
 

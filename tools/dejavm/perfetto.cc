@@ -6,8 +6,8 @@
 #include <nlohmann/json.hpp>
 
 #include "replay/atomic_file.h"
+#include "replay/position.h"
 #include "replay/replayer.h"
-#include "replay/state_codec.h"
 
 namespace dejavm::cli {
 namespace {
@@ -51,14 +51,9 @@ double us(uint64_t ns) { return static_cast<double>(ns) / 1000; }
 Result<void> export_perfetto(const TraceReader& trace, const std::string& path, bool force) {
   auto file = AtomicFile::create(path, force);
   if (!file) return file.error();
-  const Keyframe& first = trace.keyframes().front();
-  auto snapshot = trace.snapshot(first);
-  if (!snapshot) return snapshot.error();
-  MachineClock::State clock;
-  for (const StoredChunk& c : snapshot->chunks)
-    if (c.name == MachineClock::kName)
-      if (auto done = decode_state(schema_of<MachineClock>(), c.instance, c.version, c.payload, &clock); !done) return done.error();
-  uint64_t base = clock.time_base_ns;
+  auto begin = time_base_of(trace);
+  if (!begin) return begin.error();
+  uint64_t base = *begin;
 
   Writer out(**file);
   std::map<std::string, int> tracks;
@@ -77,7 +72,7 @@ Result<void> export_perfetto(const TraceReader& trace, const std::string& path, 
     if (!line.empty()) out.event({{"ph", "i"}, {"s", "t"}, {"name", line}, {"cat", "console"}, {"pid", 1}, {"tid", track("console")}, {"ts", us(line_at)}});
     line.clear();
   };
-  EventCursor cursor(trace, first);
+  EventCursor cursor(trace, trace.keyframes().front());
   for (; const Event* e = cursor.peek(); cursor.pop()) {
     const uint64_t now = e->at.retired.value + base;
     const json where{{"event", cursor.index()}, {"instruction", e->at.retired.value}, {"what", describe(*e)}};
