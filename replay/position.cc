@@ -50,6 +50,8 @@ Result<Retired> at_time(const TraceReader& trace, uint64_t time) {
 
 }  // namespace
 
+std::optional<uint64_t> parse_instructions(std::string_view text) { return with_unit(text, {{"k", 3}, {"M", 6}, {"G", 9}}); }
+
 Result<uint64_t> time_base_of(const TraceReader& trace) {
   auto snapshot = trace.snapshot(trace.keyframes().front());
   if (!snapshot) return snapshot.error();
@@ -88,7 +90,7 @@ Result<Retired> parse_position(const TraceReader& trace, std::string_view text) 
     if (!found) return found.error();
     at = *found;
   } else {
-    const auto n = with_unit(text, {{"k", 3}, {"M", 6}, {"G", 9}});
+    const auto n = parse_instructions(text);
     if (!n) return bad(fmt::format("no position; there are {}", kPositionHelp));
     at = {*n};
   }

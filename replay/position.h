@@ -7,6 +7,8 @@
 // Suffixes k, M and G of plain numbers: 5M.
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string_view>
 
 #include "devices/core/result.h"
@@ -17,6 +19,8 @@ namespace dejavm {
 
 inline constexpr const char* kPositionHelp = "INSTRUCTIONS (5000000, 5M), @event:N, @time:T (20ms, 1.5s), @keyframe:N, begin or end";
 
+// 4813014, 5M, 1.5G: a number of instructions; none: it is no such number.
+std::optional<uint64_t> parse_instructions(std::string_view text);
 // Within the trace; an error names what is wrong and what there is.
 Result<Retired> parse_position(const TraceReader&, std::string_view text);
 // At the begin, virtual time less the instructions complete, ns; each kIdle event moves it.

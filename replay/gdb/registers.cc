@@ -5,6 +5,8 @@
 
 #include <fmt/format.h>
 
+#include "replay/where.h"
+
 namespace dejavm::gdb {
 namespace {
 
@@ -106,10 +108,7 @@ const std::vector<Register>& table() {
       if (seg == kTr || seg == kLdtr) show(name, 4, [which = seg](const VcpuState& s) { return uint64_t{s.segment[which].selector}; });
       show(fmt::format("{}_base", name), 8, [which = seg](const VcpuState& s) { return s.segment[which].base; });
     }
-    show("linear_pc", 8, [](const VcpuState& s) {
-      const bool long64 = (s.efer & 1 << 10) && (s.segment[kCs].attributes & kSegL);
-      return long64 ? s.rip : (s.segment[kCs].base + s.rip) & 0xffffffff;
-    });
+    show("linear_pc", 8, [](const VcpuState& s) { return linear_rip(s); });
     return r;
   }();
   return all;

@@ -57,9 +57,9 @@ try:
         while ask(execute="query-replay")["return"]["icount"] < place and time.monotonic() - begin < 120:
             time.sleep(0.2)
         print("  there after %.1f s" % (time.monotonic() - begin))
-        answer(gdb, b"T02")  # it tells gdb of the stop there
+        answer(gdb, b"$T")  # it tells gdb of the stop there
         begin = time.monotonic()
-        print("  reverse-step: %s after %.1f s" % (gdb_packet(gdb, "bs", b"$T05")[:20], time.monotonic() - begin))
+        print("  reverse-step: %s after %.1f s" % (gdb_packet(gdb, "bs", b"$T")[:20], time.monotonic() - begin))
 except (OSError, ValueError) as e:
     sys.exit("QEMU: %s" % (e or "no answer within two minutes"))
 finally:

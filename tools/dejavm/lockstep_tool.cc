@@ -10,7 +10,7 @@ namespace dejavm::cli {
 
 void add_lockstep_tool(CLI::App& app, LockstepOptions& o) {
   add_machine_options(app, o.machine);
-  app.add_option("--instructions", o.instructions, "how far [1000000]")->check(CLI::PositiveNumber)->type_name("N");
+  app.add_option("--instructions", o.instructions, "how far [1000000]")->type_name("N")->transform(instruction_count())->check(CLI::PositiveNumber);
   app.add_option("--against", o.against, "the engine that judges the deterministic one [kvm-step]")->check(CLI::IsMember({"kvm-step", "deterministic"}));
   app.footer("Two machines from one state, one instruction at a time: registers and flags compared at each, memory now and then and at the end.\n"
              "Exit status: 0 the same; 3 a difference, which is shown with its instruction.");

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <ctime>
 
+#include "replay/position.h"
 #include "vmm/cpu_model.h"
 #include "vmm/soft/translate/options.h"
 
@@ -20,15 +21,10 @@ void add_console_option(CLI::App& app, Options& o, const char* help) {
 }
 
 SnapshotRequest parse_snapshot(const std::string& text) {
-  size_t colon = 0;
-  SnapshotRequest s;
-  for (; colon < text.size() && text[colon] >= '0' && text[colon] <= '9'; ++colon) {
-    if (s.at > ~uint64_t{0} / 10 - 1) refuse(text, "INSTRUCTION:FILE with a count below 2^63");
-    s.at = s.at * 10 + static_cast<uint64_t>(text[colon] - '0');
-  }
-  if (colon == 0 || colon + 1 >= text.size() || text[colon] != ':') refuse(text, "INSTRUCTION:FILE, such as 1000000:boot.dvs");
-  s.path = text.substr(colon + 1);
-  return s;
+  const size_t colon = text.find(':');
+  const auto at = colon < text.size() - 1 ? parse_instructions(std::string_view(text).substr(0, colon)) : std::nullopt;
+  if (!at) refuse(text, "INSTRUCTION:FILE, such as 5M:boot.dvs");
+  return {*at, text.substr(colon + 1)};
 }
 
 void add_snapshot_options(CLI::App& app, Options& o) {
@@ -42,10 +38,19 @@ void add_snapshot_options(CLI::App& app, Options& o) {
   app.add_flag("--digest", o.digest, "print the digest of the machine at the end, which record and replay print anyway");
   app.add_flag("--force", o.force, "replace existing files");
   app.add_flag("--delta", o.delta, "save only what changed since the snapshot before, where there is one");
-  app.add_option("--max-instructions", o.max_instructions, "stop once so many are complete, with status 4")->type_name("N");
+  app.add_option("--max-instructions", o.max_instructions, "stop once so many are complete, with status 4; 5M is 5000000")->type_name("N")->transform(instruction_count());
 }
 
 }  // namespace
+
+CLI::Validator instruction_count() {
+  return CLI::Validator([](std::string& text) {
+    const auto n = parse_instructions(text);
+    if (!n) return "'" + text + "' is not a number of instructions, such as 5000000, 5M or 1.5G";
+    text = std::to_string(*n);
+    return std::string();
+  }, "");
+}
 
 uint64_t parse_size(const std::string& text) {
   constexpr const char* kRule = "a size, such as 256M (units K, M, G, T)";
@@ -139,8 +144,8 @@ void add_machine_options(CLI::App& app, Options& o) {
 
 void add_trace_options(CLI::App& app, Options& o) {
   app.add_option("-o,--output", o.trace, "the trace to write")->type_name("FILE")->required();
-  app.add_option("--keyframe-every", o.keyframe_interval, "instructions between keyframes, from which a replay can start; 0: none [100000000]")->type_name("N");
-  app.add_option("--keyframe-at", o.keyframes_at, "another keyframe, at this instruction; may be given again")->type_name("INSTRUCTION")->expected(1)->take_all();
+  app.add_option("--keyframe-every", o.keyframe_interval, "instructions between keyframes, from which a replay can start; 0: none [100M]")->type_name("N")->transform(instruction_count());
+  app.add_option("--keyframe-at", o.keyframes_at, "another keyframe, at this instruction; may be given again")->type_name("INSTRUCTION")->transform(instruction_count())->expected(1)->take_all();
 }
 
 void add_record_options(CLI::App& app, Options& o) {
@@ -153,7 +158,7 @@ void add_replay_options(CLI::App& app, Options& o) {
   app.add_option("trace", o.trace, "a trace that record wrote")->type_name("FILE")->required();
   add_console_option(app, o, "where the guest's serial output goes: stdio, none or file:PATH [none]");
   app.add_option("--from", o.from, "start at the last keyframe at or before this instruction; or kN: at keyframe N")->type_name("INSTRUCTION|kN");
-  app.add_option("--until", o.until, "stop at this instruction")->type_name("INSTRUCTION");
+  app.add_option("--until", o.until, "stop at this instruction")->type_name("INSTRUCTION")->transform(instruction_count());
   add_engine_option(app, o, "what executes the guest: deterministic or kvm-step; each replays the other's traces [deterministic]");
   app.add_flag("--devices-only", o.devices_only, "run no guest code: feed the logged exits to fresh devices and compare their answers");
   app.add_flag("--json", o.json, "the result as one JSON object on standard output");

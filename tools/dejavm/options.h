@@ -48,6 +48,8 @@ struct Options {
 
 // "256M": bytes, with K, M, G or T for powers of 1024; throws CLI::ValidationError.
 uint64_t parse_size(const std::string&);
+// Of an option that takes a number of instructions: "5M" (k, M and G for powers of 1000) becomes 5000000.
+CLI::Validator instruction_count();
 // "2026-11-25T12:00:00Z" (RFC 3339, Z or +hh:mm) to seconds since 1970; throws CLI::ValidationError.
 int64_t parse_time(const std::string&);
 

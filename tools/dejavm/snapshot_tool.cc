@@ -264,7 +264,7 @@ void add_snapshot_tool(CLI::App& app, SnapshotOptions& o) {
   output(sub("pack", "compress a snapshot, to ship it (zstd)", "a snapshot"));
   output(sub("unpack", "the snapshot that was packed", "a packed snapshot"));
   s = sub("extract", "the machine at one instruction of a trace, as a snapshot", "a trace");
-  s->add_option("--at", o.at, "the instruction")->type_name("INSTRUCTION")->required();
+  s->add_option("--at", o.at, "the instruction")->type_name("INSTRUCTION")->transform(instruction_count())->required();
   output(s);
 }
 

@@ -271,8 +271,8 @@ void add_trace_tool(CLI::App& app, TraceOptions& o) {
   auto filters = [&](CLI::App* s) {
     s->add_option("--kind", o.kinds, "only this kind of event; may be given again")->type_name("KIND")->expected(1)->take_all();
     s->add_option("--device", o.devices, "only this device's; may be given again")->type_name("NAME")->expected(1)->take_all();
-    s->add_option("--from", o.from, "from this instruction on")->type_name("INSTRUCTION");
-    s->add_option("--to", o.to, "up to this instruction")->type_name("INSTRUCTION");
+    s->add_option("--from", o.from, "from this instruction on")->type_name("INSTRUCTION")->transform(instruction_count());
+    s->add_option("--to", o.to, "up to this instruction")->type_name("INSTRUCTION")->transform(instruction_count());
     s->add_option("--limit", o.limit, "at most so many")->type_name("N");
   };
   sub("info", "what was recorded: the machine, its end, frames, keyframes, events by kind and device");

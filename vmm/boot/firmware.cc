@@ -1,4 +1,4 @@
-// A firmware image ends at 4 GiB, so that the reset vector (0xfffffff0) is in it, and its last 128 KiB are also what a
+// A firmware image ends at 4 GiB, so that the reset vector (0xfffffff0) is in it, and its last 256 KiB are also what a
 // PC shows below 1 MiB. There it is RAM, as after a chipset has shadowed it. The vCPU stays as reset left it.
 #include <algorithm>
 
@@ -7,7 +7,7 @@
 namespace dejavm::boot {
 namespace {
 
-constexpr uint64_t kWindowStep = 64 << 10, kShadowBytes = 128 << 10;
+constexpr uint64_t kWindowStep = 64 << 10, kShadowBytes = 256 << 10;
 
 Result<std::vector<uint8_t>> read_firmware(const std::string& path) {
   Result<std::vector<uint8_t>> image = read_file(path, kMaxFirmwareBytes);

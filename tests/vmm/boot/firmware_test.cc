@@ -23,10 +23,10 @@ void expect_loaded(const std::string& path, const std::vector<uint8_t>& image) {
   ASSERT_TRUE(r) << r.error().message;
   EXPECT_EQ(l.vcpu, reset_vcpu_state());
   EXPECT_EQ(l.bytes(0x100000000 - image.size(), image.size()), image);
-  const uint64_t shadow = std::min<uint64_t>(image.size(), 128 << 10);
+  const uint64_t shadow = std::min<uint64_t>(image.size(), 256 << 10);
   EXPECT_EQ(l.bytes(0x100000 - shadow, shadow), std::vector<uint8_t>(image.end() - shadow, image.end()));
-  if (shadow == 128 << 10) {
-    EXPECT_EQ(l.bytes(0xdf000, 0x1000), std::vector<uint8_t>(0x1000));
+  if (shadow == 256 << 10) {
+    EXPECT_EQ(l.bytes(0xbf000, 0x1000), std::vector<uint8_t>(0x1000));
   }
   // What the processor fetches first is the image's last 16 bytes, at both addresses.
   EXPECT_EQ(l.bytes(l.vcpu.segment[kCs].base + l.vcpu.rip, 16), l.bytes(0xffff0, 16));
