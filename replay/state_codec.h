@@ -26,12 +26,13 @@ Bytes encode_state(const Schema&, const void* data);
 // A state in memory of its own, for a schema known only at run time.
 class StateBuffer {
  public:
-  explicit StateBuffer(const Schema& schema) : storage_(schema.size / sizeof(std::max_align_t) + 1) {}
+  explicit StateBuffer(const Schema& schema) : storage_(schema.size / sizeof(uint64_t) + 1) {}
   void* data() { return storage_.data(); }
   const void* data() const { return storage_.data(); }
 
  private:
-  std::vector<std::max_align_t> storage_;
+  // Words, not std::max_align_t: that has padding, which nothing clears.
+  std::vector<uint64_t> storage_;
 };
 
 // `version` is the schema version that wrote the payload; older ones are upgraded (upgrade.h), newer ones are read as long as they use no newer field.

@@ -48,6 +48,17 @@ class FlippedByte : public testing::TestWithParam<size_t> {};
 INSTANTIATE_TEST_SUITE_P(Models, FlippedByte, testing::Range(size_t{0}, device_catalog().size()),
                          [](const auto& p) { return std::string(device_catalog()[p.param].name()); });
 
+// Whatever the memory held before.
+TEST_P(FlippedByte, AStateOfItsOwnBeginsAsZeros) {
+  const Schema& schema = *device_catalog()[GetParam()].schema;
+  for (int n = 0; n < 100; ++n) {
+    std::vector<std::vector<uint8_t>>(4, std::vector<uint8_t>(schema.size + 8, 0xbe));
+    const StateBuffer state(schema);
+    const auto* bytes = static_cast<const uint8_t*>(state.data());
+    ASSERT_EQ(std::count(bytes, bytes + schema.size, 0), static_cast<std::ptrdiff_t>(schema.size));
+  }
+}
+
 TEST_P(FlippedByte, IsSeenAndInAStateTheFieldIsNamed) {
   const DeviceModel& m = device_catalog()[GetParam()];
   const std::string name = "devices/" + std::string(m.name());
