@@ -199,10 +199,18 @@ Nanos Vhpet::next_event(const State& s) {
   const Wide tick = s.now_ns / kTickNs;
   const uint64_t held = lines_of(s, s.status);  // time does not lower these, so an edge on them is no event
   Wide next_tick = kNever.value;
+  auto event_of = [&](unsigned n) { return tick + ticks_to_match(s.timers[n], s.counter) - is_high(s, n); };
+  // Nor is the match of a timer with a period of one tick, whose line falls as it rises, nor any while another timer holds the line.
+  auto hidden = [&](unsigned n) {
+    if ((s.timers[n].config & kPeriodic) && s.timers[n].period == 1 && !is_high(s, n)) return true;
+    for (unsigned m = 0; m < kTimers; ++m)
+      if (m != n && is_enabled(s.timers[m]) && line_of(s, m) == line_of(s, n) && is_high(s, m) && event_of(m) > event_of(n)) return true;
+    return false;
+  };
   for (unsigned n = 0; running(s) && n < kTimers; ++n) {
     const Timer& t = s.timers[n];
     const bool sends = by_message(s, n) && is_msi(t) && !is_level(t) && !(s.sends >> n & 1);
-    if (is_enabled(t) && (sends || (line_of(s, n) & ~held))) next_tick = std::min(next_tick, tick + ticks_to_match(t, s.counter) - is_high(s, n));
+    if (is_enabled(t) && (sends || ((line_of(s, n) & ~held) && !hidden(n)))) next_tick = std::min(next_tick, event_of(n));
   }
   const Wide next_ns = next_tick * kTickNs;
   return next_ns < kNever.value ? Nanos{static_cast<uint64_t>(next_ns)} : kNever;

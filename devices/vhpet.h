@@ -14,7 +14,8 @@
 //   acknowledge, does not lose it. It falls at once when the timer's trigger, route or enable changes, or the counter
 //   halts. Status bits are set whether or not the interrupt is enabled; no timer drives a line while the counter is halted.
 // - Periodic timers: any comparator write is the new period; with VAL_SET it sets the comparator too. Each write of any
-//   width clears VAL_SET, so 32-bit software sets it before each half (2.3.9.2.2). A period of 0 stands still.
+//   width clears VAL_SET, so 32-bit software sets it before each half (2.3.9.2.2). A period of 0 stands still,
+//   one of a single tick never raises its line.
 // - A write reaches exactly its own bytes of the 64-bit registers, whatever its width; a comparator in 32-bit mode
 //   keeps 32 bits. Writes to the running counter take effect. Reserved registers read as 0, beyond the window all ones.
 #pragma once

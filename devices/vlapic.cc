@@ -191,6 +191,7 @@ const char* Vlapic::invalid(const State& s) {
     if (!software_enabled(s) && !(s.lvt[n] & kLvtMasked)) return "an LVT entry is unmasked while the APIC is disabled";
     if ((s.lvt[n] & kLvtRemoteIrr) && !is_level_lint(s.lvt[n])) return "remote IRR is set on an edge-triggered LINT";
   }
+  if ((s.esr | s.esr_new) & ~(kSendIllegalVector | kReceiveIllegalVector | kIllegalRegister)) return "an error that is never logged";
   if (s.svr & ~uint32_t{kSvrWritable}) return "the spurious vector register has reserved bits set";
   if (x2apic(s) ? s.apic_id != s.initial_id || s.ldr != 0 : s.apic_id > 0xff || (s.ldr & 0xffffff))
     return "the APIC id or logical destination is not one of this mode";

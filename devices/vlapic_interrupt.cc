@@ -79,6 +79,8 @@ void log_error(State& s, uint8_t esr_bit) {
   if (!(lvt & kLvtMasked)) raise_fixed(s, static_cast<uint8_t>(lvt & kLvtVector), false);
 }
 
+bool already_raised(const State& s, uint8_t vector) { return vector < 16 ? s.esr_new & kReceiveIllegalVector : bit(s.irr, vector); }
+
 void raise_fixed(State& s, uint8_t vector, bool level) {
   if (vector < 16) return log_error(s, kReceiveIllegalVector);
   set_bit(s.irr, vector, true);

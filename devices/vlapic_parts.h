@@ -63,6 +63,7 @@ uint8_t processor_priority(const State& s);
 uint32_t x2apic_ldr(const State& s);
 void log_error(State& s, uint8_t esr_bit);
 void raise_fixed(State& s, uint8_t vector, bool level);  // into IRR and TMR
+bool already_raised(const State& s, uint8_t vector);     // raise_fixed would change no line
 void evaluate_lint(State& s, unsigned lint);             // requests a level-triggered LINT that waits for service
 bool lint_wants_service(const State& s, unsigned lint);
 bool is_level_lint(uint32_t lvt);

@@ -84,11 +84,8 @@ const char* invalid_timer(const State& s) {
   if (s.deadline != 0 && mode != TimerMode::kDeadline) return "a deadline is armed outside TSC-deadline mode";
   if (s.deadline != 0 && tsc(s) >= s.deadline) return "a deadline has passed and did not fire";
   if (s.initial_count != 0 && !counts(mode)) return "an initial count in a mode that does not count";
-  if (s.timer_expiry_ns == 0) {
-    const bool stopped = s.initial_count != 0 && mode == TimerMode::kPeriodic;
-    // A one-shot count that ran out, then made periodic, stands still as well.
-    return stopped && s.now_ns == 0 ? "a periodic timer has stopped" : nullptr;
-  }
+  // A one-shot count that ran out stands still, and so it does when it is then made periodic.
+  if (s.timer_expiry_ns == 0) return s.initial_count != 0 && s.now_ns == 0 ? "a count has run out before any time has passed" : nullptr;
   if (s.initial_count == 0) return "the timer counts from nothing";
   if (s.timer_expiry_ns < s.now_ns || (s.timer_expiry_ns == s.now_ns && s.now_ns != kMax))
     return "the timer has reached zero and did not fire";
@@ -106,7 +103,8 @@ void Vlapic::advance(State& s, Nanos now) {
 }
 
 Nanos Vlapic::next_event(const State& s) {
-  if (s.lvt[kTimer] & vlapic::kLvtMasked) return kNever;
+  const uint32_t lvt = s.lvt[kTimer];
+  if ((lvt & vlapic::kLvtMasked) || vlapic::already_raised(s, static_cast<uint8_t>(lvt & vlapic::kLvtVector))) return kNever;
   if (s.timer_expiry_ns != 0) return {s.timer_expiry_ns};
   if (s.deadline != 0) return {vlapic::add(s.now_ns, s.deadline - vlapic::tsc(s))};
   return kNever;

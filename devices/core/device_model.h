@@ -38,7 +38,8 @@ struct DeviceModel {
   std::span<const DeviceCall> calls;
   std::span<const DeviceOp> idioms;        // what drivers do: seeds for generators
   // The longest silence: time alone changes lines() or sends a message no earlier than next_event says, and next_event
-  // comes at most so many times in a row without a change (its documented bound).
+  // comes at most so many times in a row without a change (its documented bound), not counting what is kSeldomNs away.
+  static constexpr uint64_t kSeldomNs = 10'000'000'000;
   unsigned idle_events;
 
   void (*reset)(void* state);
