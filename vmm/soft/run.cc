@@ -198,6 +198,7 @@ StopReason run_vcpu(Cpu& c, bool use_blocks) {
       else if (!single_step(c)) return StopReason::kUnimplemented;
     } catch (const GuestFault& f) {
       c.mmio_allowed = true;
+      c.s.pending_debug = 0;  // of an instruction before, whose stack segment load held it back
       deliver_event(c, {EventType::kException, f.vector, f.has_error, f.error}, c.rip);
     } catch (const LeaveBlock&) {
       end_block_at(c.insn);
