@@ -74,6 +74,8 @@ void drop_inner_segments(Cpu& c) {
     const uint16_t a = c.s.segment[seg].attributes;
     const bool conforming_code = (a & 0xc) == 0xc;
     if ((a & kSegP) && !conforming_code && ((a >> 5) & 3u) < c.cpl) c.set_segment(seg, null_segment(0));
+    // Null selectors lose their RPL; what is cached stays, the bases of FS and GS among it.
+    if (is_null(c.s.segment[seg].selector)) c.s.segment[seg].selector = 0;
   }
 }
 

@@ -101,6 +101,28 @@ TEST(SoftRun, SingleStepTrapsAfterEachInstruction) {
   }
 }
 
+// A data breakpoint on what MOV SS reads: the trap comes after the next instruction, and is lost where that faults or is INT1.
+TEST(SoftRun, ATrapHeldBackByMovSsIsLostWithAFaultAndWithInt1) {
+  struct Row {
+    std::string_view next;
+    uint64_t vector, dr6;
+  };
+  for (const Row& row : {Row{"\x90"sv, kDB, 1}, Row{"\xf1"sv, kDB, 0}, Row{"\x0f\x0b"sv, kUD, 0}}) {
+    Guest g;
+    g.write<uint16_t>(Guest::kData, 16);
+    g.code("\x8e\x14\x25\x00\x00\x20\x00"sv);  // mov ss, [0x200000]
+    g.code(row.next, Guest::kCode + 7);
+    VcpuState s = g.state();
+    s.dr[0] = Guest::kData;
+    s.dr7 |= 1 | 7 << 16;  // DR0: two bytes, read or written
+    g.engine->set_state(0, s);
+    EXPECT_EQ(g.run_to(~uint64_t{0}), StopReason::kHalted);
+    EXPECT_EQ(g.state().rip, 0x9001 + row.vector);
+    EXPECT_EQ(g.state().dr6 & 0xf, row.dr6);
+    EXPECT_EQ(g.state().pending_debug, 0u);
+  }
+}
+
 TEST(SoftRun, AFaultNamesTheInstructionAndCountsOnlyWhatCompleted) {
   for (bool blocks : {true, false}) {
     Guest g(blocks);

@@ -289,11 +289,12 @@ TEST(FarReturn, KeepsSegmentsThatTheOuterLevelMayUseAndTheBaseOfANullFs) {
   put_frame(t, 8, {0x5000, M::kLong3, 0x9000, M::kData3});
   t.load(kEs, M::kData3);
   t.load(kGs, M::kConforming);
-  t.c.set_segment(kFs, null_segment(0));
+  t.c.set_segment(kFs, null_segment(3));  // its RPL is lost
   t.c.set_segment_base(kFs, 0x123456789a);
   ASSERT_EQ(t.outcome("\x48\xcb"sv), "ok");
   EXPECT_EQ(t.c.s.segment[kEs].selector, M::kData3);
   EXPECT_EQ(t.c.s.segment[kGs].selector, M::kConforming);
+  EXPECT_EQ(t.c.s.segment[kFs].selector, 0);
   EXPECT_EQ(t.c.s.segment[kFs].base, 0x123456789au);
   EXPECT_EQ(t.c.s.segment[kDs].selector, 0);
 }
