@@ -200,9 +200,10 @@ Nanos Vhpet::next_event(const State& s) {
   const uint64_t held = lines_of(s, s.status);  // time does not lower these, so an edge on them is no event
   Wide next_tick = kNever.value;
   auto event_of = [&](unsigned n) { return tick + ticks_to_match(s.timers[n], s.counter) - is_high(s, n); };
-  // Nor is the match of a timer with a period of one tick, whose line falls as it rises, nor any while another timer holds the line.
+  // Nor is the match of an edge-triggered timer with a period of one tick, whose line falls as it rises, nor any while another timer holds the line.
   auto hidden = [&](unsigned n) {
-    if ((s.timers[n].config & kPeriodic) && s.timers[n].period == 1 && !is_high(s, n)) return true;
+    const Timer& t = s.timers[n];
+    if ((t.config & kPeriodic) && !is_level(t) && t.period == 1 && !is_high(s, n)) return true;
     for (unsigned m = 0; m < kTimers; ++m)
       if (m != n && is_enabled(s.timers[m]) && line_of(s, m) == line_of(s, n) && is_high(s, m) && event_of(m) > event_of(n)) return true;
     return false;
