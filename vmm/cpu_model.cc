@@ -77,7 +77,7 @@ CpuidResult xsave_area(uint32_t subleaf, uint64_t xcr0_allowed) {
   return {};
 }
 
-constexpr uint64_t kXcr0Allowed = 3;
+constexpr uint64_t kXcr0Allowed = 3, kXcr0AllowedV2 = 7;
 
 CpuidResult basic(uint32_t leaf, uint32_t subleaf, uint32_t apic_id, uint64_t cr4) {
   switch (leaf) {
@@ -119,14 +119,50 @@ CpuidResult cpuid_v1(uint32_t leaf, uint32_t subleaf, uint32_t apic_id, uint64_t
   return leaf >= 0x80000000 ? extended(leaf) : CpuidResult{};
 }
 
-constexpr CpuModel kModels[] = {{
+// dejavm-v2: with AVX and what else `extended` means. The AVX component of XSAVE lies behind the header.
+CpuidResult cpuid_v2(uint32_t leaf, uint32_t subleaf, uint32_t apic_id, uint64_t cr4, uint64_t xcr0) {
+  constexpr uint32_t kAvxBytes = 256, kAvxAt = 512 + 64;
+  CpuidResult r = cpuid_v1(leaf, subleaf, apic_id, cr4, xcr0);
+  switch (leaf) {
+    case 1: r.ecx |= bits({1, 25, 28}); break;                               // pclmulqdq aes avx
+    case 7: if (subleaf == 0) r.ebx |= bits({3, 5, 8, 19, 29}); break;       // bmi1 avx2 bmi2 adx sha
+    case 0xd:
+      if (subleaf == 0) r = {static_cast<uint32_t>(kXcr0AllowedV2), kAvxAt + (xcr0 & 4 ? kAvxBytes : 0), kAvxAt + kAvxBytes, 0};
+      if (subleaf == 2) r = {kAvxBytes, kAvxAt, 0, 0};
+      break;
+    case 0x80000001: r.ecx |= bits({5}); break;                              // abm: lzcnt
+    case 0x80000004: {
+      // "... processor v1": its last character
+      constexpr size_t kLast = kBrand.size() - 1 - 32;
+      static_assert(kLast < 16);
+      uint32_t* const word = kLast < 4 ? &r.eax : kLast < 8 ? &r.ebx : kLast < 12 ? &r.ecx : &r.edx;
+      *word += 1u << (8 * (kLast % 4));
+      break;
+    }
+    default: break;
+  }
+  return r;
+}
+
+constexpr CpuModel kModelV1 = {
     .name = "dejavm-v1",
     .physical_address_bits = kPhysicalBits,
     // TSD DE PSE PAE PGE PCE OSFXSR OSXMMEXCPT UMIP FSGSBASE PCIDE OSXSAVE SMEP SMAP
     .cr4_allowed = bits({2, 3, 4, 5, 7, 8, 9, 10, 11, 16, 17, 18, 20, 21}),
     .efer_allowed = bits({0, 8, 10, 11}),  // SCE LME LMA NXE
     .xcr0_allowed = kXcr0Allowed,
+    .extended = false,
     .cpuid = cpuid_v1,
+};
+
+constexpr CpuModel kModels[] = {kModelV1, {
+    .name = "dejavm-v2",
+    .physical_address_bits = kPhysicalBits,
+    .cr4_allowed = kModelV1.cr4_allowed,
+    .efer_allowed = kModelV1.efer_allowed,
+    .xcr0_allowed = kXcr0AllowedV2,
+    .extended = true,
+    .cpuid = cpuid_v2,
 }};
 
 }  // namespace

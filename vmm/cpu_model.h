@@ -1,5 +1,6 @@
 // Pinned, named CPU models: CPUID answers and the feature set that both engines must honour. Never the host's CPUID.
 // dejavm-v1: an AMD-like vendor (so that Linux leaves page-table isolation off), x86-64-v2 plus what vmm/soft has.
+// dejavm-v2: the same with AVX, AVX2, BMI1, BMI2, LZCNT, ADX, AES, PCLMULQDQ and SHA.
 #pragma once
 
 #include <cstdint>
@@ -15,6 +16,7 @@ struct CpuModel {
   std::string_view name;
   unsigned physical_address_bits;  // 40
   uint64_t cr4_allowed, efer_allowed, xcr0_allowed;
+  bool extended;  // AVX, AVX2, BMI1, BMI2, LZCNT, ADX, AES, PCLMULQDQ, SHA
   CpuidResult (*cpuid)(uint32_t leaf, uint32_t subleaf, uint32_t apic_id, uint64_t cr4, uint64_t xcr0);
 };
 

@@ -134,6 +134,9 @@ class Engine {
   // Human-readable cause of kUnimplemented or kError, with address, bytes and disassembly where there are any.
   virtual std::string detail() const { return {}; }
 
+  // set_state of a vCPU that has just been switched on: what else it has is as after RESET too.
+  virtual void power_on(uint32_t vcpu, const VcpuState& s) { set_state(vcpu, s); }
+
   // Until called again, the engine minds these points; to be called again after a change of `code` or `data`. nullptr: none.
   // False: it cannot.
   virtual bool set_debug_points(uint32_t vcpu, DebugPoints* points) {

@@ -74,7 +74,7 @@ struct Machine::Impl {
   }
   void reset() {
     pull();
-    for (uint32_t n = 0; n < vcpus.size(); ++n) engine->set_state(n, power_on_vcpu());
+    for (uint32_t n = 0; n < vcpus.size(); ++n) engine->power_on(n, power_on_vcpu());
     board->reset(now());
     ++clock.resets;
   }
@@ -121,7 +121,7 @@ Result<std::unique_ptr<Machine>> Machine::create(const MachineConfig& config, st
   auto engine = m.make_engine(engine_name);
   if (!engine) return engine.error();
   m.engine = engine.take();
-  for (uint32_t n = 0; n < config.vcpus; ++n) m.engine->set_state(n, m.power_on_vcpu());
+  for (uint32_t n = 0; n < config.vcpus; ++n) m.engine->power_on(n, m.power_on_vcpu());
   return machine;
 }
 

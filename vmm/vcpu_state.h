@@ -134,6 +134,18 @@ struct Vcpu {
   static const char* invalid(const State& s);  // canonical addresses, reserved bits of CRs and EFER, flags
 };
 
+// The upper halves of the YMM registers, of CPU models that have them: chunk "vcpu-avx".
+struct VcpuAvx {
+  static constexpr std::string_view kName = "vcpu-avx";
+  static constexpr uint16_t kVersion = 1;
+  struct State {
+    std::array<Xmm, 16> ymm_high{};
+    static constexpr auto fields() { return std::tuple{field("ymm_high", &State::ymm_high)}; }
+    bool operator==(const State&) const = default;
+  };
+  static const char* invalid(const State&) { return nullptr; }
+};
+
 // The state after RESET (SDM vol. 3 table 10-1): real mode at F000:FFF0, base 0xffff0000.
 VcpuState reset_vcpu_state();
 

@@ -113,6 +113,7 @@ struct alignas(64) Cpu {
 
   // Everything else. s.gpr, s.rip, s.rflags and s.retired are stale while running: the members above are the truth.
   VcpuState s;
+  VcpuAvx::State avx;
 
   // --- registers ---
   uint64_t reg(unsigned n, unsigned size) const {

@@ -1,6 +1,6 @@
 // The decoder: instruction bytes to Decoded, by tables. Source: Intel SDM vol. 2 ch. 2 and app. A; AMD APM vol. 3 for
 // AMD's readings (with 0x66, near branches in 64-bit mode have 16-bit operands and targets; see docs/cpu.md).
-// Judged by Capstone and Zydis in tests. Encodings outside the CPU model (VEX, EVEX, XOP, 3DNow!, SSE4a, BMI, AVX, ...)
+// Judged by Capstone and Zydis in tests. Encodings outside all CPU models (EVEX, XOP, 3DNow!, SSE4a, FMA, ...)
 // decode to kInvalid with as much length as is known; they raise #UD.
 #pragma once
 
@@ -36,7 +36,7 @@ enum class OperandKind : uint8_t {
   kFar,      // imm: offset, imm2: selector
   kSeg, kCr, kDr,  // reg
   kSt,       // x87 stack register, reg 0-7 relative to TOP
-  kMmx, kXmm,      // reg; size: bytes used from it
+  kMmx, kXmm,      // reg; size: bytes used from it (32: a YMM register)
 };
 
 struct Operand {
@@ -74,6 +74,10 @@ struct Decoded {
   int64_t disp = 0;
   uint64_t imm = 0;
   uint64_t imm2 = 0;        // enter's level, far selector
+  // VEX: an SSE operation in its AVX form is k_vex with that operation as `inner`.
+  bool vex = false, vex_256 = false;
+  uint8_t vvvv = 0;         // the register that VEX names, or 0
+  Op inner = Op::kInvalid;
   std::array<uint8_t, 15> bytes{};
 };
 

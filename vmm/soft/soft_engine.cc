@@ -52,6 +52,11 @@ class SoftEngine final : public Engine {
     forget_fast(c);
   }
 
+  void power_on(uint32_t vcpu, const VcpuState& s) override {
+    vcpus_[vcpu]->cpu.avx = {};
+    set_state(vcpu, s);
+  }
+
   void get_state(uint32_t vcpu, VcpuState& s) const override {
     One& one = *vcpus_[vcpu];
     s = one.cpu.s;
@@ -106,6 +111,7 @@ class SoftEngine final : public Engine {
   std::vector<ChunkRef> chunks() override {
     std::vector<ChunkRef> out;
     for (uint32_t n = 0; n < vcpus_.size(); ++n) out.push_back({&schema_of<SoftTlb>(), n, false, &vcpus_[n]->saved_tlb});
+    for (uint32_t n = 0; n < vcpus_.size() && vcpus_[n]->cpu.model->extended; ++n) out.push_back({&schema_of<VcpuAvx>(), n, true, &vcpus_[n]->cpu.avx});
     return out;
   }
 

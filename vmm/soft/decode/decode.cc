@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "vmm/soft/decode/index.h"
+#include "vmm/soft/decode/vex.h"
 
 namespace dejavm::soft {
 namespace {
@@ -13,6 +14,7 @@ using table::OperandForm;
 using table::Place;
 using table::Slot;
 using table::kIndex;
+using table::kVexIndex;
 
 // The widths that depend on the operand size, by its logarithm.
 constexpr uint8_t kWidths[table::kWidthEnd - table::kWidthV][4] = {
@@ -22,7 +24,8 @@ constexpr uint8_t kWidths[table::kWidthEnd - table::kWidthV][4] = {
     {0, 4, 6, 10},       // kWidthFar
     {0, 6, 6, 10},       // kWidthTable
     {0, 14, 28, 28},     // kWidthEnv
-    {0, 94, 108, 108}};  // kWidthState
+    {0, 94, 108, 108},   // kWidthState
+    {0, 0, 0, 0}};       // kWidthX: by VEX.L
 
 // Effective operand size as a logarithm by mode, rule, REX.W and 66. SDM vol. 2, 2.2.1.2 and table 2-4; vol. 1, 3.6.
 constexpr uint8_t operand_size(CodeMode mode, table::SizeRule rule, bool w, bool p66) {
@@ -99,15 +102,19 @@ class Decoder {
   int64_t take_signed(unsigned width);
 
   bool prefixes_and_opcode();
-  const Form& find_form();
-  void memory();
+  template <class Index> const Form& find_form(const Index& index);
+  bool begins_vex(uint8_t byte) const;
+  bool vex_prefix(uint8_t byte);
+  Form vex_form_of_opcode();
+  void widen_vex(Op op);
+  void memory(bool vsib);
   void memory_16();
-  void memory_32();
+  void memory_32(bool vsib);
   void operand(table::OperandCode code);
   bool legal(const Form& form) const;
   void register_operand(Operand& o, unsigned number, unsigned width);
   void memory_operand(Operand& o, unsigned width) { o = {OperandKind::kMem, 0, static_cast<uint8_t>(width)}; }
-  unsigned width(unsigned w) const { return w < table::kWidthV ? w : kWidths[w - table::kWidthV][log_size_]; }
+  unsigned width(unsigned w) const { return w == table::kWidthX ? 16u << d_.vex_256 : w < table::kWidthV ? w : kWidths[w - table::kWidthV][log_size_]; }
   unsigned rm() const { return (d_.modrm & 7u) | (d_.rex & 1u) << 3; }
   unsigned reg() const { return (d_.modrm >> 3 & 7u) | (d_.rex & 4u) << 1; }
   DecodeStatus finish(Op op);
@@ -118,6 +125,8 @@ class Decoder {
   CodeMode mode_;
   bool is64_;
   bool overrun_ = false;
+  uint8_t vvvv_ = 0;  // as encoded, inverted back
+  bool vvvv_used_ = false;
   bool p66_ = false, p67_ = false, lock_ = false, valid_ = true;
   uint8_t repeat_ = 0;  // F2, F3 or 0
   uint8_t segment_ = kNoReg;
@@ -169,6 +178,7 @@ bool Decoder::prefixes_and_opcode() {
       default: repeat_ = byte; break;
     }
   }
+  if (begins_vex(byte)) return vex_prefix(byte);
   d_.opcode = byte;
   if (byte == 0x0f) {
     byte = take<uint8_t>();
@@ -180,9 +190,9 @@ bool Decoder::prefixes_and_opcode() {
 }
 
 // F2 and F3 as mandatory prefixes come before 66.
-const Form& Decoder::find_form() {
-  const Slot slot = kIndex.slots[d_.opcode];
-  if (slot.shape & table::kHasModrm) {
+template <class Index> const Form& Decoder::find_form(const Index& index) {
+  const Slot slot = index.slots[d_.opcode];
+  if ((slot.shape & table::kHasModrm) && !d_.has_modrm) {
     d_.has_modrm = true;
     d_.modrm = take<uint8_t>();
   }
@@ -192,7 +202,82 @@ const Form& Decoder::find_form() {
   if (slot.shape & table::kByMod) cell = cell * 2 + (d_.modrm >= 0xc0);
   if (slot.shape & table::kByReg) cell = cell * 8 + (d_.modrm >> 3 & 7u);
   if (slot.shape & table::kByRm) cell = cell * 8 + (d_.modrm & 7u);
-  return kIndex.forms[kIndex.cells[slot.first_cell + cell]];
+  return index.forms[index.cells[slot.first_cell + cell]];
+}
+
+// C4 and C5 are LES and LDS outside 64-bit mode unless their ModRM byte would name a register (SDM vol. 2, 2.3.5).
+bool Decoder::begins_vex(uint8_t byte) const {
+  return (byte == 0xc4 || byte == 0xc5) && at_ < end_ && (is64_ || *at_ >= 0xc0);
+}
+
+// The prefix after its first byte, and the opcode (SDM vol. 2, 2.3.5 and figure 2-9).
+bool Decoder::vex_prefix(uint8_t byte) {
+  if (p66_ || repeat_ || lock_ || d_.rex) valid_ = false;
+  const uint8_t first = take<uint8_t>();
+  unsigned map = 1, w = 0, rxb = (first >> 7 ^ 1u) << 2;
+  uint8_t last = first;
+  if (byte == 0xc4) {
+    rxb = (first >> 5 ^ 7u) & 7;
+    map = first & 31;
+    last = take<uint8_t>();
+    w = last >> 7;
+  }
+  if (!is64_) rxb = 0;  // B is ignored, the others are 0
+  if (map < 1 || map > 3) {
+    valid_ = false;
+    map = 1;
+  }
+  d_.vex = true;
+  d_.vex_256 = last & 4;
+  d_.rex = static_cast<uint8_t>(0x40 | w << 3 | rxb);
+  vvvv_ = (last >> 3 & 15) ^ 15;
+  if (!is64_) vvvv_ &= 7;
+  p66_ = (last & 3) == 1;
+  repeat_ = (last & 3) == 2 ? 0xf3 : (last & 3) == 3 ? 0xf2 : 0;
+  d_.opcode = static_cast<uint16_t>(map << 8 | take<uint8_t>());
+  return !overrun_;
+}
+
+// The row of an opcode that only VEX has; else that of the SSE operation, if it has such a form, with its operands in their places.
+Form Decoder::vex_form_of_opcode() {
+  const Form own = find_form(kVexIndex);
+  if (own.op != Op::kInvalid) return own;
+  Form form = find_form(kIndex);
+  const VexForm& how = vex_form(form.op);
+  const auto code_is_mmx = [](table::OperandCode code) {
+    const Place p = table::kOperandForms[code].place;
+    return p == Place::kRmMmx || p == Place::kRegMmx;
+  };
+  if (how.shape == VexShape::kNone || code_is_mmx(form.operands[0]) || code_is_mmx(form.operands[1])) return {};
+  if (how.length == VexLength::k128) form.attr |= table::l0;
+  VexShape shape = how.shape;
+  // Shifts by an immediate name their register in ModRM.rm; moves of one element have a first source between registers only, and
+  // those to memory have none.
+  const Place first = table::kOperandForms[form.operands[0]].place, second = table::kOperandForms[form.operands[1]].place;
+  if (shape == VexShape::kSource && second == Place::kZero) shape = VexShape::kTarget;
+  const bool moves = form.op == Op::k_movss || form.op == Op::k_movsd_x;
+  if (shape == VexShape::kSource && (first == Place::kMemory || (moves && d_.modrm < 0xc0) || (first == Place::kRmXmm && !moves))) shape = VexShape::kSame;
+  if (shape != VexShape::kSame) {
+    const unsigned at = shape == VexShape::kTarget ? 0 : 1;
+    for (unsigned n = 3; n > at; --n) form.operands[n] = form.operands[n - 1];
+    form.operands[at] = table::Hx;
+  }
+  return form;
+}
+
+// Of what is done in both halves, operands are twice as wide.
+void Decoder::widen_vex(Op op) {
+  if (vex_form(op).length == VexLength::kBoth && d_.vex_256)
+    for (unsigned n = 0; n < d_.operand_count; ++n) {
+      Operand& o = d_.operands[n];
+      const bool narrow = n == 0 && (op == Op::k_cvtpd2ps || op == Op::k_cvttpd2dq || op == Op::k_cvtpd2dq);
+      const bool count = n == 2 && o.kind != OperandKind::kImm && op >= Op::k_psrlw && op <= Op::k_psllq;
+      if ((o.kind == OperandKind::kXmm || o.kind == OperandKind::kMem) && o.size < 32 && !narrow && !count)
+        o.size = op == Op::k_movddup ? 32 : static_cast<uint8_t>(2 * o.size);
+    }
+  else if (vex_form(op).length != VexLength::kBoth)
+    for (Operand& o : d_.operands)
+      if (o.kind == OperandKind::kXmm && o.size == 32) o.size = 16;
 }
 
 void Decoder::memory_16() {
@@ -210,13 +295,13 @@ void Decoder::memory_16() {
 
 // SDM vol. 2, tables 2-2 and 2-3; RIP-relative 2.2.1.6. Base numbers 4 and 5 with mod's special cases are decoded
 // without REX.B, index 4 is none only without REX.X (table 2-5).
-void Decoder::memory_32() {
+void Decoder::memory_32(bool vsib) {
   const unsigned mod = d_.modrm >> 6;
   unsigned low = d_.modrm & 7;
   if (low == 4) {
     const uint8_t sib = take<uint8_t>();
     const unsigned index = (sib >> 3 & 7u) | (d_.rex & 2u) << 2;
-    if (index != 4) {
+    if (index != 4 || vsib) {
       d_.index = static_cast<uint8_t>(index);
       d_.scale = sib >> 6;
     }
@@ -233,10 +318,11 @@ void Decoder::memory_32() {
   else if (mod == 2) d_.disp = take<int32_t>();
 }
 
-void Decoder::memory() {
+void Decoder::memory(bool vsib) {
   d_.has_mem = true;
+  if (vsib) valid_ &= d_.addr_size != 2 && (d_.modrm & 7) == 4;
   if (d_.addr_size == 2) memory_16();
-  else memory_32();
+  else memory_32(vsib);
 }
 
 void Decoder::register_operand(Operand& o, unsigned number, unsigned width) {
@@ -312,6 +398,17 @@ void Decoder::operand(table::OperandCode code) {
       else set(OperandKind::kXmm, rm(), width(form.width));
       break;
     case Place::kRegXmm: set(OperandKind::kXmm, reg(), width(form.width)); break;
+    case Place::kVexXmm:
+    case Place::kVexGpr:
+      if (form.place == Place::kVexXmm) set(OperandKind::kXmm, vvvv_, width(form.width));
+      else set(OperandKind::kGpr, vvvv_, width(form.width));
+      vvvv_used_ = true;
+      break;
+    case Place::kIs4Xmm: {
+      const uint8_t is4 = take<uint8_t>();
+      set(OperandKind::kXmm, is64_ ? is4 >> 4 : is4 >> 4 & 7, width(form.width));
+      break;
+    }
     case Place::kRmSt: set(OperandKind::kSt, d_.modrm & 7u, 10); break;
     case Place::kFixedSt: set(OperandKind::kSt, form.value, 10); break;
   }
@@ -343,17 +440,17 @@ static_assert(static_cast<int>(Op::k_cmpxchg16b) == static_cast<int>(Op::k_cmpxc
 
 DecodeStatus Decoder::run() {
   if (!prefixes_and_opcode()) return finish(Op::kInvalid);
-  const Form& form = find_form();
+  const Form form = d_.vex ? vex_form_of_opcode() : find_form(kIndex);
   const bool w = d_.rex & 8;
   d_.op = form.op;
   d_.lock = lock_;
   if (!(form.attr & table::mandatory)) d_.rep = repeat_ == 0xf3 ? Rep::kRep : repeat_ == 0xf2 ? Rep::kRepne : Rep::kNone;
   d_.addr_size = is64_ ? (p67_ ? 4 : 8) : ((mode_ == CodeMode::k16) != p67_) ? 2 : 4;
-  log_size_ = kOperandSizes.log[static_cast<unsigned>(mode_)][form.attr & table::kSizeRuleMask][w][p66_];
+  log_size_ = kOperandSizes.log[static_cast<unsigned>(mode_)][form.attr & table::kSizeRuleMask][w && (is64_ || !d_.vex)][p66_];
   d_.op_size = static_cast<uint8_t>(1u << log_size_);
   if (form.op == Op::kInvalid) return finish(Op::kInvalid);
 
-  if (d_.has_modrm && d_.modrm < 0xc0 && !(form.attr & table::regs)) memory();
+  if (d_.has_modrm && d_.modrm < 0xc0 && !(form.attr & table::regs)) memory(form.attr & table::vsib);
   for (table::OperandCode code : form.operands) {
     if (code == table::kNo) break;
     operand(code);
@@ -363,11 +460,25 @@ DecodeStatus Decoder::run() {
     d_.seg = d_.seg_override ? segment_ : default_segment_;
   }
   if (form.op == Op::k_jcc || form.op == Op::k_setcc || form.op == Op::k_cmovcc) d_.cc = d_.opcode & 15;
+  if (d_.vex) {
+    d_.vvvv = vvvv_;
+    if (form.attr & table::l0) valid_ &= !d_.vex_256;
+    if (form.attr & table::l1) valid_ &= d_.vex_256;
+    if (form.attr & table::w0) valid_ &= !w;
+    if (form.attr & table::w1) valid_ &= w;
+    if (!vvvv_used_) valid_ &= vvvv_ == 0;
+    if (vex_form(form.op).shape != VexShape::kNone) {
+      widen_vex(form.op);
+      d_.inner = form.op;
+    }
+  }
   if (!legal(form)) return finish(Op::kInvalid);
 
   unsigned op = static_cast<unsigned>(form.op);
   if (form.attr & table::by_size) op += log_size_ - 1u;
   if (form.attr & table::by_w) op += w;
+  if (form.attr & table::by_l) op += d_.vex_256;
+  if (d_.inner != Op::kInvalid) op = static_cast<unsigned>(Op::k_vex);
   if ((form.attr & table::nop90) && !(d_.rex & 1)) {
     op = static_cast<unsigned>(repeat_ == 0xf3 ? Op::k_pause : Op::k_nop);
     d_.rep = Rep::kNone;

@@ -8,6 +8,7 @@
 #include "vmm/soft/decode/rows_one_byte.h"
 #include "vmm/soft/decode/rows_sse.h"
 #include "vmm/soft/decode/rows_two_byte.h"
+#include "vmm/soft/decode/rows_vex.h"
 #include "vmm/soft/decode/rows_x87.h"
 
 namespace dejavm::soft::table {
@@ -27,11 +28,17 @@ struct Form {
   OperandCode operands[4] = {kNo, kNo, kNo, kNo};
 };
 
-inline constexpr size_t kRowCount =
-    std::size(kOneByteRows) + std::size(kTwoByteRows) + std::size(kX87Rows) + std::size(kSseRows);
 inline constexpr size_t kSlotCount = 4 * 256;
 
-template <class F> constexpr void for_each_row(F f) {
+// The encodings without VEX, and those with it.
+template <bool vex> inline constexpr size_t kRowCount = std::size(kOneByteRows) + std::size(kTwoByteRows) + std::size(kX87Rows) + std::size(kSseRows);
+template <> inline constexpr size_t kRowCount<true> = std::size(kVexRows);
+
+template <bool vex, class F> constexpr void for_each_row(F f) {
+  if constexpr (vex) {
+    for (const Row& r : kVexRows) f(r);
+    return;
+  }
   for (const Row& r : kOneByteRows) f(r);
   for (const Row& r : kTwoByteRows) f(r);
   for (const Row& r : kX87Rows) f(r);
@@ -52,27 +59,27 @@ constexpr unsigned cells_of(unsigned shape) {
          (shape & kByReg ? 8u : 1u) * (shape & kByRm ? 8u : 1u);
 }
 
-constexpr std::array<uint8_t, kSlotCount> slot_shapes() {
+template <bool vex> constexpr std::array<uint8_t, kSlotCount> slot_shapes() {
   std::array<uint8_t, kSlotCount> shapes{};
-  for_each_row([&](const Row& r) {
+  for_each_row<vex>([&](const Row& r) {
     for (unsigned i = 0; i < r.span(); ++i) shapes[r.opcode + i] = static_cast<uint8_t>(shapes[r.opcode + i] | shape_of(r));
   });
   return shapes;
 }
 
-constexpr unsigned cell_count() {
+template <bool vex> constexpr unsigned cell_count() {
   unsigned n = 1;
-  for (unsigned shape : slot_shapes()) n += shape ? cells_of(shape) : 0;
+  for (unsigned shape : slot_shapes<vex>()) n += shape ? cells_of(shape) : 0;
   return n;
 }
 
 // Slots whose rows have neither conditions nor ModRM have shape 0, and one cell each.
-inline constexpr size_t kMaxCells = cell_count() + kSlotCount;
+template <bool vex> inline constexpr size_t kMaxCells = cell_count<vex>() + kSlotCount;
 
-struct Index {
+template <bool vex> struct Index {
   std::array<Slot, kSlotCount> slots{};
-  std::array<uint16_t, kMaxCells> cells{};
-  std::array<Form, kRowCount + 1> forms{};
+  std::array<uint16_t, kMaxCells<vex>> cells{};
+  std::array<Form, kRowCount<vex> + 1> forms{};
 };
 
 constexpr void claim(uint16_t& cell, uint16_t form) {
@@ -81,7 +88,7 @@ constexpr void claim(uint16_t& cell, uint16_t form) {
 }
 
 // Enters the row in each cell of the slot that its conditions allow.
-constexpr void enter(Index& index, const Slot& slot, const Row& r, uint16_t form) {
+template <bool vex> constexpr void enter(Index<vex>& index, const Slot& slot, const Row& r, uint16_t form) {
   const auto count = [&](unsigned dimension, unsigned n) { return slot.shape & dimension ? n : 1u; };
   const auto allows = [](unsigned conditions, unsigned value) { return conditions == 0 || (conditions >> value & 1); };
   const unsigned prefixes = count(kByPrefix, 4), modes = count(kByMode, 2), mods = count(kByMod, 2);
@@ -103,12 +110,12 @@ constexpr void enter(Index& index, const Slot& slot, const Row& r, uint16_t form
   }
 }
 
-constexpr Index make_index() {
-  Index index;
-  const std::array<uint8_t, kSlotCount> shapes = slot_shapes();
+template <bool vex> constexpr Index<vex> make_index() {
+  Index<vex> index;
+  const std::array<uint8_t, kSlotCount> shapes = slot_shapes<vex>();
   unsigned next = 1;
   uint16_t form = 0;
-  for_each_row([&](const Row& r) {
+  for_each_row<vex>([&](const Row& r) {
     ++form;
     index.forms[form].op = r.op;
     index.forms[form].attr = static_cast<uint16_t>(r.attr);
@@ -126,6 +133,7 @@ constexpr Index make_index() {
   return index;
 }
 
-inline constexpr Index kIndex = make_index();
+inline constexpr Index kIndex = make_index<false>();
+inline constexpr Index kVexIndex = make_index<true>();
 
 }  // namespace dejavm::soft::table

@@ -87,6 +87,13 @@ inline constexpr OperandForm kOperandForms[] = {
     {Ww, Place::kRmXmm, kWidth2, kWidth2},
     {ST0, Place::kFixedSt, kWidth10, kWidth10, 0},
     {STi, Place::kRmSt, kWidth10, kWidth10},
+    {Vx, Place::kRegXmm, kWidthX, kWidthX},
+    {Wx, Place::kRmXmm, kWidthX, kWidthX},
+    {Wb, Place::kRmXmm, kWidth1, kWidth1},
+    {Mx, Place::kMemory, kWidthX, kWidthX},
+    {Hx, Place::kVexXmm, kWidthX, kWidthX},
+    {Lx, Place::kIs4Xmm, kWidthX, kWidthX},
+    {By, Place::kVexGpr, kWidthV, kWidthV},
 };
 
 constexpr bool operand_forms_are_in_order() {

@@ -20,6 +20,7 @@ enum Width : uint8_t {
   kWidthTable,   // descriptor-table register: 10 in 64-bit mode, else 6
   kWidthEnv,     // fldenv, fnstenv: 14 or 28
   kWidthState,   // frstor, fnsave: 94 or 108
+  kWidthX,       // VEX.L: 16 or 32
   kWidthEnd
 };
 
@@ -39,7 +40,9 @@ enum class Place : uint8_t {
   kRelative, kFarPointer,
   kRegSeg, kFixedSeg, kRegCr, kRegDr,
   kRmMmx, kRegMmx, kRmXmm, kRegXmm,
-  kRmSt, kFixedSt
+  kRmSt, kFixedSt,
+  kVexXmm, kVexGpr,  // VEX.vvvv
+  kIs4Xmm,           // bits 7:4 of an immediate byte
 };
 
 // Operands of rows. kOperandForms in operand_forms.h defines each.
@@ -54,6 +57,7 @@ enum OperandCode : uint8_t {
   Sw, ES, CS, SS, DS, FS, GS, Cy, Dy,
   Pq, Pd, Py, Qq, Qd, Vdq, Vq, Vd, Vy, Wdq, Wq, Wd, Ww,
   ST0, STi,
+  Vx, Wx, Wb, Mx, Hx, Lx, By,
   kOperandCodes
 };
 
@@ -79,6 +83,9 @@ inline constexpr Attr string = 1 << 5;    // implicit memory operand in DS or th
 inline constexpr Attr by_size = 1 << 6;   // op, and the next two in ops.def for operand sizes 4 and 8
 inline constexpr Attr by_w = 1 << 7;      // op, and the next in ops.def for REX.W
 inline constexpr Attr nop90 = 1 << 8;     // xchg rAX,rAX is nop, or pause after F3
+inline constexpr Attr l0 = 1 << 10, l1 = 1 << 11, w0 = 1 << 12, w1 = 1 << 13;  // of VEX, else #UD
+inline constexpr Attr by_l = 1 << 14;      // op, and the next in ops.def for VEX.L
+inline constexpr Attr vsib = 1 << 15;      // memory with an index that is a vector
 inline constexpr Attr mandatory = 1 << 9;  // F2 and F3 select the row (set by Row)
 
 // Conditions; without one of a kind, all values match.

@@ -163,7 +163,7 @@ void exec_xgetbv(Cpu& c, const Decoded&) {
 void exec_xsetbv(Cpu& c, const Decoded&) {
   if (!(c.s.cr4 & kCr4OSXSAVE)) Cpu::fault(kUD);
   const uint64_t value = c.reg(kRax, 4) | c.reg(kRdx, 4) << 32;
-  if (c.cpl != 0 || c.reg(kRcx, 4) != 0 || (value & ~c.model->xcr0_allowed) || !(value & 1)) Cpu::fault(kGP, 0);
+  if (c.cpl != 0 || c.reg(kRcx, 4) != 0 || (value & ~c.model->xcr0_allowed) || !(value & 1) || ((value & 4) && !(value & 2))) Cpu::fault(kGP, 0);
   c.s.xcr0 = value;
 }
 

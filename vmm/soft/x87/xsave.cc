@@ -10,8 +10,9 @@ namespace {
 using namespace x87;
 
 constexpr unsigned kLegacyBytes = 512, kHeaderBytes = 64, kRegisterArea = 32, kXmmArea = 160;
-constexpr uint32_t kMxcsrMask = 0xffff, kMxcsrReset = 0x1f80;
-constexpr uint64_t kX87 = 1, kSse = 2;
+constexpr uint32_t kMxcsrMask = 0xffff;
+constexpr uint64_t kX87 = 1, kSse = 2, kAvx = 4;
+constexpr unsigned kAvxArea = kLegacyBytes + kHeaderBytes, kAvxBytes = 256;
 
 struct [[gnu::packed]] LegacyHeader {
   uint16_t fcw, fsw;
@@ -76,6 +77,7 @@ bool x87_in_use(const FpuState& f) {
          f.st_exponent != initial.st_exponent;
 }
 bool sse_in_use(const FpuState& f) { return f.xmm != FpuState{}.xmm; }
+bool avx_in_use(const Cpu& c) { return c.avx != VcpuAvx::State{}; }
 
 uint64_t area_address(Cpu& c, const Decoded& d, unsigned len, unsigned alignment, Access access) {
   const uint64_t a = c.linear(d.seg, c.effective_address(d), len, access);
@@ -92,10 +94,12 @@ uint64_t requested(const Cpu& c) { return c.s.xcr0 & (c.reg(kRdx, 4) << 32 | c.r
 
 void save(Cpu& c, const Decoded& d, bool optimised) {
   check_xsave(c);
-  const uint64_t at = area_address(c, d, kLegacyBytes + kHeaderBytes, 64, Access::kWrite);
-  c.probe_write(at, kLegacyBytes + kHeaderBytes);
+  const uint64_t rfbm = requested(c);
+  const unsigned bytes = kLegacyBytes + kHeaderBytes + (rfbm & kAvx ? kAvxBytes : 0);
+  const uint64_t at = area_address(c, d, bytes, 64, Access::kWrite);
+  c.probe_write(at, bytes);
   const FpuState& f = c.s.fpu;
-  const uint64_t rfbm = requested(c), in_use = (x87_in_use(f) ? kX87 : 0) | (sse_in_use(f) ? kSse : 0);
+  const uint64_t in_use = (x87_in_use(f) ? kX87 : 0) | (sse_in_use(f) ? kSse : 0) | (avx_in_use(c) ? kAvx : 0);
   const uint64_t written = optimised ? rfbm & in_use : rfbm;
   uint8_t area[kLegacyBytes + 8];
   c.read_linear(at, area, sizeof area);
@@ -105,13 +109,14 @@ void save(Cpu& c, const Decoded& d, bool optimised) {
     area[5] = 0;
     put_registers(f, area);
   }
-  if (rfbm & kSse) std::memcpy(area + 24, &h.mxcsr, 8);
+  if (rfbm & (kSse | kAvx)) std::memcpy(area + 24, &h.mxcsr, 8);
   if (written & kSse) std::memcpy(area + kXmmArea, f.xmm.data(), 16 * xmm_count(c));
   uint64_t bv;
   std::memcpy(&bv, area + kLegacyBytes, 8);
   bv = (bv & ~rfbm) | (rfbm & in_use);
   std::memcpy(area + kLegacyBytes, &bv, 8);
   c.write_linear(at, area, sizeof area);
+  if (written & kAvx) c.write_linear(at + kAvxArea, c.avx.ymm_high.data(), 16 * xmm_count(c));
 }
 
 }  // namespace
@@ -149,7 +154,8 @@ void exec_xsaveopt(Cpu& c, const Decoded& d) { save(c, d, true); }
 void exec_xrstor(Cpu& c, const Decoded& d) {
   check_xsave(c);
   uint8_t area[kLegacyBytes + kHeaderBytes];
-  c.read_linear(area_address(c, d, sizeof area, 64, Access::kRead), area, sizeof area);
+  const uint64_t at = area_address(c, d, sizeof area, 64, Access::kRead);
+  c.read_linear(at, area, sizeof area);
   std::array<uint64_t, 8> header;
   std::memcpy(header.data(), area + kLegacyBytes, sizeof header);
   const uint64_t bv = header[0], rfbm = requested(c);
@@ -157,11 +163,15 @@ void exec_xrstor(Cpu& c, const Decoded& d) {
   if ((bv & ~c.s.xcr0) || header[1] || header[2]) Cpu::fault(kGP, 0);
   LegacyHeader h;
   std::memcpy(&h, area, sizeof h);
-  if ((rfbm & kSse) && (h.mxcsr & ~kMxcsrMask)) Cpu::fault(kGP, 0);
+  if ((rfbm & (kSse | kAvx)) && (h.mxcsr & ~kMxcsrMask)) Cpu::fault(kGP, 0);
+  VcpuAvx::State avx;
+  if (rfbm & bv & kAvx) c.read_linear(at + kAvxArea, avx.ymm_high.data(), 16 * xmm_count(c));
   FpuState& f = c.s.fpu;
   if (rfbm & kX87) bv & kX87 ? load_x87(f, h, area, d.rex & 8) : initialise_x87(f);
+  if (rfbm & (kSse | kAvx)) f.mxcsr = h.mxcsr;
+  if (rfbm & kAvx)
+    for (unsigned n = 0; n < xmm_count(c); ++n) c.avx.ymm_high[n] = avx.ymm_high[n];
   if (rfbm & kSse) {
-    f.mxcsr = h.mxcsr;
     for (unsigned n = 0; n < xmm_count(c); ++n) {
       if (bv & kSse) std::memcpy(&f.xmm[n], area + kXmmArea + 16 * n, 16);
       else f.xmm[n] = {};

@@ -7,6 +7,7 @@
 #include <csignal>
 #include <cstddef>
 #include <cstring>
+#include <vector>
 
 #include "devices/core/result.h"
 
@@ -15,10 +16,12 @@ namespace {
 
 constexpr uint64_t kPages = 0x36540000;       // the instruction's page, then the state's
 constexpr uint64_t kState = kPages + 0x1000;  // UserState; see the assembly
+constexpr uint64_t kYmm = kPages + 0x1400;    // sixteen registers
 constexpr uint64_t kLinks = kPages + 0x1c00;  // host's stack pointer; where the instruction goes on
 
 sigjmp_buf back;
 UserState* trapped;
+YmmHigh* trapped_high;  // nullptr: not asked for
 
 void on_signal(int signal, siginfo_t*, void* context) {
   const auto& m = static_cast<ucontext_t*>(context)->uc_mcontext;
@@ -26,6 +29,14 @@ void on_signal(int signal, siginfo_t*, void* context) {
                                      REG_R8,  REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15};
   std::memcpy(&trapped->fx, m.fpregs, offsetof(FxImage, reserved1));
   for (unsigned n = 0; n < 16; ++n) trapped->gpr[n] = static_cast<uint64_t>(m.gregs[kOrder[n]]);
+  // The extended area's AVX component, if the processor saves one (SDM vol. 1, 13.4.2).
+  if (trapped_high != nullptr) {
+    const auto* area = reinterpret_cast<const uint8_t*>(m.fpregs);
+    uint64_t in_use;
+    std::memcpy(&in_use, area + 512, 8);
+    if (in_use & 4) std::memcpy(trapped_high, area + 576, sizeof *trapped_high);
+    else *trapped_high = {};
+  }
   trapped->rip = static_cast<uint64_t>(m.gregs[REG_RIP]);
   trapped->rflags = static_cast<uint64_t>(m.gregs[REG_EFL]);
   siglongjmp(back, signal);
@@ -39,6 +50,10 @@ dejavm_host_enter:
   push %rbx; push %rbp; push %r12; push %r13; push %r14; push %r15
   mov %rsp, 0x36541c00
   fxrstor64 0x36541000
+  cmpb $0, 0x36541c20
+  je 1f
+  vmovdqu 0x36541400, %ymm0; vmovdqu 0x36541420, %ymm1; vmovdqu 0x36541440, %ymm2; vmovdqu 0x36541460, %ymm3; vmovdqu 0x36541480, %ymm4; vmovdqu 0x365414a0, %ymm5; vmovdqu 0x365414c0, %ymm6; vmovdqu 0x365414e0, %ymm7; vmovdqu 0x36541500, %ymm8; vmovdqu 0x36541520, %ymm9; vmovdqu 0x36541540, %ymm10; vmovdqu 0x36541560, %ymm11; vmovdqu 0x36541580, %ymm12; vmovdqu 0x365415a0, %ymm13; vmovdqu 0x365415c0, %ymm14; vmovdqu 0x365415e0, %ymm15;
+1:
   push 0x36541280
   popfq
   mov 0x36541200, %rax; mov 0x36541208, %rcx; mov 0x36541210, %rdx; mov 0x36541218, %rbx
@@ -54,6 +69,11 @@ dejavm_host_leave:
   mov 0x36541c00, %rsp
   pushfq
   pop 0x36541280
+  cmpb $0, 0x36541c20
+  je 1f
+  vmovdqu %ymm0, 0x36541400; vmovdqu %ymm1, 0x36541420; vmovdqu %ymm2, 0x36541440; vmovdqu %ymm3, 0x36541460; vmovdqu %ymm4, 0x36541480; vmovdqu %ymm5, 0x365414a0; vmovdqu %ymm6, 0x365414c0; vmovdqu %ymm7, 0x365414e0; vmovdqu %ymm8, 0x36541500; vmovdqu %ymm9, 0x36541520; vmovdqu %ymm10, 0x36541540; vmovdqu %ymm11, 0x36541560; vmovdqu %ymm12, 0x36541580; vmovdqu %ymm13, 0x365415a0; vmovdqu %ymm14, 0x365415c0; vmovdqu %ymm15, 0x365415e0;
+  vzeroupper
+1:
   fxsave64 0x36541000
   fninit
   ldmxcsr 0x36541c18
@@ -88,6 +108,27 @@ void prepare() {
 }
 
 }  // namespace
+
+int run_on_host(std::span<const uint8_t> insn, UserState& state, YmmHigh& high) {
+  UserState dummy{};
+  dummy.fx.fcw = 0x37f, dummy.fx.mxcsr = 0x1f80;
+  static const bool prepared = (run_on_host(std::vector<uint8_t>{0x90}, dummy), true);
+  CHECK(prepared);
+  auto* live = reinterpret_cast<uint64_t*>(kYmm);
+  for (unsigned n = 0; n < 16; ++n) {
+    std::memcpy(live + 4 * n, &state.fx.xmm[n], 16);
+    std::memcpy(live + 4 * n + 2, &high[n], 16);
+  }
+  auto* wanted = reinterpret_cast<uint64_t*>(kLinks) + 4;
+  *wanted = 1;
+  trapped_high = &high;
+  const int signal = run_on_host(insn, state);
+  *wanted = 0;
+  trapped_high = nullptr;
+  if (signal != 0) return signal;
+  for (unsigned n = 0; n < 16; ++n) std::memcpy(&high[n], live + 4 * n + 2, 16);
+  return 0;
+}
 
 int run_on_host(std::span<const uint8_t> insn, UserState& state) {
   static const bool prepared = (prepare(), true);
