@@ -21,7 +21,7 @@ uint64_t mix(uint64_t& s) {  // SplitMix64
 // A machine that is put back after each input.
 class Subject {
  public:
-  Subject(bool blocks, TranslateOptions translation) : guest_(blocks, translation), fresh_(guest_.state()) {
+  Subject(bool blocks, TranslateOptions translation) : guest_(blocks, translation, "dejavm-v2"), fresh_(guest_.state()) {
     for (uint64_t at = 0; at < 0x4000; at += 8) {
       uint64_t s = at;
       guest_.write<uint64_t>(Guest::kData + at, mix(s));
@@ -51,6 +51,9 @@ class Subject {
     s.gpr[kRsp] = Guest::kStack;
     s.rflags = 2 | (mix(r) & kArithFlags);
     if (mix(r) % 8 == 0) s.cr0 |= kCr0TS;
+    s.cr4 |= kCr4OSXSAVE;
+    s.xcr0 = 7;
+    avx() = {};
     if (mix(r) % 16 == 0) s.rflags |= kTF;
     if (mix(r) % 4 == 0) s.segment[kCs].attributes = static_cast<uint16_t>(kSegP | kSegS | kSegG | 0xb | kSegDb);  // 32-bit code
     guest_.exits.log.clear();
@@ -76,6 +79,7 @@ class Subject {
           break;
         }
     }
+    if (avx() != other.avx()) why += " AVX";
     if (guest_.exits.log.size() != other.guest_.exits.log.size()) why += " exits";
     if (why.empty()) return;
     std::fprintf(stderr, "%s differs from single-stepping: %s\n", what, why.c_str());
@@ -83,6 +87,11 @@ class Subject {
   }
 
  private:
+  VcpuAvx::State& avx() {
+    for (const ChunkRef& c : guest_.engine->chunks())
+      if (c.schema->name == VcpuAvx::kName) return *static_cast<VcpuAvx::State*>(c.data);
+    std::abort();
+  }
   static std::string fmt_address(uint64_t at) {
     char text[32];
     std::snprintf(text, sizeof text, "memory at %#llx ", static_cast<unsigned long long>(at));

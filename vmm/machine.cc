@@ -93,6 +93,7 @@ struct Machine::Impl {
   Result<std::unique_ptr<Engine>> make_engine(std::string_view name) const {
     const CpuModel& model = *find_cpu_model(config.cpu_model);
     if (name == "deterministic") return soft::make_soft_engine(model, *memory, config.vcpus, {.strict = config.strict});
+    if (name != "deterministic" && model.extended) return host_error(fmt::format("CPU model {} runs on the deterministic engine only; choose --cpu dejavm-v1 for {}", model.name, name));
     if (name == "kvm") return kvm::make_kvm_engine(model, *memory, config.cpu_without);
     if (name == "kvm-step") return kvm::make_step_engine(model, *memory);
     return host_error(fmt::format("unknown engine '{}'; there are 'deterministic', 'kvm' and 'kvm-step'", name));

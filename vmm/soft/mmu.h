@@ -60,11 +60,12 @@ struct FastFetch {
   }
 };
 // Where an indirect jump of translated code goes: valid while the fetch page's serial is this.
+inline constexpr uint64_t kNoPageSerial = 0;
 struct JumpEntry {
-  uint64_t rip = 1;
+  uint64_t rip = 0;  // any value is one that a guest can jump to: of an empty entry the serial is wrong
   const void* code = nullptr;
-  const uint64_t* page_serial = nullptr;
-  uint64_t serial = 0;
+  const uint64_t* page_serial = &kNoPageSerial;
+  uint64_t serial = 1;
 };
 inline constexpr unsigned kJumpEntries = 4096;
 // Rights classes with a fast array each. kSupervisorAc: CPL < 3 with EFLAGS.AC, which lifts SMAP.

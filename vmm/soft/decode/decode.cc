@@ -231,7 +231,6 @@ bool Decoder::vex_prefix(uint8_t byte) {
   d_.vex_256 = last & 4;
   d_.rex = static_cast<uint8_t>(0x40 | w << 3 | rxb);
   vvvv_ = (last >> 3 & 15) ^ 15;
-  if (!is64_) vvvv_ &= 7;
   p66_ = (last & 3) == 1;
   repeat_ = (last & 3) == 2 ? 0xf3 : (last & 3) == 3 ? 0xf2 : 0;
   d_.opcode = static_cast<uint16_t>(map << 8 | take<uint8_t>());
@@ -400,8 +399,9 @@ void Decoder::operand(table::OperandCode code) {
     case Place::kRegXmm: set(OperandKind::kXmm, reg(), width(form.width)); break;
     case Place::kVexXmm:
     case Place::kVexGpr:
-      if (form.place == Place::kVexXmm) set(OperandKind::kXmm, vvvv_, width(form.width));
-      else set(OperandKind::kGpr, vvvv_, width(form.width));
+      // Outside 64-bit mode its highest bit is ignored, where it names a register.
+      if (!is64_) vvvv_ &= 7;
+      set(form.place == Place::kVexXmm ? OperandKind::kXmm : OperandKind::kGpr, vvvv_, width(form.width));
       vvvv_used_ = true;
       break;
     case Place::kIs4Xmm: {

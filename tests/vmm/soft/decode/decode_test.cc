@@ -27,8 +27,12 @@ Bytes random_string(std::mt19937_64& g) {
     const unsigned prefixes = g() % 2 ? 0 : g() % 4;
     for (unsigned i = 0; i < prefixes; ++i) b.push_back(kPrefixes[g() % std::size(kPrefixes)]);
     if (g() % 3 == 0) b.push_back(static_cast<uint8_t>(0x40 | g() % 16));
-    switch (g() % 5) {
+    switch (g() % 6) {
       case 0: break;
+      case 5:
+        if (g() % 2) b.insert(b.end(), {0xc5, static_cast<uint8_t>(g())});
+        else b.insert(b.end(), {0xc4, static_cast<uint8_t>((g() & 0xe0) | g() % 4), static_cast<uint8_t>(g() % 2 ? g() : (g() & 7) | 0x78)});
+        break;
       case 3: b.insert(b.end(), {0x0f, 0x38}); break;
       case 4: b.insert(b.end(), {0x0f, 0x3a}); break;
       default: b.push_back(0x0f);
@@ -54,6 +58,9 @@ bool is_quirk(const Reading& ours, const OracleAnswer& zydis, const std::string&
 // PREFETCH of a register is #UD on AMD, and a NOP elsewhere.
 bool is_known_outside(const OracleAnswer& zydis, const Decoded& ours) {
   if (zydis.outside == "PREFETCHWT1") return true;
+  // Gathers whose registers overlap are #UD when they are executed.
+  const bool gathers = ours.op >= Op::k_vpgatherdd && ours.op <= Op::k_vgatherqpd;
+  if (gathers && (ours.operands[0].reg == ours.operands[2].reg || ours.operands[0].reg == ours.index || ours.operands[2].reg == ours.index)) return true;
   return zydis.reading && (zydis.reading->mnemonic == "rsm" || (zydis.reading->mnemonic == "nop" && ours.opcode == 0x10d));
 }
 

@@ -32,6 +32,11 @@ const char* prefetch_mnemonic(const Decoded& d) {
 }
 
 std::string mnemonic_of(const Decoded& d) {
+  if (d.op == Op::k_vex) {
+    Decoded sse = d;
+    sse.op = d.inner;
+    return "v" + mnemonic_of(sse);
+  }
   for (const Spelling& s : kSpellings)
     if (s.op == d.op) return s.mnemonic;
   const bool w = d.rex & 8;

@@ -1,4 +1,4 @@
-// The Zydis oracle, set to our CPU model: no MPX, CET, LZCNT, TZCNT, CLDEMOTE; AMD's branches.
+// The Zydis oracle, set to our CPU models: no MPX, CET, CLDEMOTE; AMD's branches.
 #include <Zydis/Zydis.h>
 
 #include "tests/vmm/soft/decode/reading.h"
@@ -13,8 +13,7 @@ struct Decoders {
     ZydisDecoderInit(&decoder[1], ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_STACK_WIDTH_32);
     ZydisDecoderInit(&decoder[2], ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
     for (ZydisDecoder& d : decoder)
-      for (ZydisDecoderMode m : {ZYDIS_DECODER_MODE_MPX, ZYDIS_DECODER_MODE_CET, ZYDIS_DECODER_MODE_LZCNT,
-                                 ZYDIS_DECODER_MODE_TZCNT, ZYDIS_DECODER_MODE_CLDEMOTE})
+      for (ZydisDecoderMode m : {ZYDIS_DECODER_MODE_MPX, ZYDIS_DECODER_MODE_CET, ZYDIS_DECODER_MODE_CLDEMOTE})
         ZydisDecoderEnableMode(&d, m, ZYAN_FALSE);
     for (ZydisDecoder& d : decoder) ZydisDecoderEnableMode(&d, ZYDIS_DECODER_MODE_AMD_BRANCHES, ZYAN_TRUE);
   }
@@ -33,7 +32,9 @@ bool in_model(ZydisISASet set) {
     case ZYDIS_ISA_SET_SSE2: case ZYDIS_ISA_SET_SSE2MMX: case ZYDIS_ISA_SET_SSE3: case ZYDIS_ISA_SET_SSE3X87:
     case ZYDIS_ISA_SET_SSE4: case ZYDIS_ISA_SET_SSE42: case ZYDIS_ISA_SET_SSEMXCSR: case ZYDIS_ISA_SET_SSE_PREFETCH:
     case ZYDIS_ISA_SET_SSSE3: case ZYDIS_ISA_SET_SSSE3MMX: case ZYDIS_ISA_SET_X87: case ZYDIS_ISA_SET_XSAVE:
-    case ZYDIS_ISA_SET_XSAVEOPT:
+    case ZYDIS_ISA_SET_XSAVEOPT: case ZYDIS_ISA_SET_AVX: case ZYDIS_ISA_SET_AVX2: case ZYDIS_ISA_SET_AVX2GATHER: case ZYDIS_ISA_SET_AVXAES:
+    case ZYDIS_ISA_SET_AES: case ZYDIS_ISA_SET_PCLMULQDQ: case ZYDIS_ISA_SET_SHA: case ZYDIS_ISA_SET_BMI1: case ZYDIS_ISA_SET_BMI2:
+    case ZYDIS_ISA_SET_LZCNT: case ZYDIS_ISA_SET_ADOX_ADCX:
       return true;
     default: return false;
   }
@@ -53,7 +54,7 @@ Operand register_operand(ZydisRegister reg, unsigned bits) {
     case ZYDIS_REGCLASS_GPR64: return {OperandKind::kGpr, number, 8};
     case ZYDIS_REGCLASS_X87: return {OperandKind::kSt, number, 10};
     case ZYDIS_REGCLASS_MMX: return {OperandKind::kMmx, number, size};
-    case ZYDIS_REGCLASS_XMM: return {OperandKind::kXmm, number, size};
+    case ZYDIS_REGCLASS_XMM: case ZYDIS_REGCLASS_YMM: return {OperandKind::kXmm, number, size};
     case ZYDIS_REGCLASS_SEGMENT: return {OperandKind::kSeg, number, 2};
     case ZYDIS_REGCLASS_CONTROL: return {OperandKind::kCr, number, size};
     case ZYDIS_REGCLASS_DEBUG: return {OperandKind::kDr, number, size};
