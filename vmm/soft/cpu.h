@@ -242,6 +242,10 @@ using ExecFn = void (*)(Cpu&, const Decoded&);
 #include "vmm/soft/ops.def"
 #undef DEJAVM_OP
 ExecFn exec_function(Op);  // ops.cc
+// What the CPU model lacks becomes kInvalid, #UD.
+inline void fit_to_model(const CpuModel& m, Decoded& d) {
+  if (is_extended(d.op) && !m.extended && d.op != Op::k_tzcnt && d.op != Op::k_lzcnt) d.op = Op::kInvalid;
+}
 
 // Event delivery (deliver.cc): real mode IVT, protected and long mode IDT, with privilege changes, IST, error codes,
 // NMI blocking, double-fault combination. `return_rip` is what is pushed. On return the vCPU is at the handler's first

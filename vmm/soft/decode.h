@@ -20,6 +20,8 @@ enum class Op : uint16_t {
 #undef DEJAVM_OP
   kCount
 };
+// Of the CPU models with `extended` only; on others TZCNT and LZCNT are BSF and BSR, and the rest is #UD.
+constexpr bool is_extended(Op op) { return op >= Op::k_adcx; }
 std::string_view op_name(Op);
 OpGroup op_group(Op);
 

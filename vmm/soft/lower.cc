@@ -347,6 +347,7 @@ Block* make_block(Cpu& c) {
     if (at >= 4096 || debug_point_at(c, at)) break;
     Decoded& d = decoded[n];
     if (decode({page + at, std::min<size_t>(15, 4096 - at)}, c.code_mode, d) != DecodeStatus::kOk) break;
+    fit_to_model(*c.model, d);
     if (d.op == Op::kInvalid && n > 0) break;  // alone in its block, so that --strict sees it first
     if (d.op == Op::kInvalid) return nullptr;
     Insn& i = out[n];

@@ -115,6 +115,7 @@ bool single_step(Cpu& c) {
   if (c.s.dr7 & kDr7Enables) check_code_breakpoints(c);
   const bool trap = c.other_flags & kTF;
   fetch(c, d);
+  fit_to_model(*c.model, d);
   if (d.op == Op::kInvalid && c.strict) return false;
   c.s.sti_shadow = c.s.movss_shadow = false;
   const uint64_t resume = c.other_flags & kRF;

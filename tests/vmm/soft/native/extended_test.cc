@@ -65,7 +65,7 @@ std::vector<uint8_t> random_legacy(Random& r) {
 
 bool make_case(Random& r, Case& k, YmmHigh& high) {
   k.bytes = r.below(4) ? random_vex(r) : random_legacy(r);
-  if (decode(k.bytes, CodeMode::k64, k.d) != DecodeStatus::kOk || k.d.op < Op::k_adcx || !same_everywhere(k.d.inner)) return false;
+  if (decode(k.bytes, CodeMode::k64, k.d) != DecodeStatus::kOk || !is_extended(k.d.op) || !same_everywhere(k.d.inner)) return false;
   if (k.d.has_mem) {
     // [register] or [register + index], so that memory is mostly where there is some; a SIB byte keeps its index.
     uint8_t* modrm = nullptr;

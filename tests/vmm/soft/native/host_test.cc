@@ -54,7 +54,7 @@ bool make_case(Random& r, Case& k) {
   k.bytes = random_bytes(r);
   if (decode(k.bytes, CodeMode::k64, k.d) != DecodeStatus::kOk || k.d.op == Op::kInvalid || is_excluded(k.d.op)) return false;
   if (!memory_is_in_reach(k.d)) return false;
-  if (k.d.op >= Op::k_adcx) return false;  // of the other CPU model; see extended_test
+  if (is_extended(k.d.op)) return false;  // of the other CPU model; see extended_test
   const bool moffs = k.d.has_mem && !k.d.has_modrm;
   if (k.d.has_mem && !moffs) {
     const unsigned mod = k.d.modrm >> 6;

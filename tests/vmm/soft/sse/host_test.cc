@@ -68,7 +68,7 @@ TEST(SseHost, UnmaskedExceptionsFaultWithTheHostsFlagsAndChangeNothingElse) {
 TEST(SseHost, TheTableHasEveryOperationOfTheGroup) {
   for (unsigned i = 1; i < static_cast<unsigned>(Op::kCount); ++i) {
     const Op op = static_cast<Op>(i);
-    if (op_group(op) != OpGroup::kSse || std::count(kElsewhere.begin(), kElsewhere.end(), op)) continue;
+    if (op_group(op) != OpGroup::kSse || is_extended(op) || std::count(kElsewhere.begin(), kElsewhere.end(), op)) continue;
     const bool listed = std::any_of(forms().begin(), forms().end(), [&](const Form& f) { return f.op == op; });
     EXPECT_TRUE(listed) << op_name(op);
   }
