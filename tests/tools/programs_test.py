@@ -69,10 +69,10 @@ print(Node(12).count(), float.hex(0.1 + 0.2), (-7) // 2, round(2.5), 1e308 * 10,
 """
 
 
-def run_guest(name, script, files, folders=()):
+def run_guest(name, script, files, folders=(), cpu=()):
     initrd = name + ".initrd"
     user_guest(initrd, guest + "/initrd", script, files, folders)
-    r = subprocess.run([dejavm, "record", "-o", name + ".dvt", "--force", "--kernel", guest + "/vmlinuz", "--initrd", initrd, "--append", "console=ttyS0 quiet", "--memory", "768M",
+    r = subprocess.run([dejavm, "record", "-o", name + ".dvt", "--force", "--kernel", guest + "/vmlinuz", "--initrd", initrd, "--append", "console=ttyS0 quiet", "--memory", "768M", *cpu,
                         "--max-instructions", "100G"], capture_output=True, stdin=subprocess.DEVNULL)
     said = r.stdout.decode(errors="replace").replace("\r\n", "\n")
     assert r.returncode == 0, (r.returncode, said[-3000:], r.stderr[-1000:])
@@ -81,7 +81,7 @@ def run_guest(name, script, files, folders=()):
     return said, re.search(r"([0-9]+) instructions", r.stderr.decode()).group(1)
 
 
-def programs():
+def programs(*cpu):
     python = os.path.realpath("/usr/bin/python3")
     version = os.path.basename(python)  # python3.11
     scripts = {"bash": ("/bin/bash", BASH), "perl": ("/usr/bin/perl", PERL), "python3": (python, PYTHON)}
@@ -97,7 +97,7 @@ def programs():
         files["/programs/" + name + ".script"] = os.path.abspath(name + ".script")
         script += f'echo "BEGIN {name}"; {program} {" ".join(options)} /programs/{name}.script 2>&1; echo "END {name} $?"\n'
     said, instructions = run_guest("programs", script, files,
-                                   ["/usr/lib/" + version, "/usr/lib/x86_64-linux-gnu/perl-base", "/usr/lib/locale/C.utf8"])
+                                   ["/usr/lib/" + version, "/usr/lib/x86_64-linux-gnu/perl-base", "/usr/lib/locale/C.utf8"], cpu)
     for name in scripts:
         there = re.search(rf"BEGIN {name}\n(.*?)END {name} (\d+)", said, re.S)
         assert there and there[2] == "0", said[-3000:]
@@ -105,7 +105,7 @@ def programs():
             for a, b in zip(here[name].splitlines(), there[1].splitlines()):
                 assert a == b, f"{name}\nhere  {a}\nthere {b}"
         assert there[1] == here[name], name
-    print(f"bash, perl and python3 say the same in the guest as on this host; {instructions} instructions, replayed")
+    print(f"bash, perl and python3 say the same in the guest{' with ' + cpu[-1] if cpu else ''} as on this host; {instructions} instructions, replayed")
 
 
 def linux_selftests(folder):
@@ -137,4 +137,5 @@ if selftests: os.makedirs(selftests, exist_ok=True)
 with tempfile.TemporaryDirectory() as work:
     os.chdir(work)
     programs()
+    if selftests: programs("--cpu", "dejavm-v2")  # where the C library and OpenSSL choose AVX2, AES and SHA
     if selftests: linux_selftests(selftests)
