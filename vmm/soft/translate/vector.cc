@@ -1,5 +1,6 @@
-// Generated code for MMX-less SSE: moves and integer operations. The guest's own opcode runs on XMM0 and XMM1 between loads from and
-// a store to Cpu::s. No floating-point arithmetic: its results depend on MXCSR, which is the guest's.
+// Generated code for MMX-less SSE. The guest's own opcode runs on XMM0 and XMM1 between loads from and a store to Cpu::s. Of floating
+// point what the guest does most: under the default controls, which are the host's too, and where no flag is raised that the guest's
+// MXCSR has not already; else the plain function does it all, again (sse/fp_env.h has the same fast way).
 #include <cstddef>
 
 #include "vmm/soft/translate/emit.h"
@@ -19,6 +20,8 @@ enum class Kind : uint8_t {
   kShuffle,    // dst = op(src, imm)
   kImmediate,  // dst = dst op src, imm
   kShift,      // dst = dst op imm, or by XMM
+  kFloat,      // dst = dst op src, or op(src): packed, or one element
+  kToFloat, kFromFloat, kCompare,
   kMove16, kMove16Unaligned, kMoveQ, kMoveD, kMoveSs, kMoveSd, kMask, kLow, kHigh
 };
 
@@ -42,6 +45,14 @@ Kind kind_of(Op op) {
     case Op::k_psrlw: case Op::k_psrld: case Op::k_psrlq: case Op::k_psraw: case Op::k_psrad: case Op::k_psllw: case Op::k_pslld:
     case Op::k_psllq: case Op::k_psrldq: case Op::k_pslldq:
       return Kind::kShift;
+    case Op::k_addps: case Op::k_addpd: case Op::k_addss: case Op::k_addsd: case Op::k_subps: case Op::k_subpd: case Op::k_subss: case Op::k_subsd:
+    case Op::k_mulps: case Op::k_mulpd: case Op::k_mulss: case Op::k_mulsd: case Op::k_divps: case Op::k_divpd: case Op::k_divss: case Op::k_divsd:
+    case Op::k_minps: case Op::k_minpd: case Op::k_minss: case Op::k_minsd: case Op::k_maxps: case Op::k_maxpd: case Op::k_maxss: case Op::k_maxsd:
+    case Op::k_sqrtps: case Op::k_sqrtpd: case Op::k_sqrtss: case Op::k_sqrtsd: case Op::k_cvtss2sd: case Op::k_cvtsd2ss:
+      return Kind::kFloat;
+    case Op::k_cvtsi2ss: case Op::k_cvtsi2sd: return Kind::kToFloat;
+    case Op::k_cvttss2si: case Op::k_cvttsd2si: case Op::k_cvtss2si: case Op::k_cvtsd2si: return Kind::kFromFloat;
+    case Op::k_ucomiss: case Op::k_ucomisd: case Op::k_comiss: case Op::k_comisd: return Kind::kCompare;
     case Op::k_movaps: case Op::k_movapd: case Op::k_movdqa: case Op::k_movntps: case Op::k_movntpd: case Op::k_movntdq: return Kind::kMove16;
     case Op::k_movups: case Op::k_movupd: case Op::k_movdqu: case Op::k_lddqu: return Kind::kMove16Unaligned;
     case Op::k_movq: return Kind::kMoveQ;
@@ -112,7 +123,93 @@ Emitter::Done Emitter::vector(const Decoded& d) {
     }
     probe(store, size);
   };
+  const auto mxcsr = dword[rbp + (static_cast<int>(offsetof(Cpu, s.fpu.mxcsr)) - kBias)];
+  constexpr uint32_t kFlags = 0x3f, kDefault = 0x1f80;
+  auto check_controls = [&] {
+    host_flags_ = false;
+    mov(ecx, mxcsr);
+    and_(ecx, ~kFlags);
+    cmp(ecx, kDefault);
+    jne(slow_stub().from, T_NEAR);
+  };
+  // After the operation, before anything is written.
+  auto check_raised = [&] {
+    const auto now = slot(kSlotTemp, 4);
+    stmxcsr(now);
+    mov(ecx, now);
+    xor_(ecx, kDefault);
+    mov(eax, mxcsr);
+    and_(eax, kFlags);
+    not_(eax);
+    test(ecx, eax);
+    jnz(slow_stub().from, T_NEAR);
+  };
+  auto load_second = [&](unsigned size) {
+    if (!is_mem(b)) {
+      movups(xmm1, ptr[xmm_at(b.reg)]);
+      return;
+    }
+    memory(size, size == 16);
+    if (size == 16) movups(xmm1, ptr[rax]);
+    else if (size == 8) movsd(xmm1, ptr[rax]);
+    else movss(xmm1, ptr[rax]);
+  };
   switch (kind) {
+    case Kind::kFloat:
+      if (!is_xmm(a) || !(is_xmm(b) || is_mem(b))) return Done::kNo;
+      check_on();
+      check_controls();
+      load_second(b.size);
+      movups(xmm0, ptr[xmm_at(a.reg)]);
+      same_opcode(d, 0xc1, false);
+      check_raised();
+      movups(ptr[xmm_at(a.reg)], xmm0);
+      return Done::kYes;
+    case Kind::kToFloat: {
+      if (!is_xmm(a) || !(is_gpr(b) || is_mem(b))) return Done::kNo;
+      check_on();
+      check_controls();
+      if (is_mem(b)) {
+        memory(b.size, false);
+        mov(scratch(2, b.size), at(rax, b.size));
+      } else {
+        mov(scratch(2, b.size), in_register(b.reg, b.size, 2));
+      }
+      movups(xmm0, ptr[xmm_at(a.reg)]);
+      if (d.op == Op::k_cvtsi2sd) cvtsi2sd(xmm0, scratch(2, b.size));
+      else cvtsi2ss(xmm0, scratch(2, b.size));
+      check_raised();
+      movups(ptr[xmm_at(a.reg)], xmm0);
+      return Done::kYes;
+    }
+    case Kind::kFromFloat: {
+      if (!is_gpr(a) || !(is_xmm(b) || is_mem(b))) return Done::kNo;
+      const bool single = d.op == Op::k_cvttss2si || d.op == Op::k_cvtss2si;
+      check_on();
+      check_controls();
+      load_second(single ? 4 : 8);
+      const Xbyak::Reg32e to(scratch(2, a.size).getIdx(), static_cast<int>(8 * a.size));
+      switch (d.op) {
+        case Op::k_cvttss2si: cvttss2si(to, xmm1); break;
+        case Op::k_cvtss2si: cvtss2si(to, xmm1); break;
+        case Op::k_cvttsd2si: cvttsd2si(to, xmm1); break;
+        default: cvtsd2si(to, xmm1); break;
+      }
+      check_raised();
+      write_guest(a.reg, a.size, scratch(2, a.size));
+      return Done::kYes;
+    }
+    case Kind::kCompare:
+      if (!is_xmm(a) || !(is_xmm(b) || is_mem(b))) return Done::kNo;
+      check_on();
+      check_controls();
+      load_second(d.op == Op::k_ucomiss || d.op == Op::k_comiss ? 4 : 8);
+      movups(xmm0, ptr[xmm_at(a.reg)]);
+      same_opcode(d, 0xc1, false);
+      check_raised();
+      same_opcode(d, 0xc1, false);  // again, for the flags
+      save_flags(Flags::kAll);
+      return Done::kYes;
     case Kind::kBinary: case Kind::kShuffle: case Kind::kImmediate:
       if (!is_xmm(a) || !(is_xmm(b) || is_mem(b))) return Done::kNo;
       check_on();
