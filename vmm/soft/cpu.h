@@ -242,9 +242,10 @@ using ExecFn = void (*)(Cpu&, const Decoded&);
 #include "vmm/soft/ops.def"
 #undef DEJAVM_OP
 ExecFn exec_function(Op);  // ops.cc
-// What the CPU model lacks becomes kInvalid, #UD.
+// What a decoded instruction is to a CPU model that lacks it: #UD, or what its bytes meant before.
 inline void fit_to_model(const CpuModel& m, Decoded& d) {
-  if (is_extended(d.op) && !m.extended && d.op != Op::k_tzcnt && d.op != Op::k_lzcnt) d.op = Op::kInvalid;
+  if (!is_extended(d.op) || m.extended) return;
+  d.op = d.op == Op::k_tzcnt ? Op::k_bsf : d.op == Op::k_lzcnt ? Op::k_bsr : Op::kInvalid;
 }
 
 // Event delivery (deliver.cc): real mode IVT, protected and long mode IDT, with privilege changes, IST, error codes,

@@ -1,5 +1,4 @@
-// BMI1, BMI2, LZCNT, ADX. Source: Intel SDM vol. 2. Flags that it leaves undefined are cleared. Without them in the CPU model TZCNT and
-// LZCNT are BSF and BSR with a prefix that means nothing, and the others are undefined.
+// BMI1, BMI2, LZCNT, ADX. Source: Intel SDM vol. 2. Flags that it leaves undefined are cleared.
 #include "vmm/soft/integer/flags.h"
 
 namespace dejavm::soft {
@@ -36,14 +35,12 @@ void add_with(Cpu& c, const Decoded& d, uint64_t flag) {
 }  // namespace
 
 void exec_tzcnt(Cpu& c, const Decoded& d) {
-  if (!c.model->extended) return exec_bsf(c, d);
   const unsigned size = d.operands[0].size;
   const uint64_t v = c.read_operand(d, 1), r = v == 0 ? 8 * size : static_cast<uint64_t>(std::countr_zero(v));
   c.write_operand(d, 0, r);
   c.set_arith(kArithFlags, when(v == 0, kCF) | when(r == 0, kZF));
 }
 void exec_lzcnt(Cpu& c, const Decoded& d) {
-  if (!c.model->extended) return exec_bsr(c, d);
   const unsigned size = d.operands[0].size;
   const uint64_t v = c.read_operand(d, 1), r = v == 0 ? 8 * size : static_cast<uint64_t>(std::countl_zero(v)) - (64 - 8 * size);
   c.write_operand(d, 0, r);

@@ -78,8 +78,10 @@ bool Translator::translate(Cpu& c, Block* block) {
   w.mode32 = c.code_mode == CodeMode::k32;
   w.insns = block->first + 1;
   w.decoded.resize(block->count);
-  for (unsigned k = 0; k < block->count; ++k)
+  for (unsigned k = 0; k < block->count; ++k) {
     CHECK(decode({page + ((block->key >> 2) & 0xfff) + w.insns[k].off, w.insns[k].len}, c.code_mode, w.decoded[k]) == DecodeStatus::kOk);
+    fit_to_model(*c.model, w.decoded[k]);
+  }
   Code& code = m.codes.emplace_back();
   code.rip = w.rip;
   code.block = block;
