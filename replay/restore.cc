@@ -49,6 +49,7 @@ Result<Restored> restore_keyframe(const TraceReader& trace, size_t number, Conso
   r.machine->sync_out();
   if (auto done = load_chunks(r.snapshot.chunks, r.machine->chunks()); !done)
     return trace.damaged(keyframe.frame, done.error().message);
+  if (const char* why = r.machine->misfit()) return trace.damaged(keyframe.frame, why);
   r.machine->sync_in();
   if (r.machine->position().retired != keyframe.at)
     return trace.damaged(keyframe.frame, fmt::format("its vCPU is at instruction {}, its head says {}",

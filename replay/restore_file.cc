@@ -120,6 +120,7 @@ Result<RestoredFile> restore_file(const std::string& path, Console* console, con
   r.machine = machine.take();
   r.machine->sync_out();
   if (auto done = load_chunks(head.state.chunks, r.machine->chunks()); !done) return r.chain->files.back()->damaged(done.error().message);
+  if (const char* why = r.machine->misfit()) return r.chain->files.back()->damaged(why);
   if (r.machine->position().retired.value > head.retired) return r.chain->files.back()->damaged("its position is behind its vCPU");
   GuestMemory& memory = r.machine->memory();
   r.verification = std::make_unique<Verification>(r.chain, memory.regions());

@@ -272,6 +272,13 @@ void Machine::sync_out() {
   impl_->pull();
 }
 
+const char* Machine::misfit() const {
+  const CpuModel& model = *find_cpu_model(impl_->config.cpu_model);
+  for (const VcpuState& s : impl_->vcpus)
+    if (s.xcr0 & ~model.xcr0_allowed) return "chunk 'vcpu': XCR0 is not one that the machine's CPU model allows";
+  return nullptr;
+}
+
 void Machine::sync_in(bool memory_told) {
   Impl& m = *impl_;
   for (uint32_t n = 0; n < m.vcpus.size(); ++n) m.engine->set_state(n, m.vcpus[n]);

@@ -68,6 +68,8 @@ class Machine {
   std::vector<ChunkRef> chunks();
   void sync_out();
   void sync_in(bool memory_told = false);
+  // What the chunks just overwritten hold that this machine's CPU model lacks; nullptr: nothing.
+  const char* misfit() const;
 
  private:
   Machine();

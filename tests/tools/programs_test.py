@@ -76,8 +76,9 @@ def run_guest(name, script, files, folders=(), cpu=()):
                         "--max-instructions", "100G"], capture_output=True, stdin=subprocess.DEVNULL)
     said = r.stdout.decode(errors="replace").replace("\r\n", "\n")
     assert r.returncode == 0, (r.returncode, said[-3000:], r.stderr[-1000:])
-    again = subprocess.run([dejavm, "replay", name + ".dvt"], capture_output=True, text=True)
-    assert again.returncode == 0 and "replay: identical" in again.stdout + again.stderr, again
+    for start in ([], ["--from", "k20"]):  # whole, and from a state in the middle
+        again = subprocess.run([dejavm, "replay", *start, name + ".dvt"], capture_output=True, text=True)
+        assert again.returncode == 0 and "replay: identical" in again.stdout + again.stderr, again
     return said, re.search(r"([0-9]+) instructions", r.stderr.decode()).group(1)
 
 
