@@ -14,6 +14,9 @@ uint64_t undefined_flags(const Decoded& d, uint64_t rcx) {
     case Op::k_and: case Op::k_or: case Op::k_xor: case Op::k_test: return kAF;
     case Op::k_bt: case Op::k_bts: case Op::k_btr: case Op::k_btc: return kOF_ | kSF | kAF | kPF_;
     case Op::k_bsf: case Op::k_bsr: return kOF_ | kSF | kAF | kPF_ | kCF;
+    case Op::k_tzcnt: case Op::k_lzcnt: return kOF_ | kSF | kAF | kPF_;
+    case Op::k_andn: case Op::k_blsr: case Op::k_blsmsk: case Op::k_blsi: case Op::k_bzhi: return kAF | kPF_;
+    case Op::k_bextr: return kSF | kAF | kPF_;
     case Op::k_shl: case Op::k_shr: return count == 0 ? 0 : kAF | (count != 1 ? uint64_t{kOF_} : 0) | (count >= 8 * size ? uint64_t{kCF} : 0);
     case Op::k_sar: return count == 0 ? 0 : kAF | (count != 1 ? uint64_t{kOF_} : 0);
     case Op::k_rol: case Op::k_ror: case Op::k_rcl: case Op::k_rcr: return count != 1 ? uint64_t{kOF_} : 0;

@@ -1,5 +1,7 @@
 // The instructions of dejavm-v2 that dejavm-v1 has not: every opcode of VEX's three maps, and AES, SHA, ADX and so on, with random
-// registers, memory and immediates, on the host's own processor and in the engine. Skips where the host lacks AVX2.
+// registers, memory and immediates, on the host's own processor and in the engine. Skips where the host lacks any of it.
+#include <cpuid.h>
+
 #include <cstdlib>
 #include <map>
 
@@ -94,10 +96,17 @@ bool make_case(Random& r, Case& k, YmmHigh& high) {
   return true;
 }
 
-bool host_has_it() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("aes"); }
+// All of the model: bits of CPUID leaves 7 (bmi1 avx2 bmi2 adx sha), 1 (pclmulqdq aes avx) and 80000001 (lzcnt).
+bool host_has_it() {
+  constexpr unsigned kLeaf7 = 1u << 3 | 1u << 5 | 1u << 8 | 1u << 19 | 1u << 29, kLeaf1 = 1u << 1 | 1u << 25 | 1u << 28;
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (!__builtin_cpu_supports("avx2") || !__get_cpuid_count(7, 0, &a, &b, &c, &d) || (b & kLeaf7) != kLeaf7) return false;
+  if (!__get_cpuid(1, &a, &b, &c, &d) || (c & kLeaf1) != kLeaf1) return false;
+  return __get_cpuid(0x80000001, &a, &b, &c, &d) && (c & 1u << 5);
+}
 
 TEST(Host, ExtendedInstructionsDoWhatTheHostsProcessorDoes) {
-  if (!host_has_it()) GTEST_SKIP() << "this host's processor has no AVX2";
+  if (!host_has_it()) GTEST_SKIP() << "this host's processor has not all that dejavm-v2 has";
   const char* seed_text = std::getenv("DEJAVM_SEED");
   const char* cases_text = std::getenv("DEJAVM_CASES");
   const uint64_t seed = seed_text ? std::strtoull(seed_text, nullptr, 0) : 1, cases = cases_text ? std::strtoull(cases_text, nullptr, 0) : 60'000;
@@ -125,6 +134,9 @@ TEST(Host, ExtendedInstructionsDoWhatTheHostsProcessorDoes) {
     guest.put(k);
     for (unsigned i = 0; i < 16; ++i) guest.avx().ymm_high[i].q = high[i];
     const int vector = guest.execute(k, ours);
+    // How much of a gather is done where it faults is the vendor's; ours is Intel's.
+    const bool gathers = k.d.op >= Op::k_vpgatherdd && k.d.op <= Op::k_vgatherqpd;
+    if (gathers && signal != 0 && signal == signal_of(vector) && !__builtin_cpu_is("intel")) continue;
     // Alignment against canonicality of a stack address: Intel's order is another than AMD's, which is ours.
     if (vector == kSS_ && signal == SIGSEGV) continue;
     std::string what = difference(k, host, signal, ours, vector, host_memory, guest.window());
