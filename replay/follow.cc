@@ -117,9 +117,20 @@ class FollowEngine final : public Engine, private ExitHandler {
     in_.time_base_ns = at_.value + control_->time_base_ns - count_;
     (nmi ? in_.nmi : in_.intr) = true;
     acknowledged_ = nmi;
+    lift_shadow(vcpu);
     resume(vcpu);
     if (!acknowledged_) log_.diverge(position(), "the guest takes no interrupt here, as it did when it was recorded");
     return !log_.stop();
+  }
+
+  // The processor that recorded took an event here. One below a nested hypervisor may do so in the shadow of STI or MOV SS too:
+  // it is interrupted in the shadow and entered again without it (QEMU's SVM is such a one).
+  void lift_shadow(uint32_t vcpu) {
+    VcpuState s;
+    soft_->get_state(vcpu, s);
+    if (!s.sti_shadow && !s.movss_shadow) return;
+    s.sti_shadow = s.movss_shadow = false;
+    soft_->set_state(vcpu, s);
   }
 
   // The log has nothing more: so did the run, until it ended.
