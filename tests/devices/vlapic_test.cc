@@ -243,7 +243,7 @@ TEST_F(LocalApic, EveryAccessIsTotalAndTimeIsAdditive) {
     Vlapic::advance(halves, {now});
     ASSERT_EQ(std::memcmp(&direct, &halves, sizeof direct), 0) << "step " << n;
     const uint64_t next = Vlapic::next_event(s).value;
-    if (next > now) ASSERT_EQ(Vlapic::lines(direct), Vlapic::lines(s)) << "a change before next_event, step " << n;
+    if (next > now) { ASSERT_EQ(Vlapic::lines(direct), Vlapic::lines(s)) << "a change before next_event, step " << n; }
     s = direct;
     static constexpr uint32_t kRegisters[] = {kTpr, kEoi, kSvr, kEsr, kIcrLow, kIcrHigh, kLvtTimer, kLint0, kLint1, kLvtError, kInitial, kDivide, 0xd0, 0xe0, 0x20};
     uint64_t v = 0;

@@ -267,5 +267,25 @@ TEST(Snapshot, WhatOnlyTheTlbRemembersIsInIt) {
   EXPECT_EQ(machine_digest(*machine), end);
 }
 
+TEST(Snapshot, AStateThatTheCpuModelDoesNotAllowIsRefused) {
+  const Folder folder;
+  for (const char* model : {"dejavm-v1", "dejavm-v2"}) {
+    MachineConfig c;
+    c.memory_bytes = 4 << 20;
+    c.cpu_model = model;
+    auto machine = Machine::create(c, "deterministic", nullptr).take();
+    ASSERT_TRUE(machine->boot({}).ok());
+    VcpuState s;
+    machine->engine().get_state(0, s);
+    s.xcr0 = 7;  // AVX
+    machine->engine().set_state(0, s);
+    Saver saver(*machine, about());
+    save(saver, folder / model);
+    auto r = restore_file(folder / model, nullptr, {.engine = {}, .verify = true});
+    ASSERT_EQ(r.ok(), c.cpu_model == "dejavm-v2") << (r.ok() ? "" : r.error().message);
+    if (!r.ok()) { EXPECT_NE(r.error().message.find("XCR0"), std::string::npos) << r.error().message; }
+  }
+}
+
 }  // namespace
 }  // namespace dejavm

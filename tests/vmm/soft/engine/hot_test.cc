@@ -75,8 +75,8 @@ std::string random_instruction(Random& r) {
   if (r.below(20) == 0) out += r.below(4) ? '\x64' : '\x2e';  // FS, CS
   if (r.below(12) == 0) return out + kPlain[r.below(std::size(kPlain))];
   if (r.below(10) == 0) {  // jcc over a few bytes, forwards
-    out = {static_cast<char>(0x70 + r.below(16)), static_cast<char>(r.below(3))};
-    return out;
+    out.assign(1, static_cast<char>(0x70 + r.below(16)));
+    return out += static_cast<char>(r.below(3));
   }
   unsigned imm_size = 4;
   const Shape* shape;

@@ -144,7 +144,7 @@ struct Machine : TestCpu {
   void build_gdt() {
     c.s.gdtr = {kGdt, 0xff};
     constexpr unsigned kFlat = 0xc00, kFlat64 = 0xa00;
-    auto put = [&](uint16_t selector, uint64_t d) { write(kGdt + (selector & 0xfff8), d); };
+    auto put = [&](uint16_t selector, uint64_t descriptor) { write(kGdt + (selector & 0xfff8), descriptor); };
     put(kCode0, segment(0, 0xfffff, kFlat | 0x9b));
     put(kData0, segment(0, 0xfffff, kFlat | 0x93));
     put(kCode3, segment(0, 0xfffff, kFlat | 0xfb));
