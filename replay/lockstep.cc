@@ -21,6 +21,13 @@ VcpuState& vcpu_of(Machine& m) {
   CHECK(false);
 }
 
+// nullptr: the CPU model has no AVX.
+VcpuAvx::State* avx_of(Machine& m) {
+  for (const ChunkRef& c : m.chunks())
+    if (c.schema == &schema_of<VcpuAvx>()) return static_cast<VcpuAvx::State*>(c.data);
+  return nullptr;
+}
+
 // Of a segment that is not present only selector and base are the guest's to see.
 void forget_absent_segments(const VcpuState& from, VcpuState& to) {
   for (unsigned n = 0; n < kSegCount; ++n)
@@ -58,16 +65,21 @@ bool Lockstep::compare_registers(const VcpuState& before, LockstepResult& r) {
   VcpuState& a = vcpu_of(first_);
   VcpuState& b = vcpu_of(second_);
   forget_absent_segments(a, b);
-  if (a == b) return true;
+  VcpuAvx::State* const avx_a = avx_of(first_);
+  VcpuAvx::State* const avx_b = avx_of(second_);
+  const bool same_avx = avx_a == nullptr || *avx_a == *avx_b;
+  if (a == b && same_avx) return true;
   const std::vector<uint8_t> code = instruction_bytes(first_.memory(), before);
   const auto reasons = forgive(before, code, a, b);
-  if (a == b) {
+  if (a == b && same_avx) {
     for (const std::string& reason : reasons) ++r.explained[reason];
     second_.sync_in();
     return true;
   }
   std::string what;
   for (const FieldDiff& d : diff_states(schema_of<Vcpu>(), &a, &b, 40)) what += fmt::format("{}: {}, {}\n", d.path, d.expected, d.actual);
+  if (!same_avx)
+    for (const FieldDiff& d : diff_states(schema_of<VcpuAvx>(), avx_a, avx_b, 40)) what += fmt::format("{}: {}, {}\n", d.path, d.expected, d.actual);
   r.difference = LockstepDifference{before.retired, before.rip, disassemble(before, code), what};
   return false;
 }

@@ -180,7 +180,13 @@ constexpr CpuFeature kOptional[] = {
     {"smep", 7, &CpuidResult::ebx, 7}, {"invpcid", 7, &CpuidResult::ebx, 10}, {"rdseed", 7, &CpuidResult::ebx, 18},
     {"smap", 7, &CpuidResult::ebx, 20}, {"umip", 7, &CpuidResult::ecx, 2}, {"lahf_lm", 0x80000001, &CpuidResult::ecx, 0},
     {"3dnowprefetch", 0x80000001, &CpuidResult::ecx, 8}, {"syscall", 0x80000001, &CpuidResult::edx, 11}, {"nx", 0x80000001, &CpuidResult::edx, 20},
-    {"mmxext", 0x80000001, &CpuidResult::edx, 22}, {"pdpe1gb", 0x80000001, &CpuidResult::edx, 26}, {"rdtscp", 0x80000001, &CpuidResult::edx, 27}};
+    {"pclmulqdq", 1, &CpuidResult::ecx, 1}, {"aes", 1, &CpuidResult::ecx, 25}, {"avx", 1, &CpuidResult::ecx, 28}, {"bmi1", 7, &CpuidResult::ebx, 3},
+    {"avx2", 7, &CpuidResult::ebx, 5}, {"bmi2", 7, &CpuidResult::ebx, 8}, {"adx", 7, &CpuidResult::ebx, 19}, {"sha_ni", 7, &CpuidResult::ebx, 29},
+    {"abm", 0x80000001, &CpuidResult::ecx, 5}, {"mmxext", 0x80000001, &CpuidResult::edx, 22}, {"pdpe1gb", 0x80000001, &CpuidResult::edx, 26}, {"rdtscp", 0x80000001, &CpuidResult::edx, 27}};
+
+bool has_feature(const CpuModel& model, std::string_view name) {
+  return std::any_of(std::begin(kOptional), std::end(kOptional), [&](const CpuFeature& f) { return f.name == name && model.cpuid(f.leaf, 0, 0, 0, 1).*f.word >> f.bit & 1; });
+}
 
 std::span<const CpuFeature> optional_features() { return kOptional; }
 
@@ -191,6 +197,7 @@ bool is_optional_feature(std::string_view name) {
 CpuidResult without_features(CpuidResult r, uint32_t leaf, uint32_t subleaf, std::span<const std::string> names) {
   for (const std::string& name : names) {
     if (name == "xsave" && leaf == 0xd) return {};
+    if (name == "avx" && leaf == 0xd && subleaf != 1) r = xsave_area(subleaf, kXcr0Allowed);
     for (const CpuFeature& f : kOptional)
       if (f.name == name && f.leaf == leaf && subleaf == 0) r.*f.word &= ~(1u << f.bit);
     if (name == "xsave" && leaf == 1) r.ecx &= ~kOsxsave;

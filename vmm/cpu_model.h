@@ -31,7 +31,8 @@ struct CpuFeature {
 };
 std::span<const CpuFeature> optional_features();
 bool is_optional_feature(std::string_view name);
-// The answer of CPUID without them. Without xsave its leaf (0xd) is empty.
+bool has_feature(const CpuModel&, std::string_view optional_feature);
+// The answer of CPUID without them. Without xsave its leaf (0xd) is empty, without avx it has no AVX component.
 CpuidResult without_features(CpuidResult, uint32_t leaf, uint32_t subleaf, std::span<const std::string> names);
 
 }  // namespace dejavm

@@ -82,7 +82,7 @@ struct Machine::Impl {
   // What this host's processor does not have, a machine under KVM is without from here on, on any engine.
   Result<void> fit_to_host(std::string_view engine_name) {
     if (engine_name != "kvm") return {};
-    auto lacks = kvm::kvm_lacks();
+    auto lacks = kvm::kvm_lacks(*find_cpu_model(config.cpu_model));
     if (!lacks) return lacks.error();
     std::vector<std::string> all;
     std::set_union(config.cpu_without.begin(), config.cpu_without.end(), lacks->begin(), lacks->end(), std::back_inserter(all));
@@ -93,7 +93,6 @@ struct Machine::Impl {
   Result<std::unique_ptr<Engine>> make_engine(std::string_view name) const {
     const CpuModel& model = *find_cpu_model(config.cpu_model);
     if (name == "deterministic") return soft::make_soft_engine(model, *memory, config.vcpus, {.strict = config.strict});
-    if (name != "deterministic" && model.extended) return host_error(fmt::format("CPU model {} runs on the deterministic engine only; choose --cpu dejavm-v1 for {}", model.name, name));
     if (name == "kvm") return kvm::make_kvm_engine(model, *memory, config.cpu_without);
     if (name == "kvm-step") return kvm::make_step_engine(model, *memory);
     return host_error(fmt::format("unknown engine '{}'; there are 'deterministic', 'kvm' and 'kvm-step'", name));
@@ -107,7 +106,7 @@ Machine::Machine() : impl_(std::make_unique<Impl>()) {}
 Machine::~Machine() = default;
 
 Result<std::unique_ptr<Machine>> Machine::create(const MachineConfig& config, std::string_view engine_name, Console* console) {
-  if (find_cpu_model(config.cpu_model) == nullptr) return host_error("unknown CPU model '" + config.cpu_model + "'; there is dejavm-v1");
+  if (find_cpu_model(config.cpu_model) == nullptr) return host_error("unknown CPU model '" + config.cpu_model + "'; there are dejavm-v1 and dejavm-v2");
   if (config.vcpus != 1) return host_error(fmt::format("{} vCPUs: a machine has one", config.vcpus));
   auto memory = GuestMemory::create(config.memory_bytes, config.rom_bytes);
   if (!memory) return memory.error();

@@ -1,7 +1,6 @@
 // A guest of --cpu dejavm-v2 that always has something in the upper halves of all 16 YMM registers; its snapshot is golden-snapshots/machines/avx-middle.
-// A Multiboot 1 kernel that rotates the registers' contents, folds them into a sum, prints the sum and powers the machine off. To make the snapshot again:
-//   gcc -m32 -c -o avx.o tests/guests/avx_guest.S && ld -m elf_i386 -N -Ttext=0x100000 -o avx.elf avx.o
-//   dejavm run --cpu dejavm-v2 --memory 4M --kernel avx.elf --snapshot-at 1000000:avx-middle.dvs && dejavm snapshot pack avx-middle.dvs -o avx-middle.dvs.zst
+// A Multiboot 1 kernel that rotates the registers' contents, folds them into a sum, prints the sum and powers the machine off. Built as tests/tools/avx_guest.elf; to make the snapshot again:
+//   dejavm run --cpu dejavm-v2 --memory 4M --kernel avx_guest.elf --snapshot-at 1000000:avx-middle.dvs && dejavm snapshot pack avx-middle.dvs -o avx-middle.dvs.zst
 #define TABLES 0x110000          /* PML4, PDPT, page directory */
 #define STACK_TOP 0x120000
 #define ROUNDS 100000

@@ -1,8 +1,8 @@
 #!/bin/sh
 # Traces from one engine on the other, and lockstep: where there is a KVM.
-# Usage: engines_test.sh DEJAVM INSTRUCTIONS
+# Usage: engines_test.sh DEJAVM INSTRUCTIONS AVX_GUEST
 set -eu
-dejavm=$1 n=$2
+dejavm=$1 n=$2 avx=$3
 out=$(mktemp -d)
 machine= lab=$(cd "$(dirname "$0")/../.." && pwd)/build/kvm-lab/out
 # In the lab, the traces of a failure are kept where they outlive it.
@@ -28,6 +28,7 @@ done
 cmp first.txt again.txt
 # 3. The processor judges the deterministic engine.
 "$dejavm" lockstep --memory 32M --instructions "$n"
+"$dejavm" lockstep --cpu dejavm-v2 --memory 4M --kernel "$avx" --instructions $((n / 4))
 # 4. A guest at work changes its engine and is recorded from there; the hardware is refused while it is.
 ctl() { "$dejavm" ctl sock "$@"; }
 "$dejavm" run --engine kvm --memory 32M --console file:switched.txt --control sock --paused 2>run.err & machine=$!

@@ -1,5 +1,6 @@
 #!/bin/sh
-# QEMU prints what the built-in guest prints here. Usage: qemu_guest.sh WRITE_GUEST (the program that writes the guest's ELF)
+# QEMU prints what the built-in guest prints here. Usage: qemu_guest.sh WRITE_GUEST AVX_GUEST (the program that writes the guest's
+# ELF; the guest that uses AVX)
 set -eu
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -11,4 +12,6 @@ plain() { tr -d '\r' < "$1" | sed 's/date 2000-01-01 00:00:..$/date/'; }
 plain "$work/serial" > "$work/qemu"
 plain "$(dirname "$0")/../guests/default_guest.txt" > "$work/ours"
 diff "$work/qemu" "$work/ours"
+timeout 10 qemu-system-x86_64 -accel tcg -cpu max -m 16 -display none -monitor none -no-reboot -serial "file:$work/avx" -kernel "$2" || [ $? = 124 ]
+[ "$(cat "$work/avx")" = 45d45ef5 ]
 echo "the same"

@@ -130,7 +130,7 @@ void add_machine_options(CLI::App& app, Options& o) {
   app.add_option_function<unsigned>("--pm-timer", [&o](unsigned bits) { o.config.pm_timer_32 = bits == 32; },
                                     "the bits of the ACPI PM timer: 24 or 32 [24]")
       ->check(CLI::IsMember({24u, 32u}));
-  app.add_option("--cpu", o.config.cpu_model, "the CPU model: dejavm-v1, or dejavm-v2, with AVX, AVX2, BMI1, BMI2, LZCNT, ADX, AES, PCLMULQDQ and SHA too; the latter not on KVM [dejavm-v1]")
+  app.add_option("--cpu", o.config.cpu_model, "the CPU model: dejavm-v1, or dejavm-v2, with AVX, AVX2, BMI1, BMI2, LZCNT, ADX, AES, PCLMULQDQ and SHA too [dejavm-v1]")
       ->check(CLI::IsMember({"dejavm-v1", "dejavm-v2"}));
   app.add_option_function<std::vector<std::string>>("--cpu-without", [&o](const std::vector<std::string>& names) {
        for (const std::string& n : names)

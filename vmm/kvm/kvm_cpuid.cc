@@ -60,7 +60,7 @@ Result<void> set_cpuid(const KvmVm& m, const CpuModel& model, std::span<const st
   for (uint32_t first : {0u, 0x40000000u, 0x80000000u}) {
     const uint32_t last = first == 0x40000000u ? first : model.cpuid(first, 0, 0, 0, 1).eax;
     for (uint32_t leaf = first; leaf <= last; ++leaf) {
-      const uint32_t subleaves = leaf == 0xb ? 3 : leaf == 0xd ? 2 : leaf == 7 ? 1 : 0;
+      const uint32_t subleaves = leaf == 0xb ? 3 : leaf == 0xd ? 3 : leaf == 7 ? 1 : 0;
       if (subleaves == 0) add(leaf, 0, false);
       for (uint32_t subleaf = 0; subleaf < subleaves; ++subleaf) add(leaf, subleaf, true);
     }

@@ -96,24 +96,34 @@ class KvmEngine final : public Engine {
  public:
   KvmEngine(std::unique_ptr<KvmVm> vm, const CpuModel& model, GuestMemory& memory, uint64_t tsc_khz, std::vector<std::string> missing)
       : missing_(std::move(missing)), vm_(std::move(vm)), tsc_khz_(tsc_khz), kick_(vm_->run()), soft_(soft::make_soft_engine(model, memory, 1, {.strict = false, .use_blocks = false})),
-        memory_(memory) {}
+        avx_(avx_of(*soft_)), memory_(memory) {}
 
   std::string_view name() const override { return "kvm"; }
   std::vector<std::pair<std::string_view, uint64_t>> counters() const override {
     return {{"entries", entries_}, {"interrupted_by_timer", kicks_}, {"by_deterministic_engine", soft_steps_}};
   }
 
+  // AVX state is where the deterministic engine has it.
+  std::vector<ChunkRef> chunks() override {
+    return avx_ != nullptr ? std::vector<ChunkRef>{{&schema_of<VcpuAvx>(), 0, true, avx_}} : std::vector<ChunkRef>{};
+  }
+  void power_on(uint32_t vcpu, const VcpuState& s) override {
+    if (avx_ != nullptr) *avx_ = {};
+    set_state(vcpu, s);
+  }
   void set_state(uint32_t, const VcpuState& s) override {
     s_ = s;
     fresh_ = true;
+    if (s.xcr0 & 4 && std::find(missing_.begin(), missing_.end(), "avx") != missing_.end())
+      return stop_with("the guest uses avx (XCR0 bit 2), which this machine's KVM does not have: go on with --engine deterministic");
     for (const auto& [name, bit] : kCr4Features)
       if (s.cr4 >> bit & 1 && std::find(missing_.begin(), missing_.end(), name) != missing_.end())
         return stop_with(fmt::format("the guest uses {} (CR4 bit {}), which this machine's KVM does not have: go on with --engine deterministic", name, bit));
-    fail(store_state(*vm_, s_));
+    fail(store_state(*vm_, s_, avx_));
   }
   void get_state(uint32_t, VcpuState& s) const override {
     s = s_;
-    if (detail_.empty()) fail(load_state(*vm_, s));  // KVM may not have taken what it was given
+    if (detail_.empty()) fail(load_state(*vm_, s, avx_));  // KVM may not have taken what it was given
   }
 
   StopReason run(uint32_t, RunControl& control, ExitHandler& exits) override {
@@ -347,7 +357,7 @@ class KvmEngine final : public Engine {
     VcpuState before;
     get_state(0, before);
     finish_exit();
-    fail(store_state(*vm_, before));
+    fail(store_state(*vm_, before, avx_));
     soft_step();
   }
 
@@ -385,7 +395,7 @@ class KvmEngine final : public Engine {
     const bool tsc_moved = s.tsc_adjust != s_.tsc_adjust;
     s_ = s;
     if (why == StopReason::kUnimplemented) stop_with(soft_->detail());
-    fail(store_state(*vm_, s_));
+    fail(store_state(*vm_, s_, avx_));
     if (tsc_moved) set_guest_tsc();
     ++soft_steps_;
   }
@@ -395,6 +405,7 @@ class KvmEngine final : public Engine {
   uint64_t tsc_khz_;
   Kick kick_;
   std::unique_ptr<Engine> soft_;
+  VcpuAvx::State* avx_;  // nullptr: the CPU model has none
   GuestMemory& memory_;
   VcpuState s_;  // what KVM has no place for, and `retired` at the start of the run
   RunControl* control_ = nullptr;
@@ -423,11 +434,12 @@ const Result<KvmProbe>& probed() {
 }
 }  // namespace
 
-Result<std::vector<std::string>> kvm_lacks() {
+Result<std::vector<std::string>> kvm_lacks(const CpuModel& model) {
   if (!probed()) return probed().error();
   std::vector<std::string> out = probed()->missing;
   for (const std::string& name : out)
     if (!is_optional_feature(name)) return Error{ErrorKind::kHost, "KVM does not offer guests " + name + ", which every one needs"};
+  std::erase_if(out, [&](const std::string& name) { return !has_feature(model, name); });
   std::sort(out.begin(), out.end());
   return out;
 }

@@ -18,8 +18,8 @@ namespace dejavm::kvm {
 // Error: no /dev/kvm, no right to it, or it cannot do what is needed.
 // `without`: MachineConfig::cpu_without, of which kvm_lacks() must be part.
 Result<std::unique_ptr<Engine>> make_kvm_engine(const CpuModel& model, GuestMemory& memory, std::span<const std::string> without);
-// The optional features that guests of this machine's KVM cannot have, sorted.
-Result<std::vector<std::string>> kvm_lacks();
+// The optional features of the model that guests of this machine's KVM cannot have, sorted.
+Result<std::vector<std::string>> kvm_lacks(const CpuModel&);
 
 // Exact mode ("kvm-step"): `retired` counts instructions and the run is the deterministic engine's, exit for exit; what is plain computation the
 // processor executes, step by step. Slow: hundreds of thousands of instructions a second.

@@ -50,7 +50,7 @@ class Prober {
   bool load(std::initializer_list<uint8_t> code, VcpuState s = start_state()) {
     const std::vector<uint8_t> bytes(code);
     CHECK(memory_.write(Gpa{kCode}, bytes.data(), bytes.size()));
-    return store_state(vm_, s).ok();
+    return store_state(vm_, s, nullptr).ok();
   }
   // The reason of the next exit, or 0.
   uint32_t next() { return vm_.vcpu().call(KVM_RUN) < 0 ? 0 : vm_.run().exit_reason; }
@@ -62,7 +62,7 @@ class Prober {
   bool out(uint16_t port) { return next() == KVM_EXIT_IO && vm_.run().io.direction == KVM_EXIT_IO_OUT && vm_.run().io.port == port; }
   uint64_t rip() {
     VcpuState s;
-    return load_state(vm_, s) ? s.rip : 0;
+    return load_state(vm_, s, nullptr) ? s.rip : 0;
   }
 
   KvmVm& vm_;
@@ -93,7 +93,7 @@ void probe_state(Prober& p, KvmProbe& r) {
   r.tsc_offset = p.vm_.vcpu().call(KVM_SET_DEVICE_ATTR, &attribute) == 0 && p.out(0x10) && p.io_value() >> 4 == 0x10;
   p.load({0xb8, 3, 0, 0, 0, 0x31, 0xd2, 0x31, 0xc9, 0x0f, 0x01, 0xd1, 0xf4});  // eax = 3, edx = ecx = 0; xsetbv; hlt
   VcpuState s;
-  r.xsetbv = p.next() == KVM_EXIT_HLT && load_state(p.vm_, s) && s.xcr0 == 3;
+  r.xsetbv = p.next() == KVM_EXIT_HLT && load_state(p.vm_, s, nullptr) && s.xcr0 == 3;
 }
 
 void probe_interrupt(Prober& p, KvmProbe& r) {
@@ -152,7 +152,7 @@ Result<KvmProbe> probe_kvm() {
   auto vm = KvmVm::create(memory->get());
   if (!vm) return vm.error();
   KvmVm& m = **vm;
-  const CpuModel& model = *find_cpu_model("dejavm-v1");
+  const CpuModel& model = *find_cpu_model("dejavm-v2");
   if (auto done = m.filter_msrs(); !done) return done.error();
   if (auto done = set_cpuid(m, model, missing_features(m.system(), model)); !done) return done.error();
   KvmProbe r;

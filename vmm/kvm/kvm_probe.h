@@ -18,7 +18,7 @@ struct KvmProbe {
   bool rep_single_step = false;            // ... and one for each iteration of a REP
   bool immediate_exit = false;
   double kernel_minstr_per_s = 0;          // millions of ring 0 instructions per second in a loop: near a hundred or less when they are emulated
-  std::vector<std::string> missing;        // features of the CPU model that a guest will not be shown
+  std::vector<std::string> missing;        // features of dejavm-v2, which has all of dejavm-v1, that a guest will not be shown
   // Fit for kernels at the speed of hardware.
   bool whole() const { return port_io && mmio && msr_exits && tsc_offset && interrupt_window && immediate_exit && kernel_minstr_per_s > 150; }
 };

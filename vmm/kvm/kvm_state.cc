@@ -60,9 +60,10 @@ struct XsaveImage {
   struct { uint64_t mantissa; uint16_t exponent; uint8_t zero[6]; } st[8];  // by stack position
   uint64_t xmm[16][2];
   uint8_t unused[96];
-  uint64_t xstate_bv, xcomp_bv;
+  uint64_t xstate_bv, xcomp_bv, reserved2[6];
+  Xmm ymm_high[16];  // where CPUID 0xd.2 has it, of the model and of every processor
 };
-static_assert(sizeof(XsaveImage) == 528);
+static_assert(sizeof(XsaveImage) == 576 + 256);
 
 FpuState fpu_in(const XsaveImage& x) {
   FpuState f;
@@ -79,7 +80,7 @@ FpuState fpu_in(const XsaveImage& x) {
   return f;
 }
 
-void fpu_out(const FpuState& f, XsaveImage& x) {
+void fpu_out(const FpuState& f, const VcpuAvx::State* avx, XsaveImage& x) {
   x.fcw = f.fcw, x.fsw = f.fsw, x.ftw = f.ftw, x.fop = f.fop, x.fip = f.fip, x.fdp = f.fdp, x.mxcsr = f.mxcsr;
   for (unsigned n = 0; n < 8; ++n) {
     const unsigned physical = (n + (f.fsw >> 11)) & 7;
@@ -87,11 +88,14 @@ void fpu_out(const FpuState& f, XsaveImage& x) {
   }
   for (unsigned n = 0; n < 16; ++n) x.xmm[n][0] = f.xmm[n].q[0], x.xmm[n][1] = f.xmm[n].q[1];
   x.xstate_bv = 3;
+  if (avx == nullptr) return;
+  std::copy(avx->ymm_high.begin(), avx->ymm_high.end(), x.ymm_high);
+  x.xstate_bv |= 4;
 }
 
 }  // namespace
 
-Result<void> store_state(const KvmVm& m, const VcpuState& s) {
+Result<void> store_state(const KvmVm& m, const VcpuState& s, const VcpuAvx::State* avx) {
   kvm_sregs sregs{};
   if (m.vcpu().call(KVM_GET_SREGS, &sregs) < 0) return refused("segment registers");
   for (unsigned n = 0; n < kSegCount; ++n) sregs.*kSegments[n] = segment_out(s.segment[n]);
@@ -113,7 +117,8 @@ Result<void> store_state(const KvmVm& m, const VcpuState& s) {
   if (m.vcpu().call(KVM_SET_XCRS, &xcrs) < 0) return refused("XCR0");
   kvm_xsave xsave{};
   XsaveImage image{};
-  fpu_out(s.fpu, image);
+  // A guest that is not shown AVX cannot have any, and KVM takes none then.
+  fpu_out(s.fpu, avx != nullptr && *avx != VcpuAvx::State{} ? avx : nullptr, image);
   std::memcpy(xsave.region, &image, sizeof image);
   if (m.vcpu().call(kSetXsave, &xsave) < 0) return refused("XSAVE area");
   kvm_debugregs debug{};
@@ -128,7 +133,7 @@ Result<void> store_state(const KvmVm& m, const VcpuState& s) {
   return {};
 }
 
-Result<void> load_state(const KvmVm& m, VcpuState& s) {
+Result<void> load_state(const KvmVm& m, VcpuState& s, VcpuAvx::State* avx) {
   kvm_sregs sregs{};
   kvm_regs regs{};
   if (m.vcpu().call(KVM_GET_SREGS, &sregs) < 0 || m.vcpu().call(KVM_GET_REGS, &regs) < 0) return refused("registers");
@@ -152,6 +157,10 @@ Result<void> load_state(const KvmVm& m, VcpuState& s) {
   XsaveImage image{};
   std::memcpy(&image, xsave.region, sizeof image);
   s.fpu = fpu_in(image);
+  if (avx != nullptr) {
+    *avx = {};
+    if (image.xstate_bv & 4) std::copy(std::begin(image.ymm_high), std::end(image.ymm_high), avx->ymm_high.begin());
+  }
   kvm_debugregs debug{};
   if (m.vcpu().call(KVM_GET_DEBUGREGS, &debug) < 0) return refused("debug registers");
   std::copy(debug.db, debug.db + 4, s.dr.begin());
@@ -162,6 +171,12 @@ Result<void> load_state(const KvmVm& m, VcpuState& s) {
   s.movss_shadow = events.interrupt.shadow == KVM_X86_SHADOW_INT_MOV_SS;  // AMD's processors have one shadow, and KVM then says both
   s.nmi_pending = events.nmi.pending, s.nmi_blocked = events.nmi.masked;
   return {};
+}
+
+VcpuAvx::State* avx_of(Engine& engine) {
+  for (const ChunkRef& c : engine.chunks())
+    if (c.schema == &schema_of<VcpuAvx>()) return static_cast<VcpuAvx::State*>(c.data);
+  return nullptr;
 }
 
 bool event_in_flight(const KvmVm& m) {

@@ -2,13 +2,17 @@
 // as it is in the VcpuState that comes in: the engine keeps it.
 #pragma once
 
+#include "vmm/engine.h"
 #include "vmm/kvm/kvm_vm.h"
 #include "vmm/vcpu_state.h"
 
 namespace dejavm::kvm {
 
-Result<void> store_state(const KvmVm&, const VcpuState&);
-Result<void> load_state(const KvmVm&, VcpuState&);
+// `avx`: of CPU models that have it, else nullptr.
+Result<void> store_state(const KvmVm&, const VcpuState&, const VcpuAvx::State* avx);
+Result<void> load_state(const KvmVm&, VcpuState&, VcpuAvx::State* avx);
+// Where an engine has its vCPU's AVX state; nullptr: it has none.
+VcpuAvx::State* avx_of(Engine&);
 // An exception or interrupt that is on its way into the guest: VcpuState cannot hold it, the guest has to take it first.
 bool event_in_flight(const KvmVm&);
 

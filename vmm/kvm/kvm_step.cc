@@ -45,10 +45,17 @@ bool is_branch(const Decoded& d) { return d.operand_count != 0 && d.operands[0].
 class StepEngine final : public Engine {
  public:
   StepEngine(std::unique_ptr<KvmVm> vm, const CpuModel& model, GuestMemory& memory, bool native_rep)
-      : native_rep_(native_rep), vm_(std::move(vm)), soft_(soft::make_soft_engine(model, memory, 1, {.strict = false, .use_blocks = false})), memory_(memory) {
+      : native_rep_(native_rep), vm_(std::move(vm)), soft_(soft::make_soft_engine(model, memory, 1, {.strict = false, .use_blocks = false})), avx_(avx_of(*soft_)), memory_(memory) {
     vm_->run().kvm_valid_regs = KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS;
   }
   std::string_view name() const override { return "kvm-step"; }
+  std::vector<ChunkRef> chunks() override {
+    return avx_ != nullptr ? std::vector<ChunkRef>{{&schema_of<VcpuAvx>(), 0, true, avx_}} : std::vector<ChunkRef>{};
+  }
+  void power_on(uint32_t vcpu, const VcpuState& s) override {
+    soft_->power_on(vcpu, s);
+    set_state(vcpu, s);
+  }
   std::vector<std::pair<std::string_view, uint64_t>> counters() const override {
     return {{"by_processor", native_}, {"by_deterministic_engine", soft_steps_}, {"steps_undone", undone_}};
   }
@@ -97,7 +104,7 @@ class StepEngine final : public Engine {
   // PCIDs are only hints: KVM's copy does without, as not every KVM has them.
   void take_from_kvm(VcpuState& s) const {
     const uint64_t cr3 = s_.cr3, pcide = s_.cr4 & kCr4Pcide, retired = s_.retired;
-    if (const auto done = load_state(*vm_, s); !done) detail_ = done.error().message;
+    if (const auto done = load_state(*vm_, s, avx_); !done) detail_ = done.error().message;
     s.cr3 = cr3, s.cr4 |= pcide, s.retired = retired;
   }
   bool to_kvm() {
@@ -105,7 +112,7 @@ class StepEngine final : public Engine {
     VcpuState s = s_;
     s.cr4 &= ~kCr4Pcide;
     if (s_.cr4 & kCr4Pcide) s.cr3 &= ~uint64_t{0xfff};
-    if (!store_state(*vm_, s)) return false;  // a state beyond this KVM: the deterministic engine's
+    if (!store_state(*vm_, s, avx_)) return false;  // a state beyond this KVM: the deterministic engine's
     CHECK(vm_->vcpu().call(KVM_GET_REGS, &regs_) >= 0 && vm_->vcpu().call(KVM_GET_SREGS, &sregs_) >= 0);
     in_kvm_ = true;
     return true;
@@ -174,6 +181,7 @@ class StepEngine final : public Engine {
   bool native_rep_;
   std::unique_ptr<KvmVm> vm_;
   std::unique_ptr<Engine> soft_;
+  VcpuAvx::State* avx_;  // of the deterministic engine; nullptr: the CPU model has none
   GuestMemory& memory_;
   VcpuState s_;  // the whole state while it is the deterministic engine's; else what steps do not change
   bool in_kvm_ = false;

@@ -12,13 +12,17 @@ namespace {
 struct Vm {
   std::unique_ptr<GuestMemory> memory;
   std::unique_ptr<KvmVm> vm;
+  bool avx = false;  // KVM has it
 };
 Vm make_vm() {
   Vm v;
   v.memory = GuestMemory::create(1 << 20, 0).take();
   v.vm = KvmVm::create(v.memory.get()).take();
   EXPECT_TRUE(v.vm->filter_msrs().ok());
-  EXPECT_TRUE(set_cpuid(*v.vm, *find_cpu_model("dejavm-v1"), missing_features(v.vm->system(), *find_cpu_model("dejavm-v1"))).ok());
+  const CpuModel& model = *find_cpu_model("dejavm-v2");
+  const auto missing = missing_features(v.vm->system(), model);
+  v.avx = std::find(missing.begin(), missing.end(), "avx") == missing.end();
+  EXPECT_TRUE(set_cpuid(*v.vm, model, missing).ok());
   return v;
 }
 
@@ -33,9 +37,9 @@ using KvmState = WithKvm;
 TEST_F(KvmState, ResetComesBack) {
   const Vm v = make_vm();
   const VcpuState in = reset_vcpu_state();
-  ASSERT_TRUE(store_state(*v.vm, in).ok());
+  ASSERT_TRUE(store_state(*v.vm, in, nullptr).ok());
   VcpuState out = in;
-  ASSERT_TRUE(load_state(*v.vm, out).ok());
+  ASSERT_TRUE(load_state(*v.vm, out, nullptr).ok());
   EXPECT_EQ(differences(in, out), "");
 }
 
@@ -67,14 +71,22 @@ TEST_F(KvmState, RandomLongModeStatesComeBack) {
     for (unsigned r = 0; r < 8; ++r) in.fpu.st_mantissa[r] = random(), in.fpu.st_exponent[r] = static_cast<uint16_t>(random());
     in.fpu.fcw = 0x40 | (random() & 0xf3f), in.fpu.fsw = random() & 0x7f00, in.fpu.ftw = static_cast<uint8_t>(random());
     in.fpu.fip = canonical(), in.fpu.fdp = canonical(), in.fpu.fop = random() & 0x7ff, in.fpu.mxcsr = random() & 0xffbf;
-    const auto stored = store_state(*v.vm, in);
+    VcpuAvx::State avx;
+    if (v.avx && random() % 4 != 0) {
+      in.xcr0 = 7;
+      for (Xmm& y : avx.ymm_high) y.q = {random(), random()};
+    }
+    const auto stored = store_state(*v.vm, in, &avx);
     ASSERT_TRUE(stored.ok()) << stored.error().message;
     VcpuState out = in;
     for (Xmm& x : out.fpu.xmm) x.q = {};  // what load_state leaves alone would not show
     out.gpr = {}, out.segment = {}, out.fpu.st_mantissa = {}, out.dr = {}, out.star = out.lstar = out.cstar = out.tsc_aux = 0;
     out.sti_shadow = out.nmi_blocked = false, out.xcr0 = 0, out.rip = out.rflags = out.cr0 = out.cr2 = out.cr3 = out.cr4 = out.efer = 0;
-    ASSERT_TRUE(load_state(*v.vm, out).ok());
+    VcpuAvx::State avx_out;
+    avx_out.ymm_high[3].q = {1, 2};
+    ASSERT_TRUE(load_state(*v.vm, out, &avx_out).ok());
     ASSERT_EQ(differences(in, out), "") << "state " << n;
+    ASSERT_EQ(avx, avx_out) << "state " << n;
   }
 }
 
