@@ -83,7 +83,7 @@ class FollowEngine final : public Engine, private ExitHandler {
   StopReason resume(uint32_t vcpu) {
     const uint64_t reads = soft_unlogged_reads();
     const StopReason why = soft_->run(vcpu, in_, *this);
-    unlogged_reads_ += soft_unlogged_reads() - reads;
+    if (const uint64_t more = soft_unlogged_reads() - reads; more != 0) unlogged_reads_ += more, last_unlogged_ = log_.index();
     count_ = soft_->registers(vcpu).retired;
     return why;
   }
@@ -143,9 +143,10 @@ class FollowEngine final : public Engine, private ExitHandler {
 
   std::string unlogged_note() const {
     if (unlogged_reads_ == 0) return {};
-    return fmt::format("\nSince the event before, the guest has read the TSC or random numbers {} times. A recording on KVM does not log what it "
-                       "read, and what it made of that cannot be replayed. To record what can be: --cpu-without tsc,rdrand,rdseed keeps guests like "
-                       "Linux from reading them; the deterministic engine and --step log everything.", unlogged_reads_);
+    return fmt::format("\nUp to here the guest has read the TSC or random numbers {} times, last before event {}. A recording on KVM does not log what it "
+                       "read, and what it made of that cannot be replayed. To record what can be: the deterministic engine and --engine kvm-step log "
+                       "everything; --cpu-without tsc,rdrand,rdseed keeps guests from it that heed CPUID (64-bit Linux reads the TSC all the same).",
+                       unlogged_reads_, last_unlogged_);
   }
 
   // --- the guest's exits: each is the log's next ---
@@ -156,7 +157,6 @@ class FollowEngine final : public Engine, private ExitHandler {
     return position();
   }
   void done() {
-    if (!log_.stop()) unlogged_reads_ = 0;
     cr8_ = control_->cr8;
   }
   uint64_t io_read(Position, Port port, unsigned size) override {
@@ -199,7 +199,7 @@ class FollowEngine final : public Engine, private ExitHandler {
   RunControl in_;            // the deterministic engine's own
   Retired at_;               // the log's
   uint64_t count_ = 0;       // the deterministic engine's
-  uint64_t unlogged_reads_ = 0;   // since the last event
+  uint64_t unlogged_reads_ = 0, last_unlogged_ = 0;  // the latter: before which event
   uint8_t cr8_ = 0;          // the guest's view
   bool acknowledged_ = false;
 };
