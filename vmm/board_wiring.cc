@@ -231,9 +231,11 @@ void Board::Impl::drive_vcpus() {
 }
 
 void Board::Impl::settle(Nanos now) {
-  do {
+  for (bool moved = true; moved;) {
     drain_outputs(now);
-  } while (route_pins(now) | route_messages(now));
+    moved = route_pins(now);
+    moved |= route_messages(now);
+  }
   take_requests();
   drive_vcpus();
   next_event = earliest_event();

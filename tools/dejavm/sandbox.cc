@@ -82,7 +82,7 @@ Result<void> enter_sandbox() {
   rule(SCMP_ACT_ALLOW, SCMP_SYS(clone), SCMP_A0(SCMP_CMP_MASKED_EQ, kNamespaces, 0));
   rule(SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3));
   // To itself alone: abort() and the timer's thread.
-  rule(SCMP_ACT_ALLOW, SCMP_SYS(tgkill), SCMP_A0(SCMP_CMP_EQ, static_cast<uint64_t>(getpid())));
+  rule(SCMP_ACT_ALLOW, SCMP_SYS(tgkill), SCMP_A0(SCMP_CMP_EQ, static_cast<uint64_t>(getpid()), 0));
   if (result == 0) result = seccomp_load(filter.get());
   if (result != 0) return failed("seccomp", -result);
   return {};

@@ -96,7 +96,7 @@ const Insn* leave(Cpu& c, const Insn* i) {
   DEJAVM_NEXT();
 }
 
-const Insn* nop(Cpu& c, const Insn* i) { DEJAVM_NEXT(); }
+const Insn* nop([[maybe_unused]] Cpu& c, const Insn* i) { DEJAVM_NEXT(); }
 
 template <class T> const Insn* xchg_rr(Cpu& c, const Insn* i) {
   const T a = reg_at<T>(c, i->dst), b = reg_at<T>(c, i->src);
