@@ -3,14 +3,7 @@
 # one machine; prints seconds, instructions per second and ratios. Absolute times on shared machines are noise, so compare
 # ratios. Usage: tests/bench/boot.sh [repetitions, default 1]
 set -eu
-cd "$(dirname "$0")/../.."
-tools/install build guest bench
-tools/get-guest build/guest
-cmake --preset release >/dev/null
-cmake --build --preset release --target dejavm -- --quiet
-dejavm=build/release/tools/dejavm/dejavm
-work=build/bench
-mkdir -p "$work"
+. "$(dirname "$0")/prepare.sh"
 guest="-kernel build/guest/vmlinuz -initrd build/guest/initrd -append console=ttyS0"
 qemu="qemu-system-x86_64 -accel tcg -m 256 -display none -monitor none -no-reboot -serial file:$work/qemu.txt $guest"
 machine="--kernel build/guest/vmlinuz --initrd build/guest/initrd --append console=ttyS0 --memory 256M --console none"

@@ -2,14 +2,7 @@
 # Going to places in a recorded Debian boot and one instruction back, in dejavm and, at a few places, in QEMU's recording of the same boot.
 # Usage: tests/bench/seek.sh [PLACES, default 200] [SEED]
 set -eu
-cd "$(dirname "$0")/../.."
-tools/install build guest bench
-tools/get-guest build/guest
-cmake --preset release >/dev/null
-cmake --build --preset release --target dejavm -- --quiet
-dejavm=build/release/tools/dejavm/dejavm
-work=build/bench
-mkdir -p "$work"
+. "$(dirname "$0")/prepare.sh"
 $dejavm record -o $work/seek.dvt --force --console none --kernel build/guest/vmlinuz --initrd build/guest/initrd --append console=ttyS0
 python3 tests/bench/seek.py $dejavm $work/seek.dvt "${1:-200}" "${2:-1}"
 
