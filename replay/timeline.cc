@@ -129,6 +129,9 @@ Timeline::Timeline(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Timeline::~Timeline() = default;
 
 Result<std::unique_ptr<Timeline>> Timeline::open(const TraceReader& trace, Console* console, const TimelineOptions& options) {
+  if (trace.header().engine == "kvm")
+    return Error{ErrorKind::kHost, trace.name() + ": was recorded on KVM, where instructions are not counted: it can be replayed, but not stopped in. "
+                                                      "Record on the deterministic engine or with --engine kvm-step"};
   std::unique_ptr<Timeline> t(new Timeline(std::unique_ptr<Impl>(new Impl{trace, console, Checkpoints(options.memory_budget_bytes)})));
   if (auto done = t->seek(t->begin()); !done) return done.error();
   return t;

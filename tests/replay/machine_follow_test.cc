@@ -5,6 +5,7 @@
 
 #include "replay/recorder.h"
 #include "replay/replayer.h"
+#include "replay/timeline.h"
 #include "vmm/host.h"
 
 namespace dejavm {
@@ -132,6 +133,10 @@ void follow(bool lose_shadow) {
   EXPECT_EQ(replayed->end, RunEnd::kPowerOff);
   EXPECT_EQ(replayed->exits, summary->exits);
   EXPECT_EQ(first.text, again.text);
+
+  const auto timeline = Timeline::open(**trace, nullptr);
+  ASSERT_FALSE(timeline.ok());
+  EXPECT_NE(timeline.error().message.find("on KVM"), std::string::npos) << timeline.error().message;
 }
 
 TEST(Follow, TheGuestRunsAgainToItsLog) { follow(false); }
