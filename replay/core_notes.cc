@@ -124,7 +124,8 @@ class Walk {
   // One table, whose entries map 1 << shift bytes each; entries of `width` bytes.
   void table(uint64_t base, unsigned shift, uint64_t linear, unsigned width, bool large) {
     const uint8_t* p = read(base & kAddress);
-    const unsigned entries = kElfDataAlignment / width, step = width == 8 ? 9 : 10;
+    const uint64_t entries = kElfDataAlignment / width;
+    const unsigned step = width == 8 ? 9 : 10;
     for (uint64_t i = 0; p && i < entries; ++i) {
       if (++steps_ > kMaxTableEntries || out_.size() >= kMaxMappings) return;
       uint64_t e = 0;

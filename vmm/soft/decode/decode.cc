@@ -442,6 +442,7 @@ DecodeStatus Decoder::run() {
   if (!prefixes_and_opcode()) return finish(Op::kInvalid);
   const Form form = d_.vex ? vex_form_of_opcode() : find_form(kIndex);
   const bool w = d_.rex & 8;
+  if (d_.vex && !is64_) d_.rex &= ~8;  // VEX.W makes no 64-bit general operand there; where it chooses an operation, it has
   d_.op = form.op;
   d_.lock = lock_;
   if (!(form.attr & table::mandatory)) d_.rep = repeat_ == 0xf3 ? Rep::kRep : repeat_ == 0xf2 ? Rep::kRepne : Rep::kNone;

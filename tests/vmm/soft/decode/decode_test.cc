@@ -93,6 +93,19 @@ TEST(Decode, RandomStringsReadAsZydisReadsThem) {
   }
 }
 
+TEST(Decode, VexWMakesA64BitOperandIn64BitModeOnly) {
+  for (const Bytes& bytes : {Bytes{0xc4, 0xe3, 0xf1, 0x22, 0x06, 0x01}, Bytes{0xc4, 0xe3, 0xf9, 0x16, 0xc0, 0x01}, Bytes{0xc4, 0xe1, 0xf9, 0x6e, 0xc0}, Bytes{0xc4, 0xe1, 0xfa, 0x2a, 0xc0}}) {
+    Bytes whole = bytes;
+    whole.resize(15, 0x90);
+    for (CodeMode mode : {CodeMode::k16, CodeMode::k32, CodeMode::k64}) {
+      EXPECT_EQ(compare(whole, mode), "") << mode_name(mode) << "-bit: " << to_hex(bytes);
+      Decoded d;
+      ASSERT_EQ(decode(whole, mode, d), DecodeStatus::kOk);
+      EXPECT_EQ(d.rex & 8, mode == CodeMode::k64 ? 8 : 0) << mode_name(mode) << "-bit: " << to_hex(bytes);
+    }
+  }
+}
+
 TEST(Decode, AShortStringIsTruncatedOrReadsAlike) {
   std::mt19937_64 g(2);
   for (unsigned n = 0; n < 20'000; ++n) {

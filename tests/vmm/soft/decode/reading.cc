@@ -81,7 +81,7 @@ std::string number(uint64_t v) {
 bool sizes_are_views(const std::string& mnemonic) {
   for (const char* m : {"lar", "lsl", "crc32", "movsxd", "pmovmskb", "movmskps", "movmskpd", "pextrw", "pextrb", "extractps",
                         "pinsrw", "pinsrb", "smsw", "str", "sldt"})
-    if (mnemonic == m) return true;
+    if (mnemonic == m || mnemonic == std::string("v") + m) return true;
   return false;
 }
 
