@@ -38,9 +38,9 @@ def seabios(image):
 
 
 def memtest(image):
-    said = run("run", "--kernel", image, "--memory", "16M", "--append", "console=ttyS0,115200", "--max-instructions", "16000000000", status=4)[0]
+    said = run("run", "--kernel", image, "--memory", "16M", "--append", "console=ttyS0,115200", "--max-instructions", "26G", status=4)[0]
     tests = set(int(n) for n in re.findall(r"#(\d+) +\[", said))
-    assert tests >= {6, 8, 9}, tests  # its screen comes over the line every two seconds
+    assert tests >= {6, 9, 10}, tests  # its screen comes over the line every two seconds; the last waits, by the clock
     assert set(re.findall(r"Errors: (\d+)", said)) == {"0"}, said[-2000:]
     print(f"{image}: tests {sorted(tests)}, no errors")
 
