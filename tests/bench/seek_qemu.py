@@ -36,6 +36,17 @@ def answer(s, until):
     return got[got.index(until):]
 
 
+def drain(s):
+    """What gdb would have been told meanwhile."""
+    s.settimeout(0.5)
+    try:
+        while s.recv(4096):
+            s.sendall(b"+")
+    except TimeoutError:
+        pass
+    s.settimeout(120)
+
+
 try:
     qmp, gdb = connect(qmp_path), connect(gdb_path)
     f = qmp.makefile("rw")
@@ -57,9 +68,15 @@ try:
         while ask(execute="query-replay")["return"]["icount"] < place and time.monotonic() - begin < 120:
             time.sleep(0.2)
         print("  there after %.1f s" % (time.monotonic() - begin))
-        answer(gdb, b"$T")  # it tells gdb of the stop there
+        drain(gdb)
         begin = time.monotonic()
-        print("  reverse-step: %s after %.1f s" % (gdb_packet(gdb, "bs", b"$T")[:20], time.monotonic() - begin))
+        gdb.sendall(b"$bs#d5")
+        stands = place
+        while (stands >= place or ask(execute="query-status")["return"]["running"]) and time.monotonic() - begin < 120:
+            time.sleep(0.05)
+            stands = ask(execute="query-replay")["return"]["icount"]
+        print("  reverse-step: from %d to %d after %.1f s" % (place, stands, time.monotonic() - begin))
+        drain(gdb)
 except (OSError, ValueError) as e:
     sys.exit("QEMU: %s" % (e or "no answer within two minutes"))
 finally:
