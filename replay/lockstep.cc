@@ -15,18 +15,14 @@ namespace {
 
 constexpr uint64_t kFlagRf = 1 << 16;
 
-VcpuState& vcpu_of(Machine& m) {
+// nullptr: this machine has none.
+template <class Model>
+typename Model::State* state_of(Machine& m) {
   for (const ChunkRef& c : m.chunks())
-    if (c.schema == &schema_of<Vcpu>()) return *static_cast<VcpuState*>(c.data);
-  CHECK(false);
-}
-
-// nullptr: the CPU model has no AVX.
-VcpuAvx::State* avx_of(Machine& m) {
-  for (const ChunkRef& c : m.chunks())
-    if (c.schema == &schema_of<VcpuAvx>()) return static_cast<VcpuAvx::State*>(c.data);
+    if (c.schema == &schema_of<Model>()) return static_cast<typename Model::State*>(c.data);
   return nullptr;
 }
+VcpuState& vcpu_of(Machine& m) { return *state_of<Vcpu>(m); }
 
 // Of a segment that is not present only selector and base are the guest's to see.
 void forget_absent_segments(const VcpuState& from, VcpuState& to) {
@@ -65,8 +61,8 @@ bool Lockstep::compare_registers(const VcpuState& before, LockstepResult& r) {
   VcpuState& a = vcpu_of(first_);
   VcpuState& b = vcpu_of(second_);
   forget_absent_segments(a, b);
-  VcpuAvx::State* const avx_a = avx_of(first_);
-  VcpuAvx::State* const avx_b = avx_of(second_);
+  VcpuAvx::State* const avx_a = state_of<VcpuAvx>(first_);
+  VcpuAvx::State* const avx_b = state_of<VcpuAvx>(second_);
   const bool same_avx = avx_a == nullptr || *avx_a == *avx_b;
   if (a == b && same_avx) return true;
   const std::vector<uint8_t> code = instruction_bytes(first_.memory(), before);

@@ -8,7 +8,8 @@ from user_guest import write_cpio
 
 dejavm, guest, program = sys.argv[1:4]
 repetitions = int(sys.argv[4]) if len(sys.argv) > 4 else 3
-work = tempfile.mkdtemp()
+folder = tempfile.TemporaryDirectory()
+work = folder.name
 initrd = work + "/initrd"
 write_cpio(initrd, [("dev", 0o40755, b""), ("init", 0o100755, open(program, "rb").read())])
 kernel = os.path.join(guest, "vmlinuz")

@@ -34,7 +34,7 @@ class PlaceEngine final : public Engine, private ExitHandler {
   }
 
   StopReason run(uint32_t vcpu, RunControl& control, ExitHandler& exits) override {
-    control_ = &control, exits_ = &exits;
+    exits_ = &exits;
     for (;;) {
       const uint64_t count = soft_->registers(vcpu).retired;
       if (control.init) return StopReason::kInit;
@@ -91,7 +91,6 @@ class PlaceEngine final : public Engine, private ExitHandler {
   std::unique_ptr<Engine> soft_;
   ExitHandler& board_;
   const bool lose_shadow_;
-  RunControl* control_ = nullptr;
   ExitHandler* exits_ = nullptr;
   RunControl in_;
   uint64_t in_the_shadow_ = 0;

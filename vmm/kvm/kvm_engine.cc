@@ -104,9 +104,7 @@ class KvmEngine final : public Engine {
   }
 
   // AVX state is where the deterministic engine has it.
-  std::vector<ChunkRef> chunks() override {
-    return avx_ != nullptr ? std::vector<ChunkRef>{{&schema_of<VcpuAvx>(), 0, true, avx_}} : std::vector<ChunkRef>{};
-  }
+  std::vector<ChunkRef> chunks() override { return avx_chunks(avx_); }
   void power_on(uint32_t vcpu, const VcpuState& s) override {
     if (avx_ != nullptr) *avx_ = {};
     set_state(vcpu, s);

@@ -179,6 +179,11 @@ VcpuAvx::State* avx_of(Engine& engine) {
   return nullptr;
 }
 
+std::vector<ChunkRef> avx_chunks(VcpuAvx::State* avx) {
+  if (avx == nullptr) return {};
+  return {{&schema_of<VcpuAvx>(), 0, true, avx}};
+}
+
 bool event_in_flight(const KvmVm& m) {
   kvm_vcpu_events events{};
   CHECK(m.vcpu().call(KVM_GET_VCPU_EVENTS, &events) >= 0);

@@ -13,6 +13,7 @@ Result<void> store_state(const KvmVm&, const VcpuState&, const VcpuAvx::State* a
 Result<void> load_state(const KvmVm&, VcpuState&, VcpuAvx::State* avx);
 // Where an engine has its vCPU's AVX state; nullptr: it has none.
 VcpuAvx::State* avx_of(Engine&);
+std::vector<ChunkRef> avx_chunks(VcpuAvx::State*);
 // An exception or interrupt that is on its way into the guest: VcpuState cannot hold it, the guest has to take it first.
 bool event_in_flight(const KvmVm&);
 

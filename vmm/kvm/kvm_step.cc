@@ -49,9 +49,7 @@ class StepEngine final : public Engine {
     vm_->run().kvm_valid_regs = KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS;
   }
   std::string_view name() const override { return "kvm-step"; }
-  std::vector<ChunkRef> chunks() override {
-    return avx_ != nullptr ? std::vector<ChunkRef>{{&schema_of<VcpuAvx>(), 0, true, avx_}} : std::vector<ChunkRef>{};
-  }
+  std::vector<ChunkRef> chunks() override { return avx_chunks(avx_); }
   void power_on(uint32_t vcpu, const VcpuState& s) override {
     soft_->power_on(vcpu, s);
     set_state(vcpu, s);
