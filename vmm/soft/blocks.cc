@@ -61,6 +61,16 @@ void* BlockCache::allocate(size_t bytes) {
   return p;
 }
 
+Block* blocks_find(BlockCache& cache, uint64_t key) {
+  Block*& slot = cache.table[block_slot(key)];
+  if (slot->key == key) return slot;
+  const CodePage* page = cache.page(key >> 2);
+  if (page == nullptr) return nullptr;
+  for (Block* b = page->blocks; b != nullptr; b = b->next_in_page)
+    if (b->key == key) return slot = b;
+  return nullptr;
+}
+
 void blocks_insert(Cpu& c, Block* block) {
   BlockCache& cache = *c.blocks;
   const uint64_t gpa = block->key >> 2;

@@ -58,7 +58,7 @@ struct Block {
 
 inline constexpr unsigned kBlockInsns = 32;
 inline constexpr unsigned kBlockBranches = 2;  // conditional; more would often decode what is not executed
-inline constexpr unsigned kCacheEntries = 1 << 16;
+inline constexpr unsigned kCacheEntries = 1 << 17;
 inline constexpr size_t kArenaBytes = size_t{160} << 20;
 inline constexpr uint64_t kNoKey = ~uint64_t{0};
 
@@ -96,6 +96,8 @@ struct BlockCache {
 inline uint64_t block_key(uint64_t gpa, CodeMode mode) { return gpa << 2 | static_cast<uint64_t>(mode); }
 inline unsigned block_slot(uint64_t key) { return static_cast<unsigned>((key >> 2) ^ (key >> 17)) & (kCacheEntries - 1); }
 
+// The block of this key, if there is one, wherever it is.
+Block* blocks_find(BlockCache& cache, uint64_t key);
 // Enters a finished block (its page becomes a code page) or drops blocks. The caller owns no pointer to any block across
 // drop_blocks.
 void blocks_insert(Cpu& c, Block* block);

@@ -4,6 +4,7 @@
 #include "vmm/soft/blocks.h"
 #include "vmm/soft/hot.h"
 #include "vmm/soft/mmu.h"
+#include "vmm/soft/run.h"
 #include "vmm/soft/translate/translator.h"
 #include "vmm/soft/integer/exec_string.h"
 
@@ -45,6 +46,18 @@ const Insn* plain_end(Cpu& c, const Insn* i) {
   c.mmio_allowed = true;
   const Plain& p = plain_of(i);
   p.execute(c, p.d);
+  return leave_after(c);
+}
+
+// An instruction across the end of its page, in 64-bit code: what is in the next page is seen anew each time. imm: Decoded.
+const Insn* across_pages(Cpu& c, const Insn* i) {
+  sync(c, i);
+  Decoded& d = *reinterpret_cast<Decoded*>(i->imm);
+  fetch_across(c, d);
+  if (d.op == Op::kInvalid) throw LeaveBlock{};  // --strict sees it first
+  c.next_rip = c.rip + d.len;
+  c.mmio_allowed = true;
+  exec_function(d.op)(c, d);
   return leave_after(c);
 }
 
@@ -293,7 +306,7 @@ const Insn* slow_end(Cpu& c, const Insn* i) {
 
 void end_block_at(const Insn* i) {
   auto* insn = const_cast<Insn*>(i);
-  if (insn->fn == leave_before) return;  // overwritten meanwhile
+  if (insn->fn == leave_before || insn->fn == across_pages) return;  // overwritten meanwhile; ends its block anyway
   insn->fn = insn->fn == plain ? plain_end : slow_end;
 }
 
@@ -316,6 +329,7 @@ bool execute_alone(Cpu& c, const Insn* i) {
   if (i->fn == plain_end) return plain_end(c, i), true;
   if (i->fn == rep_end) return rep_end(c, i), true;
   if (i->fn == slow_end) return slow_end(c, i), true;
+  if (i->fn == across_pages) return across_pages(c, i), true;
   const Decoded& d = decode_again(c, i);
   const bool end = ends_block(d);
   c.mmio_allowed = end;
@@ -329,6 +343,34 @@ static bool debug_point_at(const Cpu& c, uint64_t place) {
   if (c.debug == nullptr) return false;
   if (c.debug->passing && (c.debug->known_address & 0xfff) == place) return true;
   return std::any_of(c.debug->code.begin(), c.debug->code.end(), [&](uint64_t linear) { return (linear & 0xfff) == place; });
+}
+
+// The block of these Insns, the end pseudo-instruction included; nullptr: the arena is full.
+static Block* enter(Cpu& c, uint64_t start, std::span<const Insn> insns, unsigned count, unsigned len_bytes) {
+  BlockCache& cache = *c.blocks;
+  const unsigned front = c.translator != nullptr && c.code_mode != CodeMode::k16 ? 1 : 0;
+  Block* block = static_cast<Block*>(cache.allocate(sizeof(Block)));
+  Insn* first = static_cast<Insn*>(cache.allocate((front + insns.size()) * sizeof(Insn)));
+  if (block == nullptr || first == nullptr) return nullptr;
+  if (front) {
+    first[0] = Insn{};
+    first[0].fn = count_block;
+    first[0].imm = reinterpret_cast<uint64_t>(block);
+  }
+  std::copy(insns.begin(), insns.end(), first + front);
+  *block = Block{block_key(start, c.code_mode), static_cast<uint16_t>(count), static_cast<uint16_t>(len_bytes),
+                 front + static_cast<uint32_t>(insns.size()), nullptr, first, 0};
+  blocks_insert(c, block);
+  return block;
+}
+
+static Block* make_block_across(Cpu& c, uint64_t start) {
+  void* room = c.blocks->allocate(sizeof(Decoded));
+  if (room == nullptr) return nullptr;
+  Insn insn{};
+  insn.fn = across_pages;
+  insn.imm = reinterpret_cast<uint64_t>(new (room) Decoded{});
+  return enter(c, start, {&insn, 1}, 1, 4096 - static_cast<unsigned>(start & 0xfff));
 }
 
 Block* make_block(Cpu& c) {
@@ -347,7 +389,10 @@ Block* make_block(Cpu& c) {
     const uint64_t at = (start & 0xfff) + off;
     if (at >= 4096 || debug_point_at(c, at)) break;
     Decoded& d = decoded[n];
-    if (decode({page + at, std::min<size_t>(15, 4096 - at)}, c.code_mode, d) != DecodeStatus::kOk) break;
+    const size_t here = std::min<size_t>(15, 4096 - at);
+    const DecodeStatus status = decode({page + at, here}, c.code_mode, d);
+    if (status == DecodeStatus::kTruncated && n == 0 && here < 15 && c.code_mode == CodeMode::k64) return make_block_across(c, start);
+    if (status != DecodeStatus::kOk) break;
     fit_to_model(*c.model, d);
     if (d.op == Op::kInvalid && n > 0) break;  // alone in its block, so that --strict sees it first
     if (d.op == Op::kInvalid) return nullptr;
@@ -386,10 +431,6 @@ Block* make_block(Cpu& c) {
   end.fn = c.code_mode == CodeMode::k64 ? block_end : leave_before;
 
   BlockCache& cache = *c.blocks;
-  Block* block = static_cast<Block*>(cache.allocate(sizeof(Block)));
-  const unsigned front = c.translator != nullptr && c.code_mode != CodeMode::k16 ? 1 : 0;
-  Insn* first = static_cast<Insn*>(cache.allocate((front + insns) * sizeof(Insn)));
-  if (block == nullptr || first == nullptr) return nullptr;
   for (unsigned k = 0; k < n; ++k) {
     if (!is_plain[k]) continue;
     auto* copy = static_cast<Plain*>(cache.allocate(sizeof(Plain)));
@@ -397,15 +438,7 @@ Block* make_block(Cpu& c) {
     *copy = {exec_function(decoded[k].op), decoded[k]};
     out[k].imm = reinterpret_cast<uint64_t>(copy);
   }
-  if (front) {
-    first[0] = Insn{};
-    first[0].fn = count_block;
-    first[0].imm = reinterpret_cast<uint64_t>(block);
-  }
-  std::memcpy(first + front, out, insns * sizeof(Insn));
-  *block = Block{block_key(start, c.code_mode), static_cast<uint16_t>(n), off, front + insns, nullptr, first, 0};
-  blocks_insert(c, block);
-  return block;
+  return enter(c, start, {out, insns}, n, off);
 }
 
 }  // namespace dejavm::soft

@@ -105,6 +105,7 @@ void fetch(Cpu& c, Decoded& d) {
   }
   if (status != DecodeStatus::kOk) Cpu::fault(kGP, 0);  // over 15 bytes
   if (!c.long64() && c.rip + d.len - 1 > c.s.segment[kCs].limit) Cpu::fault(kGP, 0);
+  fit_to_model(*c.model, d);
 }
 
 bool is_software_interrupt(Op op) { return op == Op::k_int || op == Op::k_int1 || op == Op::k_int3 || op == Op::k_into; }
@@ -115,7 +116,6 @@ bool single_step(Cpu& c) {
   if (c.s.dr7 & kDr7Enables) check_code_breakpoints(c);
   const bool trap = c.other_flags & kTF;
   fetch(c, d);
-  fit_to_model(*c.model, d);
   if (d.op == Op::kInvalid && c.strict) return false;
   c.s.sti_shadow = c.s.movss_shadow = false;
   const uint64_t resume = c.other_flags & kRF;
@@ -153,6 +153,18 @@ void run_blocks(Cpu& c, const Block* b) {
 
 }  // namespace
 
+void fetch_across(Cpu& c, Decoded& d) {
+  const unsigned here = 4096 - static_cast<unsigned>(c.rip & 0xfff);
+  set_fetch_page(c, c.rip);
+  if (d.len > here && std::memcmp(fetch_host_page(c, c.fetch_gpa) + (c.rip & 0xfff), d.bytes.data(), here) == 0) {
+    set_fetch_page(c, c.rip + here);
+    if (std::memcmp(fetch_host_page(c, c.fetch_gpa), d.bytes.data() + here, d.len - here) == 0) return;
+  }
+  Decoded now;
+  fetch(c, now);
+  d = now;
+}
+
 Block* find_block(Cpu& c) {
   if (c.long64()) {
     if (!Cpu::canonical(c.rip) || near_canonical_edge(c.rip)) return nullptr;
@@ -162,11 +174,9 @@ Block* find_block(Cpu& c) {
   const uint64_t linear = code_linear(c);
   set_fetch_page(c, linear);
   const uint64_t key = block_key(c.fetch_gpa | (linear & 0xfff), c.code_mode);
-  Block* b = c.blocks->table[block_slot(key)];
-  if (b->key != key) {
-    b = make_block(c);
-    if (b == nullptr) return nullptr;
-  }
+  Block* b = blocks_find(*c.blocks, key);
+  if (b == nullptr) b = make_block(c);
+  if (b == nullptr) return nullptr;
   if (!c.long64() && c.rip + b->len_bytes - 1 > c.s.segment[kCs].limit) return nullptr;
   return c.retired + b->count <= c.control->until.value ? b : nullptr;
 }

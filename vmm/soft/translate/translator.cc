@@ -79,6 +79,7 @@ bool Translator::translate(Cpu& c, Block* block) {
   w.insns = block->first + 1;
   w.decoded.resize(block->count);
   for (unsigned k = 0; k < block->count; ++k) {
+    if (w.insns[k].len == 0) continue;  // across pages: nothing to translate
     CHECK(decode({page + ((block->key >> 2) & 0xfff) + w.insns[k].off, w.insns[k].len}, c.code_mode, w.decoded[k]) == DecodeStatus::kOk);
     fit_to_model(*c.model, w.decoded[k]);
   }
