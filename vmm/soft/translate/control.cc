@@ -379,7 +379,10 @@ void Emitter::find_wanted_flags() {
         // Of these all forms with registers have code, except immediates of 64 bits, which there are none of.
         seen = false;
         break;
-      // A count in CL may be 0, and a rotation keeps some.
+      // These keep some, and nobody sees those either.
+      case Op::k_inc: case Op::k_dec: case Op::k_rol: case Op::k_ror: case Op::k_bt: case Op::k_bts: case Op::k_btr: case Op::k_btc: break;
+      case Op::k_popcnt: seen = false; break;
+      // A count in CL may be 0.
       case Op::k_shl: case Op::k_shr: case Op::k_sar:
         seen = !(d.operands[0].size >= 4 && is_imm(d.operands[1]) && (d.imm & (d.operands[0].size == 8 ? 63 : 31)) != 0);
         break;

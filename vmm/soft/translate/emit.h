@@ -126,7 +126,7 @@ class Emitter : public Xbyak::CodeGenerator {
   Xbyak::Address arith_byte(unsigned n) const;   // 0: OF; 1: the others, as LAHF gives them
   bool wanted() const { return flags_wanted_; }
   void save_flags(Flags);
-  void load_carry();            // Cpu::arith's CF to the host's
+  void load_carry();            // Cpu::arith's CF to the host's; clobbers ecx
   void load_flags();            // all; clobbers eax
   unsigned condition(unsigned cc, bool keep_rax);  // leaves the host's flags so that this condition code holds or not
   void find_wanted_flags();

@@ -171,13 +171,17 @@ void Emitter::save_flags(Flags kind) {
   }
 }
 
+// Flags are mostly stored as two bytes, and a load of both would wait for the stores to reach the cache: so they are loaded as two.
 void Emitter::load_carry() {
-  if (!host_flags_) bt(arith(), 8);
+  if (host_flags_) return;
+  movzx(ecx, arith_byte(1));
+  bt(ecx, 0);
 }
 
 void Emitter::load_flags() {
-  movzx(eax, arith());
+  movzx(eax, arith_byte(0));
   add(al, 0x7f);
+  mov(ah, arith_byte(1));
   sahf();
 }
 

@@ -261,13 +261,11 @@ Emitter::Done Emitter::shift(const Decoded& d) {
     else bt(slot(a.reg, size), bit);
     setc(dl);
     xor_(dl, cl);
-    movzx(ecx, cl);
-    shl(ecx, 8);
-    movzx(eax, arith());
-    and_(eax, 0xfefe);
-    or_(eax, ecx);
-    or_(al, dl);
-    mov(arith(), ax);
+    mov(arith_byte(0), dl);
+    movzx(eax, arith_byte(1));
+    and_(eax, 0xfe);
+    or_(al, cl);
+    mov(arith_byte(1), al);
     return Done::kYes;
   }
   if (wanted()) {
