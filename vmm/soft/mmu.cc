@@ -186,21 +186,18 @@ void drop_fetch(Mmu& m, unsigned index) {
   for (auto& array : m.fast_fetch) array[index].drop();
 }
 
+// keep(tag, entry): whether an entry stays. Global ones are only asked about if `globals`.
 template <class Keep>
-void flush(Cpu& c, Keep keep) {
+void flush(Cpu& c, bool globals, Keep keep) {
   Mmu& m = *c.mmu;
-  size_t kept = 0;
-  for (uint16_t i : m.filled_data) {
-    if (keep(m.tlb.data_tag[i], m.tlb.data_entry[i])) m.filled_data[kept++] = i;
-    else drop_data(m, i);
+  auto data = [&](unsigned i) { return !keep(m.tlb.data_tag[i], m.tlb.data_entry[i]) && (drop_data(m, i), true); };
+  auto fetch = [&](unsigned i) { return !keep(m.tlb.fetch_tag[i], m.tlb.fetch_entry[i]) && (drop_fetch(m, i), true); };
+  m.filled_data.remove_if(m.filled_data.local, data);
+  m.filled_fetch.remove_if(m.filled_fetch.local, fetch);
+  if (globals) {
+    m.filled_data.remove_if(m.filled_data.global, data);
+    m.filled_fetch.remove_if(m.filled_fetch.global, fetch);
   }
-  m.filled_data.resize(kept);
-  kept = 0;
-  for (uint16_t i : m.filled_fetch) {
-    if (keep(m.tlb.fetch_tag[i], m.tlb.fetch_entry[i])) m.filled_fetch[kept++] = i;
-    else drop_fetch(m, i);
-  }
-  m.filled_fetch.resize(kept);
   c.fetch_page = 1;
   c.fetch_gpa = 0;
 }
@@ -230,7 +227,7 @@ uint64_t translate(Cpu& c, uint64_t linear, Access access, Rights rights) {
   if (m.tlb.data_tag[index] != tag || !allowed(c, entry, need) || (need.write && !(entry & kTlbDirty))) {
     const Walk w = walk(c, linear, need);
     entry = w.gpa | w.flags;
-    if (m.tlb.data_tag[index] == 0) m.filled_data.push_back(static_cast<uint16_t>(index));
+    m.filled_data.add(index, entry & kTlbGlobal);
     m.tlb.data_tag[index] = tag;
     m.tlb.data_entry[index] = entry;
     drop_fast(m, index);
@@ -253,7 +250,7 @@ uint64_t translate_fetch(Cpu& c, uint64_t linear) {
   if (m.tlb.fetch_tag[index] != tag || !allowed(c, entry, need)) {
     const Walk w = walk(c, linear, need);
     entry = w.gpa | w.flags;
-    if (m.tlb.fetch_tag[index] == 0) m.filled_fetch.push_back(static_cast<uint16_t>(index));
+    m.filled_fetch.add(index, entry & kTlbGlobal);
     m.tlb.fetch_tag[index] = tag;
     m.tlb.fetch_entry[index] = entry;
     for (auto& array : m.fast_fetch) array[index].drop();
@@ -308,30 +305,30 @@ void forget_fast_writes_to(Cpu& c, uint8_t* host_page) {
       if (e.write_tag != kNoTag && e.write_tag + e.addend == host) e.write_tag = kNoTag;
 }
 
-void rebuild_tlb_lists(Cpu& c) {
+void rebuild_filled(Cpu& c) {
   Mmu& m = *c.mmu;
-  m.filled_data.clear();
-  m.filled_fetch.clear();
+  m.filled_data = {};
+  m.filled_fetch = {};
   for (unsigned i = 0; i < kDataTlbEntries; ++i)
-    if (m.tlb.data_tag[i]) m.filled_data.push_back(static_cast<uint16_t>(i));
+    if (m.tlb.data_tag[i]) m.filled_data.add(i, m.tlb.data_entry[i] & kTlbGlobal);
   for (unsigned i = 0; i < kFetchTlbEntries; ++i)
-    if (m.tlb.fetch_tag[i]) m.filled_fetch.push_back(static_cast<uint16_t>(i));
+    if (m.tlb.fetch_tag[i]) m.filled_fetch.add(i, m.tlb.fetch_entry[i] & kTlbGlobal);
   forget_fast(c);
 }
 
 void Cpu::tlb_flush_all() {
-  flush(*this, [](uint64_t, uint64_t) { return false; });
+  flush(*this, true, [](uint64_t, uint64_t) { return false; });
 }
 
 void Cpu::tlb_flush_nonglobal() {
-  flush(*this, [](uint64_t, uint64_t entry) { return (entry & kTlbGlobal) != 0; });
+  flush(*this, false, [](uint64_t, uint64_t) { return false; });
 }
 
 // INVLPG drops the page's entries, global ones too; a large page may sit in several, so then everything goes.
 void Cpu::tlb_invlpg(uint64_t linear_address) {
   const uint64_t tag = (linear_address & kPageMask) | kTlbValid;
   const uint64_t large = linear_address >> 30;
-  flush(*this, [&](uint64_t t, uint64_t entry) {
+  flush(*this, true, [&](uint64_t t, uint64_t entry) {
     return t != tag && !((entry & kTlbLarge) && (t >> 30) == large);
   });
 }

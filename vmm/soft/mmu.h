@@ -11,9 +11,9 @@
 #pragma once
 
 #include <array>
+#include <bit>
 #include <cstdint>
 #include <memory>
-#include <vector>
 
 #include "vmm/soft/cpu.h"
 
@@ -71,13 +71,33 @@ inline constexpr unsigned kJumpEntries = 4096;
 // Rights classes with a fast array each. kSupervisorAc: CPL < 3 with EFLAGS.AC, which lifts SMAP.
 enum RightsClass : unsigned { kClassUser, kClassSupervisor, kClassSupervisorAc, kClassCount };
 
+// Which entries of a TLB array are valid: derived from it, so that a flush looks only at what it may drop.
+template <unsigned kEntries> struct Filled {
+  using Bits = std::array<uint64_t, kEntries / 64>;
+  Bits local{}, global{};  // by the entry's kTlbGlobal
+  void add(unsigned index, bool is_global) {
+    const uint64_t bit = uint64_t{1} << (index & 63);
+    (is_global ? global : local)[index / 64] |= bit;
+    (is_global ? local : global)[index / 64] &= ~bit;
+  }
+  // Removes those of `bits` that drop(index) says it dropped.
+  template <class Drop> static void remove_if(Bits& bits, Drop drop) {
+    for (unsigned word = 0; word < bits.size(); ++word)
+      for (uint64_t left = bits[word]; left != 0; left &= left - 1) {
+        const auto bit = static_cast<unsigned>(std::countr_zero(left));
+        if (drop(word * 64 + bit)) bits[word] &= ~(uint64_t{1} << bit);
+      }
+  }
+};
+
 struct Mmu {
   TlbState tlb;
   std::array<std::array<FastEntry, kDataTlbEntries>, kClassCount> fast;
   std::array<std::array<FastFetch, kFetchTlbEntries>, 2> fast_fetch;  // user, supervisor
   uint64_t serials = 0;
   std::array<std::array<JumpEntry, kJumpEntries>, 4> jumps;           // user, supervisor; the same of 32-bit code
-  std::vector<uint16_t> filled_data, filled_fetch;                    // indices of valid entries
+  Filled<kDataTlbEntries> filled_data;
+  Filled<kFetchTlbEntries> filled_fetch;
   uint64_t rights_key = 0;                                            // see Cpu::update_mode
   std::array<uint8_t, kPageSize> open_bus_page;                       // what a fetch from nowhere reads
 
@@ -123,6 +143,6 @@ void store_physical(Cpu& c, uint64_t gpa, const void* from, unsigned len);
 void forget_fast(Cpu& c);                        // all fast arrays; after changes of rights, restore
 void forget_fast_writes(Cpu& c);                 // dirty flags were cleared
 void forget_fast_writes_to(Cpu& c, uint8_t* host_page);  // that page now holds decoded code
-void rebuild_tlb_lists(Cpu& c);                  // after restore of TlbState
+void rebuild_filled(Cpu& c);                     // after restore of TlbState
 
 }  // namespace dejavm::soft

@@ -118,7 +118,7 @@ class SoftEngine final : public Engine {
   void restored(bool memory_told) override {
     for (auto& one : vcpus_) {
       one->mmu.tlb = one->saved_tlb;
-      rebuild_tlb_lists(one->cpu);
+      rebuild_filled(one->cpu);
       one->cpu.update_mode();
     }
     if (!memory_told) drop_blocks(vcpus_[0]->cpu);

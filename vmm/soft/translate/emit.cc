@@ -147,6 +147,7 @@ uint32_t Emitter::block(const Work& w, std::vector<LinkSite>& links, uint32_t& d
         }
         if (s.flags) load_flags();
         if (s.returns) jmp(s.back, T_NEAR);
+        else go_direct(in_code(w.rip + w.insns[n].off));  // a branch to what is behind it
         break;
       case Stub::kLink:
         if (links[s.value].jump == 0) {

@@ -170,6 +170,28 @@ const void* next_block(Translator::Impl& m, Cpu& c) {
   return nullptr;
 }
 
+bool in_fetch_page(Cpu& c, uint64_t page) {
+  if (page == c.fetch_page) return true;
+  const FastFetch& f = c.mmu->fast_fetch[c.cpl == 3 ? 0 : 1][(page >> 12) & (kFetchTlbEntries - 1)];
+  if (f.tag != page) return false;
+  c.fetch_page = page;
+  c.fetch_gpa = f.gpa;
+  return true;
+}
+
+// c.rip is behind an instruction that ended `b`. Whether nothing keeps the code behind it from going on.
+bool goes_straight_on(Cpu& c, const Block& b) {
+  const uint64_t gpa = b.key >> 2;
+  if (c.code_mode != CodeMode::k64 || (c.rip & 0xfff) < (gpa & 0xfff) || !in_fetch_page(c, c.rip & ~uint64_t{0xfff}) || c.fetch_gpa != (gpa & ~uint64_t{0xfff}))
+    return false;
+  c.retired = c.block_base;
+  if (!nothing_due(c)) return false;
+  c.fast = c.mmu->fast[rights_class(c)].data();
+  c.limit = c.control->until.value;
+  c.mmio_allowed = false;
+  return true;
+}
+
 uint64_t slow_helper(Cpu* c, uint32_t site) {
   Translator::Impl& m = c->translator->impl();
   const uint32_t index = site / kSiteInsns;
@@ -183,6 +205,9 @@ uint64_t slow_helper(Cpu* c, uint32_t site) {
       // The block was overwritten, perhaps by this very instruction.
       c->rip = c->next_rip;
       c->block_base = c->retired + 1;
+    } else if (m.codes[index].entry != nullptr && i->n + 1 == block->count && i->len != 0 && c->rip == m.codes[index].rip + i->off + i->len && goes_straight_on(*c, *block)) {
+      m.start_countdown(*c);
+      return kGoOn;
     }
     const void* code = next_block(m, *c);
     return code != nullptr ? reinterpret_cast<uint64_t>(code) : kLeave;
@@ -198,13 +223,7 @@ uint64_t slow_helper(Cpu* c, uint32_t site) {
 
 // As the interpreter's way from block to block.
 const Block* find(Cpu& c, uint64_t rip) {
-  const uint64_t page = rip & ~uint64_t{0xfff};
-  if (page != c.fetch_page) {
-    const FastFetch& f = c.mmu->fast_fetch[c.cpl == 3 ? 0 : 1][(rip >> 12) & (kFetchTlbEntries - 1)];
-    if (f.tag != page) return nullptr;
-    c.fetch_page = page;
-    c.fetch_gpa = f.gpa;
-  }
+  if (!in_fetch_page(c, rip & ~uint64_t{0xfff})) return nullptr;
   const uint64_t key = block_key(c.fetch_gpa | (rip & 0xfff), c.code_mode);
   const Block* b = c.blocks->table[block_slot(key)];
   return b->key == key && c.block_base + b->count <= c.limit ? b : nullptr;
