@@ -1,4 +1,5 @@
 // The rest: identification, time, random numbers, TLB and cache control, SMAP's flag. Source: Intel SDM vol. 2.
+#include "vmm/soft/mmu.h"
 #include "vmm/soft/system/control.h"
 
 namespace dejavm::soft {
@@ -106,13 +107,13 @@ void exec_wbinvd(Cpu& c, const Decoded&) { require_cpl0(c); }
 void exec_clac(Cpu& c, const Decoded&) {
   if (c.cpl != 0) Cpu::fault(kUD);
   c.other_flags &= ~uint64_t{kAC_};
-  c.update_mode();
+  c.fast = c.mmu->fast[rights_class(c)].data();
 }
 
 void exec_stac(Cpu& c, const Decoded&) {
   if (c.cpl != 0) Cpu::fault(kUD);
   c.other_flags |= kAC_;
-  c.update_mode();
+  c.fast = c.mmu->fast[rights_class(c)].data();
 }
 
 // Not in the CPU model.

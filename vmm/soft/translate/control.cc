@@ -342,6 +342,10 @@ Emitter::Done Emitter::insn(unsigned k) {
     case Op::k_bsf: case Op::k_bsr: case Op::k_popcnt: return bit_scan(d);
     case Op::k_cmpxchg: case Op::k_xadd: return exchange_memory(d);
     case Op::k_div: return divide(d);
+    case Op::k_shld: case Op::k_shrd: return double_shift(d);
+    case Op::k_prefetch: case Op::k_rdtsc: case Op::k_rdtscp: case Op::k_cli: case Op::k_clac: case Op::k_stac: case Op::k_swapgs:
+    case Op::k_mov_from_seg: case Op::k_fnstcw: case Op::k_pushf:
+      return system(d);
     case Op::k_mov: return move(d);
     case Op::k_movzx: case Op::k_movsx: case Op::k_movsxd: return extend(d);
     case Op::k_lea: return load_address(d);
@@ -385,6 +389,9 @@ void Emitter::find_wanted_flags() {
       // A count in CL may be 0.
       case Op::k_shl: case Op::k_shr: case Op::k_sar:
         seen = !(d.operands[0].size >= 4 && is_imm(d.operands[1]) && (d.imm & (d.operands[0].size == 8 ? 63 : 31)) != 0);
+        break;
+      case Op::k_shld: case Op::k_shrd:
+        seen = !(d.operands[0].size >= 4 && is_imm(d.operands[2]) && (d.imm & (d.operands[0].size == 8 ? 63 : 31)) != 0);
         break;
       case Op::k_imul: seen = !(d.operand_count >= 2 && d.operands[0].size >= 4); break;
       case Op::k_mov: case Op::k_lea: case Op::k_movzx: case Op::k_movsx: case Op::k_movsxd: case Op::k_nop: case Op::k_cdqe: case Op::k_cwde:

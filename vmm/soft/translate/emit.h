@@ -98,6 +98,11 @@ class Emitter : public Xbyak::CodeGenerator {
   Done exchange_memory(const Decoded& d);
   Done divide(const Decoded& d);
   void put_flag(unsigned bit);
+  Done system(const Decoded& d);  // system.cc
+  Done read_clock(const Decoded& d);
+  Done double_shift(const Decoded& d);
+  void require_cpl0();
+  Xbyak::Address member(size_t offset_in_cpu, unsigned size) const;
   Done vector(const Decoded& d);  // vector.cc
   void same_opcode(const Decoded& d, uint8_t modrm, bool imm);
   Xbyak::RegExp xmm_at(unsigned n, unsigned offset = 0) const;

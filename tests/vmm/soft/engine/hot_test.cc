@@ -42,10 +42,12 @@ constexpr Shape kShapes[] = {
     {"\x0f\xa4", 2, 1, -1}, {"\x0f\xa5", 2, 0, -1}, {"\x0f\xac", 2, 1, -1}, {"\x0f\xad", 2, 0, -1}, {"\x0f\xb0", 2, 0, -1},
     {"\x0f\xb1", 2, 0, -1}, {"\x0f\xc0", 2, 0, -1}, {"\x0f\xc1", 2, 0, -1}, {"\x0f\x1f", 2, 0, 0},  {"\x0f\x10", 2, 0, -1},
     {"\x0f\x11", 2, 0, -1}, {"\x0f\x28", 2, 0, -1}, {"\x0f\x29", 2, 0, -1}, {"\x0f\x6f", 2, 0, -1}, {"\x0f\xef", 2, 0, -1},
+    {"\x8c", 1, 0, 0}, {"\x8c", 1, 0, 4}, {"\xd9", 1, 0, 7}, {"\x0f\x18", 2, 0, 1}, {"\x0f\xa4", 2, 1, -1}, {"\x0f\xad", 2, 0, -1},
 };
 constexpr const char* kPlain[] = {"\x98", "\x99", "\x48\x98", "\x48\x99", "\x90", "\xc9", "\x50", "\x53", "\x58", "\x5a",
                                   "\xf8", "\xf9", "\xfc", "\xf5", "\x9c", "\x0f\xc8", "\x48\x0f\xcb", "\xaa", "\x48\xab",
-                                  "\xf3\xaa", "\xf3\x48\xa5", "\xa4", "\xac", "\x9e", "\x9f"};
+                                  "\xf3\xaa", "\xf3\x48\xa5", "\xa4", "\xac", "\x9e", "\x9f", "\x0f\x31", "\x0f\x01\xf9",
+                                  "\xfa", "\xfb", "\x0f\x01\xf8", "\x0f\x01\xca", "\x0f\x01\xcb"};
 
 // MMX and SSE: map 0f, with each of the prefixes or none. imm follows the opcode's rule below.
 std::string random_vector_opcode(Random& r, unsigned& imm, int& reg) {
@@ -126,9 +128,14 @@ std::string random_instruction(Random& r) {
   return out;
 }
 
+// Every third program lies across the end of a page.
+uint64_t start_of(const std::string& program, uint64_t seed) {
+  return seed % 3 ? Guest::kCode : Guest::kCode + kPageSize - 1 - seed / 3 % (program.size() - 20);
+}
+
 void prepare(Guest& g, const std::string& program, uint64_t seed) {
   Random r{seed};
-  g.code(program);
+  g.code(program, start_of(program, seed));
   for (uint64_t k = 0; k < 0x4000; k += 8) g.write<uint64_t>(Guest::kData + k, r.next());
   VcpuState s = g.state();
   for (unsigned n = 0; n < 16; ++n) s.gpr[n] = r.below(3) ? r.next() : r.below(16);
@@ -156,7 +163,7 @@ void compare_random_programs(bool compatibility_mode) {
     program += std::string(16, '\xf4');
     for (Guest* g : all) {
       VcpuState fresh = g->state();
-      fresh.rip = Guest::kCode;
+      fresh.rip = start_of(program, seed);
       fresh.retired = 0;
       fresh.activity = Activity::kRunning;
       fresh.cr2 = 0;
