@@ -73,6 +73,7 @@ struct Insn;
 struct FastEntry;
 struct BlockCache;
 struct JumpEntry;
+struct FastFetch;
 class Translator;
 
 // Extra slots of the register array, so that every 64-bit effective address is r[base] + (r[index] << scale) + disp.
@@ -89,6 +90,7 @@ struct alignas(64) Cpu {
   int64_t left = 0;
   FastEntry* fast = nullptr;   // the fast data-TLB of the current rights class
   JumpEntry* jumps = nullptr;  // the jump cache of the current CPL
+  const FastFetch* fetches = nullptr;  // the fast fetch TLB of the current CPL
   uint64_t left_end = 0;
   uint64_t rip = 0;            // of the current instruction whenever a plain function runs
   uint64_t next_rip = 0;

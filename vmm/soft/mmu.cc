@@ -345,6 +345,7 @@ void Cpu::update_mode() {
     forget_fast(*this);
   }
   fast = mmu->fast[rights_class(*this)].data();
+  fetches = mmu->fast_fetch[cpl == 3 ? 0 : 1].data();
   jumps = mmu->jumps[(cpl == 3 ? 0 : 1) + (code_mode == CodeMode::k32 ? 2 : 0)].data();
   fetch_page = 1;
   fetch_gpa = 0;

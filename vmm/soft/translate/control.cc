@@ -227,9 +227,13 @@ unsigned Emitter::stack_run(unsigned k) {
 
 // To RIP in rax, by the jump cache.
 void Emitter::jump_indirect(int undo_rsp) {
-  static_assert(sizeof(JumpEntry) == 32);
   Stub& s = new_stub(Stub::kMiss, work_->code * kSiteInsns + k_, 0);
   s.undo_rsp = undo_rsp;
+  look_up_jump(s.from);
+}
+
+void Emitter::look_up_jump(Xbyak::Label& miss) {
+  static_assert(sizeof(JumpEntry) == 32);
   mov(rcx, rax);
   shr(rcx, 12);
   xor_(ecx, eax);
@@ -237,12 +241,25 @@ void Emitter::jump_indirect(int undo_rsp) {
   shl(ecx, 5);
   add(rcx, cpu(offsetof(Cpu, jumps)));
   cmp(rax, ptr[rcx + static_cast<int>(offsetof(JumpEntry, rip))]);
-  jne(s.from, T_NEAR);
+  jne(miss, T_NEAR);
   mov(rdx, ptr[rcx + static_cast<int>(offsetof(JumpEntry, page_serial))]);
   mov(rdx, ptr[rdx]);
   cmp(rdx, ptr[rcx + static_cast<int>(offsetof(JumpEntry, serial))]);
-  jne(s.from, T_NEAR);
+  jne(miss, T_NEAR);
   jmp(ptr[rcx + static_cast<int>(offsetof(JumpEntry, code))]);
+}
+
+// A direct jump to another page holds while that page's fetch TLB entry is what it was when the jump was linked.
+void Emitter::go_across(uint64_t target) {
+  Stub& s = new_stub(Stub::kAcross, static_cast<uint32_t>(links_->size()), target);
+  const size_t index = (target >> 12) & (kFetchTlbEntries - 1);
+  mov(rdx, cpu(offsetof(Cpu, fetches)));
+  db(0x48), db(0xb8), dq(~uint64_t{0});  // mov rax, of 64 bits for whatever is patched in
+  const auto serial = static_cast<uint32_t>(getSize() - 8);
+  cmp(ptr[rdx + static_cast<int>(index * sizeof(FastFetch) + offsetof(FastFetch, serial))], rax);
+  jne(s.from, T_NEAR);
+  jmp(s.from, T_NEAR);
+  links_->push_back({static_cast<uint32_t>(getSize() - 4), 0, serial, 0});
 }
 
 Emitter::Done Emitter::control(const Decoded& d) {
@@ -261,7 +278,7 @@ Emitter::Done Emitter::control(const Decoded& d) {
     if (links) {
       s.value = static_cast<uint32_t>(links_->size());
       // Where nothing is to be given back, the branch itself is what gets patched.
-      links_->push_back({s.give_back == 0 ? static_cast<uint32_t>(getSize() - 4) : 0, 0});
+      links_->push_back({s.give_back == 0 ? static_cast<uint32_t>(getSize() - 4) : 0, 0, 0, 0});
     }
     return Done::kYes;
   }

@@ -92,14 +92,10 @@ void Emitter::leave_to(uint64_t target) {
 
 void Emitter::go_direct(uint64_t target) {
   const bool links = ((target ^ work_->rip) & ~uint64_t{0xfff}) == 0;
-  if (!links) {
-    mov(rax, target);
-    jump_indirect(0);
-    return;
-  }
+  if (!links) return go_across(target);
   Stub& s = new_stub(Stub::kLink, static_cast<uint32_t>(links_->size()), target);
   jmp(s.from, T_NEAR);
-  links_->push_back({static_cast<uint32_t>(getSize() - 4), 0});
+  links_->push_back({static_cast<uint32_t>(getSize() - 4), 0, 0, 0});
 }
 
 uint32_t Emitter::block(const Work& w, std::vector<LinkSite>& links, uint32_t& dead) {
@@ -161,9 +157,16 @@ uint32_t Emitter::block(const Work& w, std::vector<LinkSite>& links, uint32_t& d
         mov(ecx, s.value);
         jmp(go_, T_NEAR);
         break;
-      case Stub::kGo:
+      case Stub::kGo: go_across(s.target); break;
+      case Stub::kAcross: {
+        links[s.value].stub = static_cast<uint32_t>(getSize());
         mov(rax, s.target);
-        jump_indirect(0);
+        look_up_jump(new_stub(Stub::kAcrossMiss, s.value, s.target).from);
+        break;
+      }
+      case Stub::kAcrossMiss:
+        mov(ecx, s.value);
+        jmp(go_, T_NEAR);
         break;
       case Stub::kMiss: {
         Xbyak::Label sound;

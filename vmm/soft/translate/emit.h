@@ -37,9 +37,12 @@ inline bool is_imm(const Operand& o) { return o.kind == OperandKind::kImm; }
 
 // A jump to another block's code, and what it does while that has none.
 struct LinkSite {
-  uint32_t jump = 0;  // offset of the 32-bit displacement
-  uint32_t stub = 0;  // offset
+  uint32_t jump = 0;    // offset of the 32-bit displacement
+  uint32_t stub = 0;    // offset
+  uint32_t serial = 0;  // offset of the FastFetch::serial that must be the target's page's, where that is another; 0: it is not
+  uint32_t patches = 0;
 };
+inline constexpr uint32_t kMaxPatches = 16;  // of a link to another page, whose mapping comes and goes
 
 struct Work {  // what is translated
   uint32_t code = 0;  // index
@@ -56,6 +59,7 @@ class Emitter : public Xbyak::CodeGenerator {
   size_t enter_routine() const { return enter_; }
   // Code at the end of what there is. Returns the offset of its entry, and in `dead` of what the entry becomes when it dies.
   uint32_t block(const Work&, std::vector<LinkSite>& links, uint32_t& dead);
+  void patch_serial(uint32_t at, uint64_t serial) { rewrite(at, serial, 8); }
   void patch_jump(uint32_t displacement_at, uint32_t target) {
     const auto rel = static_cast<int32_t>(target - (displacement_at + 4));
     rewrite(displacement_at, static_cast<uint64_t>(static_cast<uint32_t>(rel)), 4);
@@ -64,9 +68,9 @@ class Emitter : public Xbyak::CodeGenerator {
  private:
   struct Stub {  // out of line
     Xbyak::Label from, back;
-    enum Kind { kSlow, kLink, kGo, kFull, kMiss } kind = kSlow;
+    enum Kind { kSlow, kLink, kGo, kAcross, kAcrossMiss, kFull, kMiss } kind = kSlow;
     uint32_t value = 0;  // site; link
-    uint64_t target = 0;  // kLink, kGo
+    uint64_t target = 0;  // kLink, kGo, kAcross
     bool flags = false;  // kSlow: what follows may look at the host's flags
     bool returns = false;  // kSlow: to `back`
     unsigned repeat = 1;   // kSlow: so many sites, one after the other
@@ -148,6 +152,8 @@ class Emitter : public Xbyak::CodeGenerator {
     return *slow_stub_;
   }
   void jump_indirect(int undo_rsp);  // to rax
+  void look_up_jump(Xbyak::Label& miss);
+  void go_across(uint64_t target);
   void jump_if(unsigned cc, Xbyak::Label& to);
   void set_if(unsigned cc, const Xbyak::Operand& to);
   void move_if(unsigned cc, const Xbyak::Reg& to, const Xbyak::Reg& from);

@@ -245,14 +245,16 @@ const void* go_helper(Cpu* c, uint64_t rip, uint32_t link) {
   }
   if (b->code != 0 && m.codes[b->code].rip == rip) {
     Code& code = m.codes[b->code];
-    if (link < kIndirect) {
-      m.emit->patch_jump(m.links[link].jump, m.offset(code.entry));
+    LinkSite* site = link < kIndirect ? &m.links[link] : nullptr;
+    const FastFetch& f = c->fetches[(rip >> 12) & (kFetchTlbEntries - 1)];
+    const bool mapped = f.serial != 0 && f.tag == (rip & ~uint64_t{0xfff});
+    if (site != nullptr && (site->serial == 0 || (mapped && ++site->patches <= kMaxPatches))) {
+      if (site->serial != 0) m.emit->patch_serial(site->serial, f.serial);
+      m.emit->patch_jump(site->jump, m.offset(code.entry));
       code.links.push_back(link);
-    } else if (link == kIndirect) {
-      const FastFetch& f = c->mmu->fast_fetch[c->cpl == 3 ? 0 : 1][(rip >> 12) & (kFetchTlbEntries - 1)];
-      if (f.serial != 0 && f.tag == (rip & ~uint64_t{0xfff}))
-        c->jumps[(rip ^ rip >> 12) & (kJumpEntries - 1)] = {rip, code.entry, &f.serial, f.serial};
     }
+    if (mapped && (link == kIndirect || (site != nullptr && site->serial != 0)))
+      c->jumps[(rip ^ rip >> 12) & (kJumpEntries - 1)] = {rip, code.entry, &f.serial, f.serial};
     return code.entry;
   }
   c->r[kSlotRip] = rip;
