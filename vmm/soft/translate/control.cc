@@ -274,6 +274,7 @@ Emitter::Done Emitter::control(const Decoded& d) {
     const bool links = ((target ^ work_->rip) & ~uint64_t{0xfff}) == 0;
     Stub& s = new_stub(links ? Stub::kLink : Stub::kGo, 0, target);
     s.give_back = static_cast<int>(n - (k_ + 1));
+    s.unsaved = unsaved_;
     jump_if(cc, s.from);
     if (links) {
       s.value = static_cast<uint32_t>(links_->size());
@@ -342,6 +343,7 @@ Emitter::Done Emitter::insn(unsigned k) {
   k_ = k;
   slow_stub_ = nullptr;
   flags_wanted_ = wanted_flags_[k];
+  if (d.op != Op::k_jcc) unsaved_.reset();
   const Op next = k + 1 < work_->decoded.size() ? work_->decoded[k + 1].op : Op::kInvalid;
   next_reads_ = next == Op::k_jcc || next == Op::k_setcc || next == Op::k_cmovcc;
   if (d.op == Op::k_movzx && d.operands[1].kind == OperandKind::kGprHigh && d.operands[0].size >= 4) {
@@ -384,38 +386,39 @@ Emitter::Done Emitter::insn(unsigned k) {
 // other way but to complete.
 void Emitter::find_wanted_flags() {
   const auto& insns = work_->decoded;
-  wanted_flags_.assign(insns.size(), true);
-  bool seen = true;
+  wanted_flags_.assign(insns.size(), Wanted::kYes);
+  Wanted seen = Wanted::kYes;
   for (size_t k = insns.size(); k-- > 0;) {
     const Decoded& d = insns[k];
     wanted_flags_[k] = seen;
     bool high = false;
     for (unsigned n = 0; n < d.operand_count; ++n) high = high || d.operands[n].kind == OperandKind::kGprHigh;
     if (high || (d.has_mem && d.op != Op::k_lea && d.op != Op::k_nop)) {
-      seen = true;
+      seen = Wanted::kYes;
       continue;
     }
+    bool all = false;   // all flags are written
+    bool some = false;  // some are, none is read
+    const bool by_imm = d.operand_count > 1 && is_imm(d.operands[d.operand_count - 1]);
+    const bool counts = by_imm && (d.imm & (d.operands[0].size == 8 ? 63 : 31)) != 0;
     switch (d.op) {
+      // Of these all forms with registers have code, except immediates of 64 bits, which there are none of.
       case Op::k_add: case Op::k_or: case Op::k_and: case Op::k_sub: case Op::k_xor: case Op::k_cmp: case Op::k_test: case Op::k_neg:
-        // Of these all forms with registers have code, except immediates of 64 bits, which there are none of.
-        seen = false;
+      case Op::k_popcnt:
+        all = true;
         break;
-      // These keep some, and nobody sees those either.
-      case Op::k_inc: case Op::k_dec: case Op::k_rol: case Op::k_ror: case Op::k_bt: case Op::k_bts: case Op::k_btr: case Op::k_btc: break;
-      case Op::k_popcnt: seen = false; break;
-      // A count in CL may be 0.
-      case Op::k_shl: case Op::k_shr: case Op::k_sar:
-        seen = !(d.operands[0].size >= 4 && is_imm(d.operands[1]) && (d.imm & (d.operands[0].size == 8 ? 63 : 31)) != 0);
-        break;
-      case Op::k_shld: case Op::k_shrd:
-        seen = !(d.operands[0].size >= 4 && is_imm(d.operands[2]) && (d.imm & (d.operands[0].size == 8 ? 63 : 31)) != 0);
-        break;
-      case Op::k_imul: seen = !(d.operand_count >= 2 && d.operands[0].size >= 4); break;
+      case Op::k_shl: case Op::k_shr: case Op::k_sar: case Op::k_shld: case Op::k_shrd: all = d.operands[0].size >= 4 && counts; break;
+      case Op::k_imul: all = d.operand_count >= 2 && d.operands[0].size >= 4; break;
+      case Op::k_inc: case Op::k_dec: case Op::k_rol: case Op::k_ror: case Op::k_bt: case Op::k_bts: case Op::k_btr: case Op::k_btc:
       case Op::k_mov: case Op::k_lea: case Op::k_movzx: case Op::k_movsx: case Op::k_movsxd: case Op::k_nop: case Op::k_cdqe: case Op::k_cwde:
       case Op::k_cdq: case Op::k_cqo: case Op::k_bswap: case Op::k_not:
+        some = true;
         break;
-      default: seen = true; break;
+      default: break;
     }
+    if (d.op == Op::k_jcc && d.op_size == width()) seen = seen == Wanted::kYes ? Wanted::kYes : Wanted::kBranches;
+    else if (all) seen = Wanted::kNo;
+    else if (!some || seen == Wanted::kBranches) seen = Wanted::kYes;
   }
 }
 

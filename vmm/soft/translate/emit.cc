@@ -109,6 +109,7 @@ uint32_t Emitter::block(const Work& w, std::vector<LinkSite>& links, uint32_t& d
   find_wanted_flags();
   sse_checked_ = segment_checked_[0] = segment_checked_[1] = false;
   host_flags_ = false;
+  unsaved_.reset();
   sub(left, static_cast<int>(n));
   jl(new_stub(Stub::kFull, 0, 0).from, T_NEAR);
   bool goes_on = true;
@@ -134,6 +135,7 @@ uint32_t Emitter::block(const Work& w, std::vector<LinkSite>& links, uint32_t& d
   for (size_t at = 0; at < stubs_.size(); ++at) {
     Stub& s = stubs_[at];
     L(s.from);
+    if (s.unsaved) store_flags(*s.unsaved);
     if (s.give_back != 0) add(left, s.give_back);
     switch (s.kind) {
       case Stub::kSlow:

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <deque>
+#include <optional>
 #include <vector>
 
 #include <fcntl.h>  // before Xbyak, whose macros it would meet
@@ -66,6 +67,7 @@ class Emitter : public Xbyak::CodeGenerator {
   }
 
  private:
+  enum class Flags : uint8_t { kAll, kLogic, kNoOverflow };  // kLogic: OF and CF are 0; kNoOverflow: OF is 0. AF is cleared by both
   struct Stub {  // out of line
     Xbyak::Label from, back;
     enum Kind { kSlow, kLink, kGo, kAcross, kAcrossMiss, kFull, kMiss } kind = kSlow;
@@ -75,7 +77,8 @@ class Emitter : public Xbyak::CodeGenerator {
     bool returns = false;  // kSlow: to `back`
     unsigned repeat = 1;   // kSlow: so many sites, one after the other
     int undo_rsp = 0;    // kMiss: what the instruction has added to RSP
-    int give_back = 0;   // kLink: instructions that were counted and do not run
+    int give_back = 0;   // kLink, kGo: instructions that were counted and do not run
+    std::optional<Flags> unsaved;  // kLink, kGo
   };
   void spill();
   void reload();
@@ -130,11 +133,14 @@ class Emitter : public Xbyak::CodeGenerator {
   void add_rsp(int n);  // flags stay
 
   // --- flags ---
-  enum class Flags : uint8_t { kAll, kLogic, kNoOverflow };  // kLogic: OF and CF are 0; kNoOverflow: OF is 0. AF is cleared by both
   Xbyak::Address arith() const;                  // Cpu::arith
   Xbyak::Address arith_byte(unsigned n) const;   // 0: OF; 1: the others, as LAHF gives them
-  bool wanted() const { return flags_wanted_; }
+  // Who looks at an instruction's flags. kBranches: only the conditional branches right behind it, and what these lead to: so they are
+  // stored on the way there.
+  enum class Wanted : uint8_t { kNo, kBranches, kYes };
+  bool wanted() const { return flags_wanted_ != Wanted::kNo; }
   void save_flags(Flags);
+  void store_flags(Flags);      // from the host's; clobbers ah
   void load_carry();            // Cpu::arith's CF to the host's; clobbers ecx
   void load_flags();            // all; clobbers eax
   unsigned condition(unsigned cc, bool keep_rax);  // leaves the host's flags so that this condition code holds or not
@@ -169,12 +175,13 @@ class Emitter : public Xbyak::CodeGenerator {
   std::deque<Stub> stubs_;
   unsigned k_ = 0;                  // the instruction at hand
   Stub* slow_stub_ = nullptr;       // its, if it has one
-  bool flags_wanted_ = false;       // somebody may look at what it does to the flags
+  Wanted flags_wanted_ = Wanted::kNo;
+  std::optional<Flags> unsaved_;    // the host's flags, of this kind, are the guest's, and Cpu::arith is not
   bool segment_checked_[2] = {};    // FS, GS of 32-bit code: writable data of 4 GiB
   bool sse_checked_ = false;        // SSE is on, or the block would have been left
   bool host_flags_ = false;         // the host's flags are the guest's
   bool next_reads_ = false;         // the next instruction looks at them
-  std::vector<bool> wanted_flags_;  // by instruction
+  std::vector<Wanted> wanted_flags_;  // by instruction
 };
 
 }  // namespace dejavm::soft

@@ -155,6 +155,19 @@ Address Emitter::arith_byte(unsigned n) const { return byte[rbp + (static_cast<i
 void Emitter::save_flags(Flags kind) {
   host_flags_ = kind == Flags::kAll;
   if (!wanted()) return;
+  if (flags_wanted_ == Wanted::kBranches) {
+    host_flags_ = true;  // AF is no condition, the rest is as after AND
+    unsaved_ = kind;
+    return;
+  }
+  store_flags(kind);
+  if (kind != Flags::kAll && next_reads_) {  // OF is 0, as AND leaves it
+    sahf();
+    host_flags_ = true;
+  }
+}
+
+void Emitter::store_flags(Flags kind) {
   lahf();
   switch (kind) {
     case Flags::kAll: break;
@@ -165,10 +178,6 @@ void Emitter::save_flags(Flags kind) {
   mov(arith_byte(1), ah);
   if (kind == Flags::kAll) seto(arith_byte(0));
   else mov(arith_byte(0), 0);
-  if (kind != Flags::kAll && next_reads_) {  // OF is 0, as AND leaves it
-    sahf();
-    host_flags_ = true;
-  }
 }
 
 // Flags are mostly stored as two bytes, and a load of both would wait for the stores to reach the cache: so they are loaded as two.
