@@ -192,6 +192,33 @@ bool goes_straight_on(Cpu& c, const Block& b) {
   return true;
 }
 
+// Behind an STI: executes the next instruction, which its shadow covers, as the run loop would. If anything is due, does nothing.
+void step_over_shadow(Cpu& c) {
+  c.retired = c.block_base;
+  c.s.sti_shadow = false;
+  const bool due = !nothing_due(c);
+  c.s.sti_shadow = true;
+  if (due) return;
+  c.fast = c.mmu->fast[rights_class(c)].data();
+  c.limit = c.control->until.value;
+  const Block* b = find_block(c);
+  if (b == nullptr || c.code_mode == CodeMode::k16) return;
+  const Insn* i = b->first + 1;
+  if (i->len == 0) return;  // across pages: its fetch may fault, in the shadow
+  c.r[kSlotRip] = c.rip;
+  c.s.sti_shadow = false;
+  try {
+    c.mmio_allowed = false;
+    if (!execute_alone(c, i)) {
+      c.rip = c.next_rip;
+      c.block_base = c.retired + 1;
+    }
+  } catch (const LeaveBlock&) {
+    c.s.sti_shadow = true;
+    throw;
+  }
+}
+
 uint64_t slow_helper(Cpu* c, uint32_t site) {
   Translator::Impl& m = c->translator->impl();
   const uint32_t index = site / kSiteInsns;
@@ -209,6 +236,7 @@ uint64_t slow_helper(Cpu* c, uint32_t site) {
       m.start_countdown(*c);
       return kGoOn;
     }
+    if (c->s.sti_shadow) step_over_shadow(*c);
     const void* code = next_block(m, *c);
     return code != nullptr ? reinterpret_cast<uint64_t>(code) : kLeave;
   } catch (const GuestFault& f) {

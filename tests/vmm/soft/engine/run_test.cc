@@ -1,4 +1,6 @@
 // The run loop: exact counts, stops, interrupts and shadows, self-modifying code, MMIO, and law 6.
+#include <fmt/format.h>
+
 #include "tests/vmm/soft/engine/guest.h"
 
 namespace dejavm::soft {
@@ -87,6 +89,35 @@ TEST(SoftRun, StiHoldsInterruptsBackForOneInstruction) {
     g.engine->run(0, g.control, g.exits);
     EXPECT_EQ(g.state().rip, 0x9041u);  // vector 0x40's HLT has retired
     EXPECT_EQ(g.state().retired, 3u);
+  }
+}
+
+// An interrupt raised at each place of a loop goes in where single-stepping has it, whatever the shadow covers.
+TEST(SoftRun, TranslatedCodeKeepsTheShadowOfSti) {
+  const std::string_view covered[] = {"\x90"sv, "\x8b\x04\x25\x00\x00\x02\x00"sv /* MMIO */, "\xf3\xa4"sv, "\xfa"sv, "\x31\xc0"sv};
+  for (const std::string_view next : covered) {
+    const std::string code = "\xfa\xfb" + std::string(next) + "\x90\xff\xcd\x75" + static_cast<char>(-(6 + static_cast<int>(next.size()) + 1)) + "\xf4";
+    for (uint64_t at = 1; at < 60; ++at) {
+      std::string ends[2];
+      for (const bool translated : {false, true}) {
+        Guest g(translated, {.on = translated, .threshold = 1});
+        g.write<uint64_t>(Guest::kPt + 8 * 0x20, 0xfed00007);
+        g.exits.answers.assign(40, 0x40);
+        g.code(code);
+        VcpuState s = g.state();
+        s.gpr[kRbp] = 9;
+        s.gpr[kRcx] = 5;
+        s.gpr[kRsi] = s.gpr[kRdi] = Guest::kData;
+        g.engine->set_state(0, s);
+        g.run_to(at);
+        g.control.intr = true;
+        g.control.until = Retired{at + 3};
+        g.engine->run(0, g.control, g.exits);
+        s = g.state();
+        ends[translated] = fmt::format("rip {:#x} retired {} rcx {} shadow {} exits {}", s.rip, s.retired, s.gpr[kRcx], s.sti_shadow, g.exits.log.size());
+      }
+      ASSERT_EQ(ends[1], ends[0]) << "covered: " << next.size() << " bytes, raised at " << at;
+    }
   }
 }
 
