@@ -1,7 +1,7 @@
 #!/bin/sh
 # Exits per second on this machine's KVM, in one run: a bare loop around KVM_RUN, the same port writes through our board, and recorded.
 # Times are the medians; ratios are medians of each repetition's own, whose three runs follow each other: noise that lasts meets all three.
-# Usage: tests/bench/kvm.sh [EXITS, default 200000] [repetitions, default 9]; without a whole KVM: tools/kvm-lab tests/bench/kvm.sh 20000
+# Usage: tests/bench/kvm.sh [EXITS, default 200000] [repetitions, default 9]; without a whole KVM: tools/kvm-lab --icount tests/bench/kvm.sh 100000 1
 set -eu
 cd "$(dirname "$0")/../.."
 exits=${1:-200000} repetitions=${2:-9}
