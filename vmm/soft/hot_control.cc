@@ -33,15 +33,9 @@ const Insn* call_direct(Cpu& c, const Insn* i) {
 // In line: the common way from block to block that is not a link. `guess`: the block that was entered from there last, as its
 // place in the arena; what it saves is the table's cache line.
 inline const Insn* enter(Cpu& c, uint64_t rip, const uint32_t& guess) {
-  const uint64_t page = rip & ~uint64_t{0xfff};
-  if (page != c.fetch_page) {
-    const FastFetch& f = c.mmu->fast_fetch[c.cpl == 3 ? 0 : 1][(rip >> 12) & (kFetchTlbEntries - 1)];
-    if (DEJAVM_UNLIKELY(f.tag != page)) {
-      c.rip = rip;
-      return nullptr;
-    }
-    c.fetch_page = page;
-    c.fetch_gpa = f.gpa;
+  if (DEJAVM_UNLIKELY(!fetch_page_at_hand(c, rip & ~uint64_t{0xfff}))) {
+    c.rip = rip;
+    return nullptr;
   }
   const uint64_t key = block_key(c.fetch_gpa | (rip & 0xfff), CodeMode::k64);
   const Block* b = c.blocks->at(guess);

@@ -344,7 +344,7 @@ void Cpu::update_mode() {
     mmu->rights_key = key;
     forget_fast(*this);
   }
-  fast = mmu->fast[rights_class(*this)].data();
+  choose_fast(*this);
   fetches = mmu->fast_fetch[cpl == 3 ? 0 : 1].data();
   jumps = mmu->jumps[(cpl == 3 ? 0 : 1) + (code_mode == CodeMode::k32 ? 2 : 0)].data();
   fetch_page = 1;

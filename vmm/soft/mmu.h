@@ -115,6 +115,19 @@ inline RightsClass rights_class(const Cpu& c) {
   return c.cpl == 3 ? kClassUser : (c.other_flags & kAC_) ? kClassSupervisorAc : kClassSupervisor;
 }
 
+// The fast data-TLB of the rights that c has now.
+inline void choose_fast(Cpu& c) { c.fast = c.mmu->fast[rights_class(c)].data(); }
+
+// Makes `page`, a linear page address, the current fetch page, if the fast fetch TLB has it.
+inline bool fetch_page_at_hand(Cpu& c, uint64_t page) {
+  if (page == c.fetch_page) return true;
+  const FastFetch& f = c.fetches[(page >> 12) & (kFetchTlbEntries - 1)];
+  if (f.tag != page) return false;
+  c.fetch_page = page;
+  c.fetch_gpa = f.gpa;
+  return true;
+}
+
 inline FastEntry* fast_slot(FastEntry* base, uint64_t linear) { return base + ((linear >> 12) & (kDataTlbEntries - 1)); }
 
 // Host address of linear if its page is RAM, accessible with the current rights on the fast path, valid to the end of

@@ -199,7 +199,7 @@ StopReason run_vcpu(Cpu& c, bool use_blocks) {
       case Boundary::kRun: break;
     }
     if (c.blocks->full) drop_blocks(c);
-    c.fast = c.mmu->fast[rights_class(c)].data();
+    choose_fast(c);
     try {
       const bool watch = (c.other_flags & (kTF | kRF)) || c.s.sti_shadow || c.s.movss_shadow || (c.s.dr7 & kDr7Enables) ||
                          c.control->break_rip != RunControl::kNoBreak;

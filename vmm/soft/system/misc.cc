@@ -107,13 +107,13 @@ void exec_wbinvd(Cpu& c, const Decoded&) { require_cpl0(c); }
 void exec_clac(Cpu& c, const Decoded&) {
   if (c.cpl != 0) Cpu::fault(kUD);
   c.other_flags &= ~uint64_t{kAC_};
-  c.fast = c.mmu->fast[rights_class(c)].data();
+  choose_fast(c);
 }
 
 void exec_stac(Cpu& c, const Decoded&) {
   if (c.cpl != 0) Cpu::fault(kUD);
   c.other_flags |= kAC_;
-  c.fast = c.mmu->fast[rights_class(c)].data();
+  choose_fast(c);
 }
 
 // Not in the CPU model.

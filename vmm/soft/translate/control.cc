@@ -398,7 +398,7 @@ void Emitter::find_wanted_flags() {
       continue;
     }
     bool all = false;   // all flags are written
-    bool some = false;  // some are, none is read
+    bool some = false;  // some or none are, and none is looked at
     const bool by_imm = d.operand_count > 1 && is_imm(d.operands[d.operand_count - 1]);
     const bool counts = by_imm && (d.imm & (d.operands[0].size == 8 ? 63 : 31)) != 0;
     switch (d.op) {

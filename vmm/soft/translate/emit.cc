@@ -10,7 +10,9 @@ namespace dejavm::soft {
 
 using Xbyak::Reg64;
 
-Xbyak::Address Emitter::cpu(size_t offset) const { return ptr[rbp + (static_cast<int>(offset) - kBias)]; }
+Xbyak::Address Emitter::cpu(size_t offset, unsigned size) const {
+  return Xbyak::Address(8 * size, false, rbp + (static_cast<int>(offset) - kBias));
+}
 
 void Emitter::spill() {
   for (unsigned g = 0; g < 16; ++g)

@@ -109,7 +109,6 @@ class Emitter : public Xbyak::CodeGenerator {
   Done read_clock(const Decoded& d);
   Done double_shift(const Decoded& d);
   void require_cpl0();
-  Xbyak::Address member(size_t offset_in_cpu, unsigned size) const;
   Done vector(const Decoded& d);  // vector.cc
   void same_opcode(const Decoded& d, uint8_t modrm, bool imm);
   Xbyak::RegExp xmm_at(unsigned n, unsigned offset = 0) const;
@@ -165,7 +164,7 @@ class Emitter : public Xbyak::CodeGenerator {
   void move_if(unsigned cc, const Xbyak::Reg& to, const Xbyak::Reg& from);
   void leave_to(uint64_t target);
   void go_direct(uint64_t target);
-  Xbyak::Address cpu(size_t offset_in_cpu) const;
+  Xbyak::Address cpu(size_t offset_in_cpu, unsigned size = 0) const;  // 0: as the register beside it
 
   const Helpers& helpers_;
   size_t enter_ = 0;

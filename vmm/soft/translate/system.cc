@@ -10,33 +10,29 @@ namespace dejavm::soft {
 
 using Xbyak::Reg;
 
-Xbyak::Address Emitter::member(size_t offset, unsigned size) const {
-  return Xbyak::Address(8 * size, false, rbp + (static_cast<int>(offset) - kBias));
-}
-
 void Emitter::require_cpl0() {
-  cmp(member(offsetof(Cpu, cpl), 1), 0);
+  cmp(cpu(offsetof(Cpu, cpl), 1), 0);
   jne(slow_stub().from, T_NEAR);
   host_flags_ = false;
 }
 
 // RDTSC, RDTSCP: Cpu::tsc() in EDX:EAX.
 Emitter::Done Emitter::read_clock(const Decoded& d) {
-  test(member(offsetof(Cpu, s.cr4), 4), static_cast<uint32_t>(kCr4TSD));
+  test(cpu(offsetof(Cpu, s.cr4), 4), static_cast<uint32_t>(kCr4TSD));
   jnz(slow_stub().from, T_NEAR);
   host_flags_ = false;
-  mov(rax, member(offsetof(Cpu, left_end), 8));
-  sub(rax, member(offsetof(Cpu, left), 8));
-  mov(rcx, member(offsetof(Cpu, control), 8));
+  mov(rax, cpu(offsetof(Cpu, left_end), 8));
+  sub(rax, cpu(offsetof(Cpu, left), 8));
+  mov(rcx, cpu(offsetof(Cpu, control), 8));
   add(rax, ptr[rcx + static_cast<int>(offsetof(RunControl, time_base_ns))]);
-  add(rax, member(offsetof(Cpu, s.tsc_adjust), 8));
+  add(rax, cpu(offsetof(Cpu, s.tsc_adjust), 8));
   sub(rax, static_cast<uint32_t>(work_->decoded.size() - k_));  // which `left` counts as done
-  add(member(offsetof(Cpu, unlogged_reads), 8), 1);
+  add(cpu(offsetof(Cpu, unlogged_reads), 8), 1);
   mov(host(kRax, 4), eax);
   shr(rax, 32);
   mov(host(kRdx, 4), eax);
   if (d.op == Op::k_rdtscp) {
-    mov(eax, member(offsetof(Cpu, s.tsc_aux), 4));
+    mov(eax, cpu(offsetof(Cpu, s.tsc_aux), 4));
     write_guest(kRcx, 4, eax);
   }
   return Done::kYes;
@@ -49,32 +45,32 @@ Emitter::Done Emitter::system(const Decoded& d) {
     case Op::k_rdtsc: case Op::k_rdtscp: return read_clock(d);
     case Op::k_cli:
       require_cpl0();
-      and_(member(offsetof(Cpu, other_flags), 4), static_cast<uint32_t>(~kIF));
+      and_(cpu(offsetof(Cpu, other_flags), 4), static_cast<uint32_t>(~kIF));
       return Done::kYes;
     case Op::k_clac: case Op::k_stac: {
       const bool set = d.op == Op::k_stac;
       require_cpl0();
-      if (set) or_(member(offsetof(Cpu, other_flags), 4), static_cast<uint32_t>(kAC_));
-      else and_(member(offsetof(Cpu, other_flags), 4), static_cast<uint32_t>(~kAC_));
-      mov(rax, member(offsetof(Cpu, mmu), 8));
+      if (set) or_(cpu(offsetof(Cpu, other_flags), 4), static_cast<uint32_t>(kAC_));
+      else and_(cpu(offsetof(Cpu, other_flags), 4), static_cast<uint32_t>(~kAC_));
+      mov(rax, cpu(offsetof(Cpu, mmu), 8));
       add(rax, static_cast<uint32_t>(offsetof(Mmu, fast) + (set ? kClassSupervisorAc : kClassSupervisor) * sizeof(Mmu::fast[0])));
-      mov(member(offsetof(Cpu, fast), 8), rax);
+      mov(cpu(offsetof(Cpu, fast), 8), rax);
       return Done::kYes;
     }
     case Op::k_swapgs: {
       if (work_->mode32) return Done::kNo;
       require_cpl0();
       const size_t base = offsetof(Cpu, s.segment) + kGs * sizeof(SegmentState) + offsetof(SegmentState, base);
-      mov(rax, member(base, 8));
-      mov(rcx, member(offsetof(Cpu, s.kernel_gs_base), 8));
-      mov(member(base, 8), rcx);
+      mov(rax, cpu(base, 8));
+      mov(rcx, cpu(offsetof(Cpu, s.kernel_gs_base), 8));
+      mov(cpu(base, 8), rcx);
       mov(slot(kSlotGsBase, 8), rcx);
-      mov(member(offsetof(Cpu, s.kernel_gs_base), 8), rax);
+      mov(cpu(offsetof(Cpu, s.kernel_gs_base), 8), rax);
       return Done::kYes;
     }
     case Op::k_mov_from_seg: {
       const Xbyak::Address selector =
-          member(offsetof(Cpu, s.segment) + d.operands[1].reg * sizeof(SegmentState) + offsetof(SegmentState, selector), 2);
+          cpu(offsetof(Cpu, s.segment) + d.operands[1].reg * sizeof(SegmentState) + offsetof(SegmentState, selector), 2);
       if (is_gpr(a)) {
         movzx(edx, selector);
         write_guest(a.reg, d.op_size == 2 ? 2 : 4, d.op_size == 2 ? scratch(2, 2) : scratch(2, 4));
@@ -89,11 +85,11 @@ Emitter::Done Emitter::system(const Decoded& d) {
     }
     case Op::k_fnstcw:
       if (!has_address(d)) return Done::kNo;
-      test(member(offsetof(Cpu, s.cr0), 4), static_cast<uint32_t>(kCr0EM | kCr0TS));
+      test(cpu(offsetof(Cpu, s.cr0), 4), static_cast<uint32_t>(kCr0EM | kCr0TS));
       jnz(slow_stub().from, T_NEAR);
       effective_address(d, true);
       probe(true, 2);
-      movzx(edx, member(offsetof(Cpu, s.fpu.fcw), 2));
+      movzx(edx, cpu(offsetof(Cpu, s.fpu.fcw), 2));
       mov(word[rax], dx);
       return Done::kYes;
     case Op::k_pushf:
@@ -105,7 +101,7 @@ Emitter::Done Emitter::system(const Decoded& d) {
       movzx(edx, arith_byte(1));
       and_(edx, 0xd5);
       or_(edx, ecx);
-      or_(edx, member(offsetof(Cpu, other_flags), 4));
+      or_(edx, cpu(offsetof(Cpu, other_flags), 4));
       and_(edx, static_cast<uint32_t>(~(kVM | kRF)));
       mov(qword[rax], rdx);
       add_rsp(-8);

@@ -153,14 +153,20 @@ namespace {
 
 using Pending = Translator::Impl::Pending;
 
+// At c.rip, block_base: whether the run loop would do nothing but go on. If so, all is ready for that.
+bool may_go_on(Cpu& c) {
+  c.retired = c.block_base;
+  if (!nothing_due(c)) return false;
+  choose_fast(c);
+  c.limit = c.control->until.value;
+  c.mmio_allowed = false;
+  return true;
+}
+
 // Goes on at c.rip, block_base, where the run loop would only find the next block: code, or nullptr to leave, perhaps for the
 // interpreter's block in m.resume.
 const void* next_block(Translator::Impl& m, Cpu& c) {
-  c.retired = c.block_base;
-  if (!nothing_due(c)) return nullptr;
-  c.fast = c.mmu->fast[rights_class(c)].data();
-  c.limit = c.control->until.value;
-  c.mmio_allowed = false;
+  if (!may_go_on(c)) return nullptr;
   const Block* b = find_block(c);
   if (b == nullptr) return nullptr;
   c.r[kSlotRip] = c.rip;
@@ -170,37 +176,20 @@ const void* next_block(Translator::Impl& m, Cpu& c) {
   return nullptr;
 }
 
-bool in_fetch_page(Cpu& c, uint64_t page) {
-  if (page == c.fetch_page) return true;
-  const FastFetch& f = c.mmu->fast_fetch[c.cpl == 3 ? 0 : 1][(page >> 12) & (kFetchTlbEntries - 1)];
-  if (f.tag != page) return false;
-  c.fetch_page = page;
-  c.fetch_gpa = f.gpa;
-  return true;
-}
-
 // c.rip is behind an instruction that ended `b`. Whether nothing keeps the code behind it from going on.
 bool goes_straight_on(Cpu& c, const Block& b) {
   const uint64_t gpa = b.key >> 2;
-  if (c.code_mode != CodeMode::k64 || (c.rip & 0xfff) < (gpa & 0xfff) || !in_fetch_page(c, c.rip & ~uint64_t{0xfff}) || c.fetch_gpa != (gpa & ~uint64_t{0xfff}))
+  if (c.code_mode != CodeMode::k64 || (c.rip & 0xfff) < (gpa & 0xfff) || !fetch_page_at_hand(c, c.rip & ~uint64_t{0xfff}) || c.fetch_gpa != (gpa & ~uint64_t{0xfff}))
     return false;
-  c.retired = c.block_base;
-  if (!nothing_due(c)) return false;
-  c.fast = c.mmu->fast[rights_class(c)].data();
-  c.limit = c.control->until.value;
-  c.mmio_allowed = false;
-  return true;
+  return may_go_on(c);
 }
 
 // Behind an STI: executes the next instruction, which its shadow covers, as the run loop would. If anything is due, does nothing.
 void step_over_shadow(Cpu& c) {
-  c.retired = c.block_base;
   c.s.sti_shadow = false;
-  const bool due = !nothing_due(c);
+  const bool due = !may_go_on(c);
   c.s.sti_shadow = true;
   if (due) return;
-  c.fast = c.mmu->fast[rights_class(c)].data();
-  c.limit = c.control->until.value;
   const Block* b = find_block(c);
   if (b == nullptr || c.code_mode == CodeMode::k16) return;
   const Insn* i = b->first + 1;
@@ -208,7 +197,6 @@ void step_over_shadow(Cpu& c) {
   c.r[kSlotRip] = c.rip;
   c.s.sti_shadow = false;
   try {
-    c.mmio_allowed = false;
     if (!execute_alone(c, i)) {
       c.rip = c.next_rip;
       c.block_base = c.retired + 1;
@@ -232,7 +220,8 @@ uint64_t slow_helper(Cpu* c, uint32_t site) {
       // The block was overwritten, perhaps by this very instruction.
       c->rip = c->next_rip;
       c->block_base = c->retired + 1;
-    } else if (m.codes[index].entry != nullptr && i->n + 1 == block->count && i->len != 0 && c->rip == m.codes[index].rip + i->off + i->len && goes_straight_on(*c, *block)) {
+    } else if (m.codes[index].entry != nullptr && i->n + 1 == block->count && i->len != 0 && c->rip == m.codes[index].rip + i->off + i->len &&
+               goes_straight_on(*c, *block)) {
       m.start_countdown(*c);
       return kGoOn;
     }
@@ -251,7 +240,7 @@ uint64_t slow_helper(Cpu* c, uint32_t site) {
 
 // As the interpreter's way from block to block.
 const Block* find(Cpu& c, uint64_t rip) {
-  if (!in_fetch_page(c, rip & ~uint64_t{0xfff})) return nullptr;
+  if (!fetch_page_at_hand(c, rip & ~uint64_t{0xfff})) return nullptr;
   const uint64_t key = block_key(c.fetch_gpa | (rip & 0xfff), c.code_mode);
   const Block* b = c.blocks->table[block_slot(key)];
   return b->key == key && c.block_base + b->count <= c.limit ? b : nullptr;
