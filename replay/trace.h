@@ -152,6 +152,8 @@ class TraceReader {
   Result<void> add_frame(const FrameInfo&);
   Result<void> load_header_and_end();
   Error error_at(uint64_t offset, std::string_view why) const;
+  Error refuse(const FrameInfo&, std::string_view why) const;
+  Result<Bytes> read_stored(const FrameInfo&) const;
   Result<Bytes> read_payload(const FrameInfo&) const;
 
   std::unique_ptr<ByteSource> source_;

@@ -34,10 +34,10 @@ Result<std::unique_ptr<TraceReader>> TraceReader::open(std::unique_ptr<ByteSourc
 Error TraceReader::error_at(uint64_t offset, std::string_view why) const {
   return {ErrorKind::kBadInput, fmt::format("{}: at byte {}: {}", source_->name(), offset, why)};
 }
-Error TraceReader::damaged(uint32_t frame, std::string_view why) const {
-  const FrameInfo& f = frames_[frame];
-  return error_at(f.offset, fmt::format("frame {} ({}): {}", frame, name_of(f.head.kind), why));
+Error TraceReader::refuse(const FrameInfo& f, std::string_view why) const {
+  return error_at(f.offset, fmt::format("frame {} ({}): {}", f.head.sequence, name_of(f.head.kind), why));
 }
+Error TraceReader::damaged(uint32_t frame, std::string_view why) const { return refuse(frames_[frame], why); }
 
 Result<void> TraceReader::check_preamble() const {
   std::array<uint8_t, kPreambleBytes> have{};
@@ -103,7 +103,7 @@ Result<void> TraceReader::scan(Check check) {
     if (f.head.stored_bytes > size - offset - kFrameHeadBytes) break;  // cut off within this frame
     if (auto done = add_frame(f); !done) return done;
     if (check == Check::kAll)
-      if (auto content = read_payload(f); !content) return content.error();
+      if (auto stored = read_stored(f); !stored) return stored.error();
     offset += kFrameHeadBytes + f.head.stored_bytes;
   }
   whole_bytes_ = offset;
@@ -215,25 +215,28 @@ std::string TraceReader::truncation() const {
                      whole_bytes_, file_bytes(), event_count_, last_at_.value);
 }
 
-// The head in the file is read again and compared: it may have been taken from the index.
-Result<Bytes> TraceReader::read_payload(const FrameInfo& f) const {
+// Head and payload as they are in the file. The head is read again and compared: it may have been taken from the index.
+Result<Bytes> TraceReader::read_stored(const FrameInfo& f) const {
   Bytes stored(kFrameHeadBytes + size_t{f.head.stored_bytes});
   if (auto done = source_->read_at(f.offset, stored); !done) return done.error();
   std::array<uint8_t, kFrameHeadBytes> head;
   store_frame_head(f.head, head);
-  const auto body = std::span<const uint8_t>(stored).subspan(kFrameHeadBytes);
-  auto refuse = [&](std::string_view why) {
-    return error_at(f.offset, fmt::format("frame {} ({}): {}", f.head.sequence, name_of(f.head.kind), why));
-  };
-  if (!std::equal(head.begin(), head.end(), stored.begin())) return refuse("its head differs from the index");
-  if (payload_hash(f.head.sequence, body) != f.head.payload_hash) return refuse("its content is damaged (checksum)");
-  if (!f.head.compressed) {
-    stored.erase(stored.begin(), stored.begin() + kFrameHeadBytes);
-    return stored;
+  if (!std::equal(head.begin(), head.end(), stored.begin())) return refuse(f, "its head differs from the index");
+  if (payload_hash(f.head.sequence, std::span(stored).subspan(kFrameHeadBytes)) != f.head.payload_hash)
+    return refuse(f, "its content is damaged (checksum)");
+  return stored;
+}
+
+Result<Bytes> TraceReader::read_payload(const FrameInfo& f) const {
+  auto read = read_stored(f);
+  if (!read || !f.head.compressed) {
+    if (read) read->erase(read->begin(), read->begin() + kFrameHeadBytes);
+    return read;
   }
+  const auto body = std::span<const uint8_t>(*read).subspan(kFrameHeadBytes);
   Bytes raw(f.head.raw_bytes);
   const size_t n = ZSTD_decompress(raw.data(), raw.size(), body.data(), body.size());
-  if (ZSTD_isError(n) || n != raw.size()) return refuse("its content does not decompress to the length that it states");
+  if (ZSTD_isError(n) || n != raw.size()) return refuse(f, "its content does not decompress to the length that it states");
   return raw;
 }
 
