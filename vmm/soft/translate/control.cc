@@ -140,7 +140,8 @@ Emitter::Done Emitter::exchange(const Decoded& d) {
 // rax: `below` under the stack pointer.
 void Emitter::stack_address(int below) {
   const Reg64 from(host(kRsp, 8).getIdx());
-  if (work_->mode32) lea(eax, ptr[from - below]);
+  if (below == 0) mov(scratch(0, width()), host(kRsp, width()));
+  else if (work_->mode32) lea(eax, ptr[from - below]);
   else lea(rax, ptr[from - below]);
 }
 
@@ -171,7 +172,7 @@ Emitter::Done Emitter::stack(const Decoded& d) {
       return Done::kYes;
     case Op::k_pop:
       if (!is_gpr(a)) return Done::kNo;
-      mov(scratch(0, w), host(kRsp, w));
+      stack_address(0);
       probe(false, w);
       mov(scratch(2, w), at(rax, w));
       add_rsp(static_cast<int>(w));

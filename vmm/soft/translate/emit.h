@@ -12,6 +12,7 @@
 #include <fcntl.h>  // before Xbyak, whose macros it would meet
 
 #include <xbyak/xbyak.h>
+#include <xbyak/xbyak_util.h>
 
 #include "vmm/soft/blocks.h"
 #include "vmm/soft/decode.h"
@@ -167,6 +168,7 @@ class Emitter : public Xbyak::CodeGenerator {
   Xbyak::Address cpu(size_t offset_in_cpu, unsigned size = 0) const;  // 0: as the register beside it
 
   const Helpers& helpers_;
+  const bool has_bmi2_ = Xbyak::util::Cpu().has(Xbyak::util::Cpu::tBMI2);
   size_t enter_ = 0;
   Xbyak::Label slow_, go_, leave_, exit_;
   const Work* work_ = nullptr;

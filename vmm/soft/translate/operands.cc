@@ -127,8 +127,12 @@ void Emitter::effective_address_to(const Reg& to, const Decoded& d) {
 void Emitter::probe(bool write, unsigned size) {
   Stub& s = slow_stub();
   static_assert(sizeof(FastEntry) == 32 && kDataTlbEntries == 2048);
-  mov(ecx, eax);
-  shr(ecx, 7);
+  if (has_bmi2_) {
+    rorx(ecx, eax, 7);
+  } else {
+    mov(ecx, eax);
+    shr(ecx, 7);
+  }
   and_(ecx, 0xffe0);
   add(rcx, cpu(offsetof(Cpu, fast)));
   if (size == 1) mov(rdx, rax);
