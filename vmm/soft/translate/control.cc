@@ -356,7 +356,7 @@ Emitter::Done Emitter::insn(unsigned k) {
     return Done::kYes;
   }
   for (unsigned n = 0; n < d.operand_count; ++n)
-    if (d.operands[n].kind == OperandKind::kGprHigh) return Done::kNo;
+    if (d.operands[n].kind == OperandKind::kGprHigh) return high_byte(d);
   switch (d.op) {
     case Op::k_bt: case Op::k_bts: case Op::k_btr: case Op::k_btc: return bit_test(d);
     case Op::k_bsf: case Op::k_bsr: case Op::k_popcnt: return bit_scan(d);

@@ -91,6 +91,11 @@ class Emitter : public Xbyak::CodeGenerator {
   Done move(const Decoded& d);
   Done extend(const Decoded& d);
   Done load_address(const Decoded& d);
+  void alu_emit(Op op, const Xbyak::Operand& to, const Xbyak::Operand& from);
+  void alu_emit(Op op, const Xbyak::Operand& to, uint32_t imm);
+  static Flags alu_flags(Op op);
+  void copy_guest(const Xbyak::Reg64& to, unsigned guest);
+  Done high_byte(const Decoded& d);  // of AH, CH, DH, BH
   Done alu(const Decoded& d);
   Done unary(const Decoded& d);
   Done shift(const Decoded& d);

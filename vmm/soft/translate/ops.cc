@@ -108,39 +108,82 @@ Emitter::Done Emitter::load_address(const Decoded& d) {
   return Done::kYes;
 }
 
+void Emitter::alu_emit(Op op, const Xbyak::Operand& to, const Xbyak::Operand& from) {
+  switch (op) {
+    case Op::k_add: add(to, from); break;
+    case Op::k_or: or_(to, from); break;
+    case Op::k_adc: adc(to, from); break;
+    case Op::k_sbb: sbb(to, from); break;
+    case Op::k_and: and_(to, from); break;
+    case Op::k_sub: sub(to, from); break;
+    case Op::k_xor: xor_(to, from); break;
+    case Op::k_cmp: cmp(to, from); break;
+    default: test(to, static_cast<const Reg&>(from)); break;
+  }
+}
+void Emitter::alu_emit(Op op, const Xbyak::Operand& to, uint32_t v) {
+  switch (op) {
+    case Op::k_add: add(to, v); break;
+    case Op::k_or: or_(to, v); break;
+    case Op::k_adc: adc(to, v); break;
+    case Op::k_sbb: sbb(to, v); break;
+    case Op::k_and: and_(to, v); break;
+    case Op::k_sub: sub(to, v); break;
+    case Op::k_xor: xor_(to, v); break;
+    case Op::k_cmp: cmp(to, v); break;
+    default: test(to, to.getBit() == 16 ? v & 0xffff : v); break;
+  }
+}
+Emitter::Flags Emitter::alu_flags(Op op) {
+  return op == Op::k_and || op == Op::k_or || op == Op::k_xor || op == Op::k_test ? Flags::kLogic : Flags::kAll;
+}
+
+void Emitter::copy_guest(const Reg64& to, unsigned guest) {
+  if (pinned(guest)) mov(to, host(guest, 8));
+  else mov(to, slot(guest, 8));
+}
+
+// In RAX and RCX, whose second bytes have names of their own.
+Emitter::Done Emitter::high_byte(const Decoded& d) {
+  const Operand &a = d.operands[0], &b = d.operands[1];
+  auto is_high = [](const Operand& o) { return o.kind == OperandKind::kGprHigh; };
+  if (d.operand_count != 2 || d.has_mem || !(is_gpr(a) || is_high(a)) || !(is_gpr(b) || is_high(b) || is_imm(b))) return Done::kNo;
+  if (!is_imm(b)) copy_guest(rcx, b.reg);
+  const Xbyak::Reg8 from = is_high(b) ? Xbyak::Reg8(ch) : Xbyak::Reg8(cl);
+  switch (d.op) {
+    case Op::k_movzx:
+    case Op::k_movsx:
+      if (a.size < 4) return Done::kNo;
+      if (d.op == Op::k_movzx) movzx(ecx, from);
+      else movsx(ecx, from);
+      if (d.op == Op::k_movsx && a.size == 8) movsxd(rcx, ecx);
+      write_guest(a.reg, d.op == Op::k_movzx ? 4 : a.size, scratch(1, d.op == Op::k_movzx ? 4 : a.size));
+      return Done::kYes;
+    case Op::k_mov: case Op::k_add: case Op::k_or: case Op::k_and: case Op::k_sub: case Op::k_xor: case Op::k_cmp: case Op::k_test: break;
+    default: return Done::kNo;
+  }
+  copy_guest(rax, a.reg);
+  const Xbyak::Reg8 to = is_high(a) ? Xbyak::Reg8(ah) : Xbyak::Reg8(al);
+  if (d.op == Op::k_mov) {
+    if (is_imm(b)) mov(to, imm32(d, 1));
+    else mov(to, from);
+  } else if (is_imm(b)) {
+    alu_emit(d.op, to, alu_imm(d, 1));
+  } else {
+    alu_emit(d.op, to, from);
+  }
+  if (d.op != Op::k_cmp && d.op != Op::k_test) write_guest(a.reg, 8, rax);
+  if (d.op != Op::k_mov) save_flags(alu_flags(d.op));
+  return Done::kYes;
+}
+
 Emitter::Done Emitter::alu(const Decoded& d) {
   const Operand &a = d.operands[0], &b = d.operands[1];
   const unsigned size = a.size;
   const bool carry = d.op == Op::k_adc || d.op == Op::k_sbb;
   const bool writes = d.op != Op::k_cmp && d.op != Op::k_test;
-  auto emit = [&](const Xbyak::Operand& to, const Xbyak::Operand& from) {
-    switch (d.op) {
-      case Op::k_add: add(to, from); break;
-      case Op::k_or: or_(to, from); break;
-      case Op::k_adc: adc(to, from); break;
-      case Op::k_sbb: sbb(to, from); break;
-      case Op::k_and: and_(to, from); break;
-      case Op::k_sub: sub(to, from); break;
-      case Op::k_xor: xor_(to, from); break;
-      case Op::k_cmp: cmp(to, from); break;
-      default: test(to, static_cast<const Reg&>(from)); break;
-    }
-  };
-  auto emit_imm = [&](const Xbyak::Operand& to, uint32_t v) {
-    switch (d.op) {
-      case Op::k_add: add(to, v); break;
-      case Op::k_or: or_(to, v); break;
-      case Op::k_adc: adc(to, v); break;
-      case Op::k_sbb: sbb(to, v); break;
-      case Op::k_and: and_(to, v); break;
-      case Op::k_sub: sub(to, v); break;
-      case Op::k_xor: xor_(to, v); break;
-      case Op::k_cmp: cmp(to, v); break;
-      default: test(to, to.getBit() == 16 ? v & 0xffff : v); break;
-    }
-  };
-  const bool logic = d.op == Op::k_and || d.op == Op::k_or || d.op == Op::k_xor || d.op == Op::k_test;
-  const Flags kind = logic ? Flags::kLogic : Flags::kAll;
+  auto emit = [&](const Xbyak::Operand& to, const Xbyak::Operand& from) { alu_emit(d.op, to, from); };
+  auto emit_imm = [&](const Xbyak::Operand& to, uint32_t v) { alu_emit(d.op, to, v); };
   if (is_imm(b) && !imm_fits(d, size)) return Done::kNo;
   if (is_gpr(a) && (is_gpr(b) || is_imm(b))) {
     const bool in_slot = !pinned(a.reg);
@@ -181,7 +224,7 @@ Emitter::Done Emitter::alu(const Decoded& d) {
   } else {
     return Done::kNo;
   }
-  save_flags(kind);
+  save_flags(alu_flags(d.op));
   return Done::kYes;
 }
 

@@ -270,7 +270,7 @@ const void* go_helper(Cpu* c, uint64_t rip, uint32_t link) {
       m.emit->patch_jump(site->jump, m.offset(code.entry));
       code.links.push_back(link);
     }
-    if (mapped && (link == kIndirect || (site != nullptr && site->serial != 0)))
+    if (mapped && (site == nullptr || site->serial != 0))
       c->jumps[(rip ^ rip >> 12) & (kJumpEntries - 1)] = {rip, code.entry, &f.serial, f.serial};
     return code.entry;
   }
