@@ -366,6 +366,7 @@ Emitter::Done Emitter::insn(unsigned k) {
     case Op::k_prefetch: case Op::k_rdtsc: case Op::k_rdtscp: case Op::k_cli: case Op::k_clac: case Op::k_stac: case Op::k_swapgs:
     case Op::k_mov_from_seg: case Op::k_fnstcw: case Op::k_pushf:
       return system(d);
+    case Op::k_movs: case Op::k_stos: return repeat(d);
     case Op::k_mov: return move(d);
     case Op::k_movzx: case Op::k_movsx: case Op::k_movsxd: return extend(d);
     case Op::k_lea: return load_address(d);

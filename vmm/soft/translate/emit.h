@@ -115,6 +115,7 @@ class Emitter : public Xbyak::CodeGenerator {
   Done read_clock(const Decoded& d);
   Done double_shift(const Decoded& d);
   void require_cpl0();
+  Done repeat(const Decoded& d);  // string.cc
   Done vector(const Decoded& d);  // vector.cc
   void same_opcode(const Decoded& d, uint8_t modrm, bool imm);
   Xbyak::RegExp xmm_at(unsigned n, unsigned offset = 0) const;
@@ -135,6 +136,8 @@ class Emitter : public Xbyak::CodeGenerator {
   void effective_address_to(const Xbyak::Reg& to, const Decoded& d);         // lea
   // Host address of the access at rax to rax, or the plain function instead of the whole instruction. Clobbers rcx, rdx, flags.
   void probe(bool write, unsigned size);
+  // The FastEntry of the access from `first` to the byte at rdx to rcx. Clobbers rdx, flags.
+  void probe_to(const Xbyak::Reg64& first, bool write);
   void add_rsp(int n);  // flags stay
 
   // --- flags ---

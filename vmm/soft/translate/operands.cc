@@ -125,22 +125,25 @@ void Emitter::effective_address_to(const Reg& to, const Decoded& d) {
 }
 
 void Emitter::probe(bool write, unsigned size) {
-  Stub& s = slow_stub();
+  if (size == 1) mov(rdx, rax);
+  else lea(rdx, ptr[rax + (static_cast<int>(size) - 1)]);
+  probe_to(rax, write);
+  add(rax, ptr[rcx + static_cast<int>(offsetof(FastEntry, addend))]);
+}
+
+void Emitter::probe_to(const Reg64& first, bool write) {
   static_assert(sizeof(FastEntry) == 32 && kDataTlbEntries == 2048);
   if (has_bmi2_) {
-    rorx(ecx, eax, 7);
+    rorx(ecx, first.cvt32(), 7);
   } else {
-    mov(ecx, eax);
+    mov(ecx, first.cvt32());
     shr(ecx, 7);
   }
   and_(ecx, 0xffe0);
   add(rcx, cpu(offsetof(Cpu, fast)));
-  if (size == 1) mov(rdx, rax);
-  else lea(rdx, ptr[rax + (static_cast<int>(size) - 1)]);
   and_(rdx, -4096);
   cmp(rdx, ptr[rcx + static_cast<int>(write ? offsetof(FastEntry, write_tag) : offsetof(FastEntry, read_tag))]);
-  jne(s.from, T_NEAR);
-  add(rax, ptr[rcx + static_cast<int>(offsetof(FastEntry, addend))]);
+  jne(slow_stub().from, T_NEAR);
   host_flags_ = false;
 }
 

@@ -47,7 +47,8 @@ constexpr Shape kShapes[] = {
 constexpr const char* kPlain[] = {"\x98", "\x99", "\x48\x98", "\x48\x99", "\x90", "\xc9", "\x50", "\x53", "\x58", "\x5a",
                                   "\xf8", "\xf9", "\xfc", "\xf5", "\x9c", "\x0f\xc8", "\x48\x0f\xcb", "\xaa", "\x48\xab",
                                   "\xf3\xaa", "\xf3\x48\xa5", "\xa4", "\xac", "\x9e", "\x9f", "\x0f\x31", "\x0f\x01\xf9",
-                                  "\xfa", "\xfb", "\x0f\x01\xf8", "\x0f\x01\xca", "\x0f\x01\xcb"};
+                                  "\xfa", "\xfb", "\x0f\x01\xf8", "\x0f\x01\xca", "\x0f\x01\xcb", "\xf3\xa4", "\xf3\xa5", "\xf3\x66\xab", "\xf3\x48\xab",
+                                  "\xf3\x64\xa4", "\xf2\xaa", "\xfd"};
 
 // MMX and SSE: map 0f, with each of the prefixes or none. imm follows the opcode's rule below.
 std::string random_vector_opcode(Random& r, unsigned& imm, int& reg) {
