@@ -141,23 +141,25 @@ void exec_out(Cpu& c, const Decoded& d) {
 
 namespace {
 
-// A run of `n` forward iterations on the fast path: host address of the first element, n reduced to what stays within
-// the page and does not wrap. n = 0: not on the fast path.
-uint8_t* run_at(Cpu& c, const Decoded& d, unsigned seg, unsigned reg, Access access, uint64_t& n) {
+// A run of `n` iterations on the fast path: host address of the first element, n reduced to what stays within the page and
+// does not wrap. n = 0: not on the fast path.
+uint8_t* run_at(Cpu& c, const Decoded& d, unsigned seg, unsigned reg, Access access, bool down, uint64_t& n) {
+  const unsigned size = d.op_size;
   const uint64_t offset = c.reg(reg, d.addr_size);
-  const uint64_t to_wrap = mask_of(d.addr_size) - offset;  // bytes after this one
+  const uint64_t to_wrap = (down ? offset : mask_of(d.addr_size) - offset) / size + (down ? 1 : 0);
   uint64_t linear = 0;
-  uint8_t* host = nullptr;
   try {
-    linear = c.linear(seg, offset, d.op_size, access);
-    n = std::min({n, (4096 - (linear & 0xfff)) / d.op_size, to_wrap / d.op_size});
+    linear = c.linear(seg, offset, size, access);
+    const uint64_t in_page = linear & 0xfff;
+    const uint64_t fit = in_page + size > 4096 ? 0 : down ? in_page / size + 1 : (4096 - in_page) / size;
+    n = std::min({n, fit, to_wrap});
     if (n == 0) return nullptr;
-    c.linear(seg, offset + (n - 1) * d.op_size, d.op_size, access);
+    c.linear(seg, down ? offset - (n - 1) * size : offset + (n - 1) * size, size, access);
   } catch (const GuestFault&) {
     n = 0;
     return nullptr;
   }
-  host = access == Access::kWrite ? host_for_write(c, linear) : host_for_read(c, linear);
+  uint8_t* host = access == Access::kWrite ? host_for_write(c, linear) : host_for_read(c, linear);
   if (host == nullptr) n = 0;
   return host;
 }
@@ -173,15 +175,15 @@ void fill(uint8_t* to, uint64_t n, T v) {
   for (uint64_t i = 0; i < n; ++i) std::memcpy(to + i * sizeof(T), &v, sizeof(T));
 }
 
-void copy(uint8_t* to, const uint8_t* from, uint64_t n, unsigned size) {
+void copy(uint8_t* to, const uint8_t* from, uint64_t n, unsigned size, bool down) {
   const uint64_t bytes = n * size;
   if (to + bytes <= from || from + bytes <= to) {
     std::memcpy(to, from, bytes);
     return;
   }
   for (uint64_t i = 0; i < n; ++i) {  // overlapping: each element sees the stores before it
-    const uint64_t v = element(from + i * size, size);
-    std::memcpy(to + i * size, &v, size);
+    const uint64_t at = (down ? n - 1 - i : i) * size, v = element(from + at, size);
+    std::memcpy(to + at, &v, size);
   }
 }
 
@@ -203,18 +205,23 @@ uint64_t compare_run(Cpu& c, const Decoded& d, const uint8_t* a, const uint8_t* 
 
 uint64_t bulk_string(Cpu& c, const Decoded& d, uint64_t max) {
   const uint64_t count = c.reg(kRcx, d.addr_size);
-  if (d.rep == Rep::kNone || c.flag(kDF_)) return 0;
+  const bool down = c.flag(kDF_);
+  if (d.rep == Rep::kNone || (down && d.op != Op::k_movs && d.op != Op::k_stos)) return 0;
   uint64_t n = std::min(max, count);
   if (n == 0) return 0;
   const bool uses_source = d.op == Op::k_movs || d.op == Op::k_cmps || d.op == Op::k_lods, uses_dest = d.op != Op::k_lods;
   const Access dest_access = d.op == Op::k_movs || d.op == Op::k_stos ? Access::kWrite : Access::kRead;
-  const uint8_t* from = uses_source ? run_at(c, d, d.seg, kRsi, Access::kRead, n) : nullptr;
-  uint8_t* to = uses_dest && n != 0 ? run_at(c, d, kEs, kRdi, dest_access, n) : nullptr;
+  const uint8_t* from = uses_source ? run_at(c, d, d.seg, kRsi, Access::kRead, down, n) : nullptr;
+  uint8_t* to = uses_dest && n != 0 ? run_at(c, d, kEs, kRdi, dest_access, down, n) : nullptr;
   if (n == 0) return 0;
   const unsigned size = d.op_size;
+  if (down) {  // the lowest element, as if it were the first
+    if (uses_source) from -= (n - 1) * size;
+    to -= (n - 1) * size;
+  }
   bool go_on = true;
   switch (d.op) {
-    case Op::k_movs: copy(to, from, n, size); break;
+    case Op::k_movs: copy(to, from, n, size, down); break;
     case Op::k_stos:
       if (size == 8) fill<uint64_t>(to, n, c.r[kRax]);
       else if (size == 4) fill<uint32_t>(to, n, static_cast<uint32_t>(c.r[kRax]));
@@ -224,8 +231,9 @@ uint64_t bulk_string(Cpu& c, const Decoded& d, uint64_t max) {
     case Op::k_lods: c.set_reg(kRax, size, element(from + (n - 1) * size, size)); break;
     default: n = compare_run(c, d, from, to, n, go_on); break;
   }
-  if (uses_source) c.set_reg(kRsi, d.addr_size, c.r[kRsi] + n * size);
-  if (uses_dest) c.set_reg(kRdi, d.addr_size, c.r[kRdi] + n * size);
+  const uint64_t far = down ? -(n * size) : n * size;
+  if (uses_source) c.set_reg(kRsi, d.addr_size, c.r[kRsi] + far);
+  if (uses_dest) c.set_reg(kRdi, d.addr_size, c.r[kRdi] + far);
   c.set_reg(kRcx, d.addr_size, count - n);
   if (count != n && go_on) c.next_rip = c.rip;
   return n;
