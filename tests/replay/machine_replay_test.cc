@@ -146,6 +146,50 @@ TEST(MachineReplay, FromEveryKeyframeItIsIdentical) {
   EXPECT_FALSE(replay(*trace, nullptr, {.from_keyframe = trace->keyframes().size()}).ok());
 }
 
+// Whatever it compares, and of several differences the first.
+TEST(MachineReplay, InPartsAtTheSameTimeItSaysWhatItSaysInOne) {
+  const auto trace = open(sample().bytes);
+  const uint64_t end = trace->keyframes()[2].at.value;
+  for (const ReplayOptions& o : {ReplayOptions{}, ReplayOptions{.from_keyframe = 1}, ReplayOptions{.until = {end}}, ReplayOptions{.until = {end + 12345}}}) {
+    const auto one = replay(*trace, nullptr, o);
+    ASSERT_TRUE(one.ok()) << one.error().message;
+    for (unsigned jobs = 1; jobs < 6; ++jobs) {
+      Retired furthest{};
+      ReplayOptions with = o;
+      with.progress = [&](const Progress& p) { furthest = std::max(furthest, p.at); };
+      const auto parts = replay_in_parts(*trace, with, jobs);
+      ASSERT_TRUE(parts.ok()) << jobs << ": " << parts.error().message;
+      EXPECT_EQ(to_hex(parts->digest), to_hex(one->digest));
+      EXPECT_EQ(std::tuple(parts->end, parts->exits, parts->instructions, parts->events, parts->keyframes),
+                std::tuple(one->end, one->exits, one->instructions, one->events, one->keyframes)) << jobs;
+      EXPECT_LE(furthest.value, one->instructions);
+    }
+  }
+  const auto change_each = [&](uint64_t nth) {
+    return rewrite(*trace, [&](uint64_t i, Event& e) {
+      if (i > trace->event_count() / nth && e.kind == EventKind::kIoRead) e.value ^= 1;
+    });
+  };
+  for (const uint64_t nth : {100, 3, 2}) {
+    const auto wrong = open(change_each(nth));
+    const auto one = replay(*wrong, nullptr, {});
+    ASSERT_FALSE(one.ok());
+    for (unsigned jobs = 2; jobs < 5; ++jobs) {
+      const auto parts = replay_in_parts(*wrong, {}, jobs);
+      ASSERT_FALSE(parts.ok());
+      EXPECT_EQ(parts.error().message, one.error().message);
+    }
+  }
+  // A log that was cut off.
+  auto bytes = sample().bytes;
+  bytes.resize(trace->frames()[trace->frames().size() - 3].offset + 7);
+  const auto cut = open(bytes);
+  const auto one = replay(*cut, nullptr, {}), parts = replay_in_parts(*cut, {}, 3);
+  ASSERT_TRUE(one.ok() && parts.ok());
+  EXPECT_TRUE(one->truncated && parts->truncated);
+  EXPECT_EQ(to_hex(parts->digest), to_hex(one->digest));
+}
+
 TEST(MachineReplay, UntilAnInstructionItIsTheSameMachineFromAnywhere) {
   const auto trace = open(sample().bytes);
   const Retired at{trace->keyframes()[2].at.value + 12345};

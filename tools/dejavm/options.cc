@@ -162,6 +162,8 @@ void add_replay_options(CLI::App& app, Options& o) {
   app.add_option("--from", o.from, "start at the last keyframe at or before this instruction; or kN: at keyframe N")->type_name("INSTRUCTION|kN");
   app.add_option("--until", o.until, "stop at this instruction")->type_name("INSTRUCTION")->transform(instruction_count());
   add_engine_option(app, o, "what executes the guest: deterministic or kvm-step; each replays the other's traces [deterministic]");
+  app.add_option("--jobs", o.jobs, "parts of the run that are replayed at the same time, each from a keyframe of its own with a machine of its own; 1 with --console [one for each processor, as memory allows and the run is worth it]")
+      ->type_name("N")->check(CLI::Range(1, 256));
   app.add_flag("--devices-only", o.devices_only, "run no guest code: feed the logged exits to fresh devices and compare their answers");
   app.add_flag("--json", o.json, "the result as one JSON object on standard output");
 }

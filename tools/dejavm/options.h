@@ -40,6 +40,7 @@ struct Options {
   std::string from;                // replay: an instruction, or kN for a keyframe
   uint64_t until = 0;              // replay; 0: the end
   bool devices_only = false;       // replay
+  unsigned jobs = 0;               // replay; 0: as many as this host has use for
   bool digest = false;             // run and restore: of the machine at the end
   bool force = false;
   bool json = false;

@@ -2,8 +2,10 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdlib>
+#include <thread>
 
 #include <fmt/format.h>
 
@@ -170,6 +172,17 @@ static int replay_devices(const Options& o, const TraceReader& trace, Console* c
   return kDone;
 }
 
+// A part has to be long enough to be worth a machine's restoring, and all machines have to fit into the host's free memory.
+static unsigned replay_jobs(const Options& o, const TraceReader& trace, size_t from, Retired until) {
+  if (o.jobs != 0) return o.jobs;
+  if (o.console != "none" || from >= trace.keyframes().size()) return 1;
+  constexpr uint64_t kWorthIt = 500'000'000;
+  const uint64_t begin = trace.keyframes()[from].at.value, end = std::max(begin, std::min(until, trace.last_at()).value);
+  const uint64_t free_bytes = static_cast<uint64_t>(sysconf(_SC_AVPHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  const uint64_t jobs = std::min({uint64_t{std::thread::hardware_concurrency()}, (end - begin) / kWorthIt, free_bytes / 2 / trace.header().config.memory_bytes});
+  return static_cast<unsigned>(std::max(jobs, uint64_t{1}));
+}
+
 int replay(const Options& o) {
   auto console = open_console(o);
   if (!console) return fail(console.error(), kUsage);
@@ -185,10 +198,14 @@ int replay(const Options& o) {
   if (!from) return fail(from.error(), kUsage);
   if (o.sandbox)
     if (auto done = enter_sandbox(); !done) return fail(done.error(), kUsage);
+  const ReplayOptions options{.from_keyframe = *from, .until = o.until ? Retired{o.until} : kForever, .engine = engine};
+  const unsigned jobs = replay_jobs(o, **trace, *from, options.until);
+  if (jobs > 1 && o.console != "none") return fail({ErrorKind::kHost, "--jobs and --console: parts that are replayed at the same time print at the same time; leave one of the two out"}, kUsage);
   Result<ReplaySummary> summary = [&] {
     ProgressLine progress(o.console);
-    return dejavm::replay(**trace, console->get(),
-                          {.from_keyframe = *from, .until = o.until ? Retired{o.until} : kForever, .engine = engine, .progress = progress.function()});
+    ReplayOptions shown = options;
+    shown.progress = progress.function();
+    return jobs > 1 ? replay_in_parts(**trace, shown, jobs) : dejavm::replay(**trace, console->get(), shown);
   }();
   if (*console) (*console)->flush();
   if (!summary) return fail(summary.error());
