@@ -1,6 +1,6 @@
 #!/bin/sh
-# The quickstart workload under QEMU (TCG, counted, record, replay) and under dejavm (interpreted, run, record, replay), in one run on
-# one machine; prints seconds, instructions per second and ratios. Absolute times on shared machines are noise, so compare
+# The quickstart workload under QEMU (TCG, counted, record, replay) and under dejavm (interpreted, run, record, replay in one part and in
+# as many as there are processors), in one run on one machine; prints seconds, instructions per second and ratios. Absolute times on shared machines are noise, so compare
 # ratios. Usage: tests/bench/boot.sh [repetitions, default 1]
 set -eu
 . "$(dirname "$0")/prepare.sh"
@@ -28,6 +28,7 @@ while [ $i -lt "${1:-1}" ]; do
   once dejavm-interp $dejavm run --translate off $machine
   once dejavm-run $dejavm run $machine
   once dejavm-record $dejavm record --force -o "$work/boot.dvt" $machine
+  once dejavm-replay-1 $dejavm replay --jobs 1 "$work/boot.dvt"
   once dejavm-replay $dejavm replay "$work/boot.dvt"
   i=$((i + 1))
 done
@@ -45,8 +46,8 @@ awk -v n="$instructions" -v qlog="$(stat -c %s "$replayed")" -v dlog="$(stat -c 
     printf "QEMU plain / record     %.2f\n", best["qemu-tcg"] / best["dejavm-record"]
     printf "interpreter / run       %.2f\n", best["dejavm-interp"] / best["dejavm-run"]
     printf "record / run            %.2f\n", best["dejavm-record"] / best["dejavm-run"]
-    printf "replay / run            %.2f\n", best["dejavm-replay"] / best["dejavm-run"]
-    printf "replay / QEMU replay    %.2f\n", best["dejavm-replay"] / best["qemu-replay"]
+    printf "replay / run            %.2f, in one part %.2f\n", best["dejavm-replay"] / best["dejavm-run"], best["dejavm-replay-1"] / best["dejavm-run"]
+    printf "replay / QEMU replay    %.3f, in one part %.3f\n", best["dejavm-replay"] / best["qemu-replay"], best["dejavm-replay-1"] / best["qemu-replay"]
     printf "record / QEMU record    %.2f\n", best["dejavm-record"] / best["qemu-record"]
     printf "trace / QEMU log        %.2f (%.1f MB / %.1f MB)\n", dlog / qlog, dlog / 1e6, qlog / 1e6
   }' "$work/times"
