@@ -2,6 +2,8 @@
 // at random stops, must end in the same state and memory. DEJAVM_SEED picks the programs, DEJAVM_NIGHTLY=1 runs 20 times as many.
 #include <cstdlib>
 
+#include <fmt/format.h>
+
 #include "tests/vmm/soft/engine/guest.h"
 
 namespace dejavm::soft {
@@ -197,6 +199,48 @@ void compare_random_programs(bool compatibility_mode) {
           << kNames[n] << ": accessed and dirty bits, DEJAVM_SEED=" << seed;
     }
   }
+}
+
+// Elements of each size, up and down, source and destination overlapping or not, within pages and across, stopped on the way.
+TEST(SoftHot, RepeatedMovesAndStoresEndAlike) {
+  Guest plain(false), blocks(true, {.on = false}), translated(true, {.on = true, .threshold = 1});
+  Guest* const all[] = {&plain, &blocks, &translated};
+  constexpr std::string_view kOps[] = {"\xf3\xa4", "\xf3\x66\xa5", "\xf3\xa5", "\xf3\x48\xa5", "\xf3\xaa", "\xf3\x66\xab", "\xf3\xab", "\xf3\x48\xab"};
+  constexpr int64_t kDistances[] = {-5000, -4096, -17, -8, -7, -3, -2, -1, 0, 1, 2, 4, 7, 8, 9, 24, 4096, 6001};
+  uint64_t seed = 0;
+  for (const std::string_view op : kOps)
+    for (const bool down : {false, true})
+      for (const int64_t distance : kDistances)
+        for (const uint64_t count : {0, 1, 2, 5, 63, 300, 2000}) {
+          // MOV BL, [RSI]; OR BYTE [RDI], 0: both pages are at hand.
+          const std::string code = "\x8a\x1e\x80\x0f" + std::string(1, '\0') + (down ? "\xfd" : "\xfc") + std::string(op) + "\x90\xf4";
+          const Random random{++seed};
+          std::string ends[3];
+          for (size_t n = 0; n < 3; ++n) {
+            Guest& g = *all[n];
+            Random r = random;
+            g.code(code);
+            for (uint64_t k = 0; k < 0x10000; k += 8) g.write<uint64_t>(Guest::kData + k, r.next());
+            VcpuState s = g.state();
+            s.rip = Guest::kCode;
+            s.retired = 0;
+            s.activity = Activity::kRunning;
+            s.gpr[kRsi] = Guest::kData + 0x6000 + r.below(0x1000);
+            s.gpr[kRdi] = s.gpr[kRsi] + static_cast<uint64_t>(distance);
+            s.gpr[kRcx] = count;
+            s.gpr[kRax] = 0x8877665544332211;
+            g.engine->set_state(0, s);
+            g.run_to(3 + r.below(count + 2));
+            const VcpuState middle = g.state();
+            EXPECT_EQ(g.run_to(count + 100), StopReason::kHalted);
+            s = g.state();
+            ends[n] = fmt::format("{} {:x} {} {:x} {:x} {}, then {} {} {:x} {:x} ", middle.retired, middle.rip, middle.gpr[kRcx], middle.gpr[kRsi], middle.gpr[kRdi],
+                                  middle.rflags, s.retired, s.gpr[kRcx], s.gpr[kRsi], s.gpr[kRdi]) +
+                      std::string(reinterpret_cast<char*>(g.memory->page(Gpa{Guest::kData})), 0x10000);
+          }
+          ASSERT_TRUE(ends[1] == ends[0]) << "blocks: " << seed << '\n' << ends[0].substr(0, 120) << '\n' << ends[1].substr(0, 120);
+          ASSERT_TRUE(ends[2] == ends[0]) << "translated: " << seed << '\n' << ends[0].substr(0, 120) << '\n' << ends[2].substr(0, 120);
+        }
 }
 
 TEST(SoftHot, RandomProgramsEndAlikeWithBlocksAndWithPlainFunctions) { compare_random_programs(false); }
