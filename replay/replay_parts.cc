@@ -11,7 +11,8 @@ namespace {
 
 struct Part {
   ReplayOptions options;
-  Progress progress{};
+  std::optional<Progress> first{};
+  Progress last{};
   std::optional<Result<ReplaySummary>> result;
 };
 
@@ -38,14 +39,17 @@ Result<ReplaySummary> replay_in_parts(const TraceReader& trace, const ReplayOpti
   const auto at = [&](size_t part) { return trace.keyframes()[starts[part]].at; };
   std::vector<Part> parts(starts.size());
   std::mutex lock;
-  // Of all parts together: the instructions, exits and virtual time that they have done.
-  const auto show = [&](size_t part, const Progress& p) {
+  // What the first part has reached, and what the others have done since they first said where they are.
+  const auto show = [&](size_t number, const Progress& p) {
     std::scoped_lock held(lock);
-    parts[part].progress = p;
-    Progress all = parts[0].progress;
+    if (!parts[number].first) parts[number].first = p;
+    parts[number].last = p;
+    Progress all = parts[0].last;
     for (size_t n = 1; n < parts.size(); ++n) {
-      if (parts[n].progress.at < at(n)) continue;  // not yet begun
-      all.at.value += parts[n].progress.at.value - at(n).value;
+      if (!parts[n].first) continue;
+      all.at.value += parts[n].last.at.value - parts[n].first->at.value;
+      all.now.value += parts[n].last.now.value - parts[n].first->now.value;
+      all.exits += parts[n].last.exits - parts[n].first->exits;
     }
     all.trace_bytes = p.trace_bytes;
     options.progress(all);
