@@ -63,6 +63,9 @@ inline constexpr uint64_t kCr4VME = 1, kCr4PVI = 2, kCr4TSD = 4, kCr4DE = 8, kCr
                           kCr4SMAP = 1 << 21;
 inline constexpr uint64_t kEferSCE = 1, kEferLME = 1 << 8, kEferLMA = 1 << 10, kEferNXE = 1 << 11;
 
+// DR6: which breakpoints matched, and the other causes of #DB.
+inline constexpr uint64_t kDr6Matches = 0xf, kDr6BD = 1 << 13, kDr6BS = 1 << 14, kDr6BT = 1 << 15;
+
 enum class Access : uint8_t { kRead, kWrite, kExecute };
 // Whose rights a linear access has. kCurrent: CPL's. kSystem: implicit supervisor access (descriptor tables, TSS, IDT),
 // whatever CPL and EFLAGS.AC say.
@@ -215,6 +218,10 @@ struct alignas(64) Cpu {
   // Stack, by stack_size(): the value goes at the new SP; SP changes only when the access succeeded.
   void push(unsigned size, uint64_t value);
   uint64_t pop(unsigned size);
+
+  // What a #DB that is about to be raised tells in DR6: the breakpoints that match, and no others; other causes are added to those
+  // that are there (AMD APM vol. 2, 13.1.1.3).
+  void report_debug(uint64_t causes) { s.dr6 = (s.dr6 & ~kDr6Matches) | causes; }
 
   // --- control ---
   // Near jump to an offset in CS, already truncated to the operand size: #GP(0) beyond CS.limit or non-canonical.

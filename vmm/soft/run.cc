@@ -9,7 +9,6 @@
 namespace dejavm::soft {
 namespace {
 
-constexpr uint64_t kDr6BS = 1 << 14;
 constexpr uint64_t kDr7Enables = 0xff;
 
 uint64_t code_linear(const Cpu& c) { return c.long64() ? c.rip : (c.s.segment[kCs].base + c.rip) & 0xffffffff; }
@@ -52,7 +51,7 @@ Boundary at_boundary(Cpu& c, StopReason& why) {
   if (control.stop) return leave(StopReason::kStopped);
   if (c.retired >= control.until.value) return leave(StopReason::kLimit);
   if (c.s.pending_debug && !c.s.movss_shadow) {
-    c.s.dr6 |= c.s.pending_debug;
+    c.report_debug(c.s.pending_debug);
     c.s.pending_debug = 0;
     c.s.activity = Activity::kRunning;
     deliver_event(c, {EventType::kException, kDB}, c.rip);
@@ -83,7 +82,7 @@ void check_code_breakpoints(Cpu& c) {
   for (unsigned n = 0; n < 4; ++n)
     if (((c.s.dr7 >> (2 * n)) & 3) && !((c.s.dr7 >> (16 + 4 * n)) & 3) && c.s.dr[n] == linear) hit |= uint64_t{1} << n;
   if (hit == 0) return;
-  c.s.dr6 |= hit;
+  c.report_debug(hit);
   Cpu::fault(kDB);
 }
 
@@ -108,7 +107,19 @@ void fetch(Cpu& c, Decoded& d) {
   fit_to_model(*c.model, d);
 }
 
-bool is_software_interrupt(Op op) { return op == Op::k_int || op == Op::k_int1 || op == Op::k_int3 || op == Op::k_into; }
+// Whether TF as it was before the instruction decides on the trap after it. Software interrupts have none; SYSCALL and SYSRET
+// see to theirs.
+bool traps_after(Op op) {
+  switch (op) {
+    case Op::k_int:
+    case Op::k_int1:
+    case Op::k_int3:
+    case Op::k_into:
+    case Op::k_syscall:
+    case Op::k_sysret: return false;
+    default: return true;
+  }
+}
 
 // False: --strict and the instruction is outside the engine; nothing has happened.
 bool single_step(Cpu& c) {
@@ -129,7 +140,7 @@ bool single_step(Cpu& c) {
   }
   c.rip = c.long64() ? c.next_rip : c.next_rip & 0xffffffff;
   ++c.retired;
-  if (trap && !is_software_interrupt(d.op)) c.s.pending_debug |= kDr6BS;
+  if (trap && traps_after(d.op)) c.s.pending_debug |= kDr6BS;
   return true;
 }
 

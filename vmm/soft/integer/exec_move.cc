@@ -105,10 +105,12 @@ void exec_leave(Cpu& c, const Decoded& d) {
 }
 
 // ENTER alloc, level: pushes RBP, the level-1 enclosing frame pointers and the new one. All is read and checked first; then each
-// pointer is read anew as it is pushed, for the pushes may overlap what is read.
+// pointer is read anew as it is pushed, for the pushes may overlap what is read. The new frame pointer is the whole stack
+// pointer after the first push: on a 16-bit stack the upper half of ESP comes with it.
 void exec_enter(Cpu& c, const Decoded& d) {
   const unsigned size = d.op_size, width = c.stack_size(), level = d.imm2 & 31;
-  const uint64_t sp = c.reg(kRsp, width), bp = c.reg(kRbp, width), frame = (sp - size) & mask_of(width);
+  const uint64_t sp = c.reg(kRsp, width), bp = c.reg(kRbp, width);
+  const uint64_t frame = (c.r[kRsp] & ~mask_of(width)) | ((sp - size) & mask_of(width));
   std::array<uint64_t, 33> value;
   unsigned count = 0;
   value[count++] = c.r[kRbp];

@@ -7,14 +7,14 @@ namespace {
 
 constexpr uint64_t kDr6Fixed1 = 0xffff0ff0, kDr6Writable = 0xe00f;
 constexpr uint64_t kDr7Fixed1 = 0x400, kDr7Writable = 0xffff23ff;
-constexpr uint64_t kDr6BD = 1 << 13, kDr7GD = 1 << 13;
+constexpr uint64_t kDr7GD = 1 << 13;
 
 // The register meant: DR4 and DR5 are DR6 and DR7 unless CR4.DE. Checks in the order #UD, #GP, #DB.
 unsigned access(Cpu& c, unsigned n) {
   if (n > 7 || ((n == 4 || n == 5) && (c.s.cr4 & kCr4DE))) Cpu::fault(kUD);
   sys::require_cpl0(c);
   if (c.s.dr7 & kDr7GD) {
-    c.s.dr6 |= kDr6BD;
+    c.report_debug(kDr6BD);
     Cpu::fault(kDB);
   }
   return n == 4 || n == 5 ? n + 2 : n;

@@ -10,7 +10,7 @@ namespace dejavm::soft {
 namespace sys {
 namespace {
 
-constexpr uint64_t kDr6BD = 1 << 13, kDr7GD = 1 << 13;
+constexpr uint64_t kDr7GD = 1 << 13;
 constexpr uint64_t kClearedFlags = kTF | kNT | kRF | kVM;
 
 // #DB is a trap, except for a MOV to or from a debug register under DR7.GD, or an instruction breakpoint: that one

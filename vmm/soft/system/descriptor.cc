@@ -71,11 +71,13 @@ Descriptor fetch_stack_segment(Cpu& c, uint16_t selector, unsigned cpl, uint8_t 
 
 void drop_inner_segments(Cpu& c) {
   for (unsigned seg : {kEs, kDs, kFs, kGs}) {
-    const uint16_t a = c.s.segment[seg].attributes;
+    SegmentState& segment = c.s.segment[seg];
+    const uint16_t a = segment.attributes;
     const bool conforming_code = (a & 0xc) == 0xc;
-    if ((a & kSegP) && !conforming_code && ((a >> 5) & 3u) < c.cpl) c.set_segment(seg, null_segment(0));
-    // Null selectors lose their RPL; what is cached stays, the bases of FS and GS among it.
-    if (is_null(c.s.segment[seg].selector)) c.s.segment[seg].selector = 0;
+    const bool inner = (a & kSegP) && !conforming_code && ((a >> 5) & 3u) < c.cpl;
+    // As on AMD's processors the base stays; a null selector loses its RPL, too.
+    if (inner) segment = {0, null_segment(0).attributes, 0, segment.base};
+    if (is_null(segment.selector)) segment.selector = 0;
   }
 }
 

@@ -2,7 +2,7 @@
 // that the CPU model names; Intel SDM vol. 2 where it is stricter without contradiction.
 //
 // As on AMD: SYSCALL and SYSRET work in compatibility and legacy protected mode too; SYSENTER and SYSEXIT raise #UD
-// in long mode; SYSRET to a non-canonical RCX goes there at CPL 3, and the fetch faults (Intel's faults at CPL 0). As
+// in long mode; after SYSCALL and SYSRET, TF traps as they leave it (vol. 2, 6.1); SYSRET to a non-canonical RCX goes there at CPL 3, and the fetch faults (Intel's faults at CPL 0). As
 // on Intel: SYSRET loads SS whole, RPL 3 included, where AMD's leave its hidden part (Linux's SYSRET_SS_ATTRS).
 #include "vmm/soft/system/control.h"
 #include "vmm/soft/system/descriptor.h"
@@ -23,6 +23,10 @@ void enter_kernel(Cpu& c, uint16_t selector, bool long64, uint64_t target) {
   enter_code(c, flat_code(selector, 0, long64), 0, target);
 }
 
+void trap_if_stepping(Cpu& c) {
+  if (c.other_flags & kTF) c.s.pending_debug |= kDr6BS;
+}
+
 void check_syscall(const Cpu& c) {
   if (!(c.s.efer & kEferSCE)) Cpu::fault(kUD);
 }
@@ -39,11 +43,13 @@ void exec_syscall(Cpu& c, const Decoded&) {
     c.r[kRcx] = from64 ? c.next_rip : c.next_rip & 0xffffffff;
     c.r[kR11] = flags & ~uint64_t{kRF};
     c.set_rflags(flags & ~(c.s.sfmask | kRF));
-    return enter_kernel(c, selector, true, from64 ? c.s.lstar : c.s.cstar);
+    enter_kernel(c, selector, true, from64 ? c.s.lstar : c.s.cstar);
+  } else {
+    c.set_reg(kRcx, 4, c.next_rip);
+    c.set_rflags(c.rflags() & ~(kVM | kIF | kRF));
+    enter_kernel(c, selector, false, c.s.star & 0xffffffff);
   }
-  c.set_reg(kRcx, 4, c.next_rip);
-  c.set_rflags(c.rflags() & ~(kVM | kIF | kRF));
-  enter_kernel(c, selector, false, c.s.star & 0xffffffff);
+  trap_if_stepping(c);
 }
 
 void exec_sysret(Cpu& c, const Decoded& d) {
@@ -56,6 +62,7 @@ void exec_sysret(Cpu& c, const Decoded& d) {
   else c.set_rflags(c.rflags() | kIF);
   c.set_segment(kSs, flat_stack(stack, 3));
   enter_code(c, flat_code(code, 3, to64), 3, to64 ? c.r[kRcx] : c.reg(kRcx, 4));
+  trap_if_stepping(c);
 }
 
 void exec_sysenter(Cpu& c, const Decoded&) {

@@ -16,7 +16,6 @@ struct Layout {
 constexpr Layout kLayout16{2, 0x0e, 0x10, 0x12, 0x22, 0x2a, 2, 4, 0x2c};
 constexpr Layout kLayout32{4, 0x20, 0x24, 0x28, 0x48, 0x60, 4, 6, 0x68};
 constexpr unsigned kCr3At = 0x1c, kTrapAt = 0x64;
-constexpr uint64_t kDr6BT = 1 << 15;
 constexpr uint64_t kLocalBreakpoints = 0x155;  // L0-L3 and LE of DR7
 constexpr uint64_t kTaskFlags = kLoadableFlags | kVM;
 
@@ -91,7 +90,8 @@ void load_registers(Cpu& c, const Image& image, const Layout& l, bool nested) {
     c.s.cr3 = image.at(kCr3At, 4);
     c.tlb_flush_nonglobal();
   }
-  for (unsigned n = 0; n < 8; ++n) c.r[n] = image.at(l.gpr + n * l.size, l.size);
+  const uint64_t upper = l.size == 2 ? 0xffff0000 : 0;  // not documented; processors do so since the 80386
+  for (unsigned n = 0; n < 8; ++n) c.r[n] = upper | image.at(l.gpr + n * l.size, l.size);
   const bool v86 = flags & kVM;
   const uint16_t cs = static_cast<uint16_t>(image.at(l.seg + kCs * l.seg_step, 2));
   c.cpl = v86 ? 3 : static_cast<uint8_t>(rpl_of(cs));

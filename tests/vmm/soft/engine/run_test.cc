@@ -132,6 +132,73 @@ TEST(SoftRun, SingleStepTrapsAfterEachInstruction) {
   }
 }
 
+// SYSCALL and SYSRET: what TF they leave decides, not what it was (AMD APM vol. 2, 6.1 and 13.1.4).
+TEST(SoftRun, SyscallTrapsAsTfIsAfterIt) {
+  for (bool blocks : {true, false}) {
+    for (bool cleared : {true, false}) {
+      Guest g(blocks);
+      g.code("\x0f\x05"sv);
+      g.code("\x90\xf4"sv, Guest::kCode + 0x100);
+      VcpuState s = g.state();
+      s.star = 0x8ull << 32;
+      s.lstar = Guest::kCode + 0x100;
+      s.sfmask = cleared ? kTF : 0;
+      s.rflags |= kTF;
+      g.engine->set_state(0, s);
+      EXPECT_EQ(g.run_to(~uint64_t{0}), StopReason::kHalted);
+      EXPECT_EQ(g.state().rip, cleared ? Guest::kCode + 0x102 : 0x9001 + kDB) << "blocks " << blocks;
+      EXPECT_EQ(g.state().dr6 & 0x4000, cleared ? 0u : 0x4000u);
+      if (!cleared) {
+        EXPECT_EQ(g.read<uint64_t>(g.state().gpr[kRsp]), Guest::kCode + 0x100);
+      }
+    }
+  }
+}
+
+TEST(SoftRun, SysretThatLoadsTfTrapsBeforeTheNextInstruction) {
+  for (bool blocks : {true, false}) {
+    Guest g(blocks);
+    g.write<uint64_t>(0xb000 + 4, Guest::kStack);  // RSP0
+    g.code("\x90\x48\x0f\x07"sv);                  // nop; sysretq
+    g.code("\x90\x90"sv, Guest::kCode + 0x100);
+    VcpuState s = g.state();
+    s.star = 0x13ull << 48;
+    s.segment[kTr] = {0x28, 0x8b, 0x67, 0xb000};
+    s.gpr[kRcx] = Guest::kCode + 0x100;
+    s.gpr[kR11] = 2 | kTF;
+    g.engine->set_state(0, s);
+    EXPECT_EQ(g.run_to(~uint64_t{0}), StopReason::kHalted);
+    EXPECT_EQ(g.state().rip, 0x9001u + kDB) << "blocks " << blocks;
+    EXPECT_EQ(g.read<uint64_t>(g.state().gpr[kRsp]), Guest::kCode + 0x100);
+    EXPECT_EQ(g.state().dr6 & 0x4000, 0x4000u);
+  }
+}
+
+// AMD APM vol. 2, 13.1.1.3, and SDM vol. 3, 17.2.3: B0-B3 tell of this exception, the rest of DR6 is only ever added to.
+TEST(SoftRun, ADebugExceptionClearsTheBreakpointsThatDidNotMatch) {
+  struct Row {
+    const char* what;
+    std::string_view code;
+    uint64_t dr7, rflags, dr6;
+  };
+  for (const Row& row : {Row{"single step", "\x90"sv, 0, kTF, 0x4000}, Row{"instruction", "\x90"sv, 1, 0, 1},
+                         Row{"general detect", "\x0f\x21\xc0"sv, 1 << 13, 0, 1 << 13},
+                         Row{"data", "\x88\x04\x25\x00\x00\x20\x00"sv, 4 | 1 << 20, 0, 2}}) {
+    Guest g;
+    g.code(row.code);
+    VcpuState s = g.state();
+    s.dr[0] = Guest::kCode;
+    s.dr[1] = Guest::kData;
+    s.dr6 |= 0x800f;
+    s.dr7 |= row.dr7;
+    s.rflags |= row.rflags;
+    g.engine->set_state(0, s);
+    EXPECT_EQ(g.run_to(~uint64_t{0}), StopReason::kHalted);
+    EXPECT_EQ(g.state().rip, 0x9001u + kDB) << row.what;
+    EXPECT_EQ(g.state().dr6 & 0xe00f, 0x8000u | row.dr6) << row.what;
+  }
+}
+
 // A data breakpoint on what MOV SS reads: the trap comes after the next instruction, and is lost where that faults or is INT1.
 TEST(SoftRun, ATrapHeldBackByMovSsIsLostWithAFaultAndWithInt1) {
   struct Row {

@@ -299,6 +299,23 @@ TEST(FarReturn, KeepsSegmentsThatTheOuterLevelMayUseAndTheBaseOfANullFs) {
   EXPECT_EQ(t.c.s.segment[kDs].selector, 0);
 }
 
+// As on AMD's processors, whose null selectors keep what is cached beside the rights.
+TEST(FarReturn, ToAnOuterLevelKeepsTheBaseOfASegmentThatItDrops) {
+  for (const auto bytes : {"\xcb"sv, "\xcf"sv}) {
+    Machine t(Mode::kProtected, 0);
+    if (bytes[0] == '\xcb') put_frame(t, 4, {0x5000, M::kCode3, 0x9000, M::kData3});
+    else put_frame(t, 4, {0x5000, M::kCode3, 2, 0x9000, M::kData3});
+    for (unsigned seg : {kEs, kDs, kFs, kGs}) t.c.set_segment_base(seg, 0x1000u * (seg + 1));
+    ASSERT_EQ(t.outcome(bytes), "ok");
+    for (unsigned seg : {kEs, kDs, kFs, kGs}) {
+      EXPECT_EQ(t.c.s.segment[seg].selector, 0) << seg;
+      EXPECT_EQ(t.c.s.segment[seg].attributes & kSegP, 0) << seg;
+      EXPECT_EQ(t.c.s.segment[seg].base, 0x1000u * (seg + 1)) << seg;
+    }
+    EXPECT_EQ(t.c.r[kSlotFsBase], 0x1000u * (kFs + 1));
+  }
+}
+
 TEST(FarReturn, ToA16BitStackKeepsTheUpperHalfOfEsp) {
   Machine t(Mode::kProtected, 0);
   t.descriptor(M::kFree, M::segment(0, 0xffff, 0xf3));
