@@ -146,10 +146,10 @@ uint64_t Cpu::linear(unsigned seg, uint64_t offset, unsigned len, Access access)
   return (sr.base + offset) & 0xffffffff;
 }
 
-uint64_t Cpu::aligned_linear(unsigned seg, uint64_t offset, Access access) const {
+uint64_t Cpu::aligned_linear(unsigned seg, uint64_t offset, unsigned len, Access access) const {
   const bool has_base = !long64() || seg == kFs || seg == kGs;
-  if ((offset + (has_base ? s.segment[seg].base : 0)) & 15) fault(kGP, 0);
-  return linear(seg, offset, 16, access);
+  if ((offset + (has_base ? s.segment[seg].base : 0)) & (len - 1)) fault(kGP, 0);
+  return linear(seg, offset, len, access);
 }
 
 void Cpu::read_linear(uint64_t linear_address, void* to, unsigned len, Rights rights) {

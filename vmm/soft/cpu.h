@@ -181,8 +181,8 @@ struct alignas(64) Cpu {
   // Segmentation: checks type, limit or canonicality for `len` bytes at seg:offset; throws #GP(0) or #SS(0) (or #SS/#GP
   // for null segments); returns the linear address (32 bits outside 64-bit mode).
   uint64_t linear(unsigned seg, uint64_t offset, unsigned len, Access access) const;
-  // The same for 16 bytes that must be aligned, else #GP(0): before limits and canonicality, as on AMD.
-  uint64_t aligned_linear(unsigned seg, uint64_t offset, Access access) const;
+  // The same for 16 or 32 bytes that must be aligned, else #GP(0): before limits and canonicality, as on AMD.
+  uint64_t aligned_linear(unsigned seg, uint64_t offset, unsigned len, Access access) const;
 
   // Any length up to 4096 at a linear address; may cross pages; all pages are checked before the first byte moves.
   // Handles MMIO (one exit per access of up to 8 bytes within a page, larger ones upwards in 8-byte pieces).

@@ -93,7 +93,7 @@ void move(Cpu& c, const Decoded& d) {
   const unsigned bytes = d.vex_256 ? 32 : 16;
   if (needs_alignment(d.inner) && d.has_mem) {
     const bool write = to.kind == OperandKind::kMem;
-    if (c.linear(d.seg, c.effective_address(d), bytes, write ? Access::kWrite : Access::kRead) & (bytes - 1)) Cpu::fault(kGP, 0);
+    c.aligned_linear(d.seg, c.effective_address(d), bytes, write ? Access::kWrite : Access::kRead);
   }
   if (to.kind == OperandKind::kMem) return avx::store(c, d, avx::get_ymm(c, from.reg), bytes);
   avx::set_ymm(c, to.reg, avx::source(c, d, 1), d.vex_256);

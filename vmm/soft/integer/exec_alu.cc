@@ -114,7 +114,7 @@ template <class T>
 void compare_exchange_pair(Cpu& c, const Decoded& d) {
   constexpr unsigned kHalf = sizeof(T), kBytes = 2 * kHalf;
   const uint64_t offset = c.effective_address(d);
-  const uint64_t at = kBytes == 16 ? c.aligned_linear(d.seg, offset, Access::kWrite) : c.linear(d.seg, offset, kBytes, Access::kWrite);
+  const uint64_t at = kBytes == 16 ? c.aligned_linear(d.seg, offset, 16, Access::kWrite) : c.linear(d.seg, offset, kBytes, Access::kWrite);
   c.probe_write(at, kBytes);
   std::array<T, 2> old;
   c.read_linear(at, old.data(), kBytes);

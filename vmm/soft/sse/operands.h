@@ -32,7 +32,7 @@ inline void check(Cpu& c, const Decoded& d, unsigned k) {
 }
 
 inline uint64_t aligned_address(Cpu& c, const Decoded& d, Access access) {
-  return c.aligned_linear(d.seg, c.effective_address(d), access);
+  return c.aligned_linear(d.seg, c.effective_address(d), 16, access);
 }
 inline __m128i load_aligned(Cpu& c, const Decoded& d) {
   __m128i v;

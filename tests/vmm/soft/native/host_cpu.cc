@@ -135,6 +135,7 @@ int run_on_host(std::span<const uint8_t> insn, UserState& state) {
   CHECK(prepared);
   auto* code = reinterpret_cast<uint8_t*>(kInsnAddress);
   static constexpr uint8_t kGoOn[] = {0xff, 0x24, 0x25, 0x08, 0x1c, 0x54, 0x36};  // jmp *kLinks[1]
+  std::memset(code, 0, 64);  // so that branches find the same in each run
   std::memcpy(code, insn.data(), insn.size());
   std::memcpy(code + insn.size(), kGoOn, sizeof kGoOn);
   auto* live = reinterpret_cast<UserState*>(kState);

@@ -1,7 +1,6 @@
 // Random user-mode instructions, with random prefixes, operands and memory, executed by the host's own processor and by the
 // engine from the same state: registers, defined flags, x87 and SSE state, memory and faults must be equal. DEJAVM_SEED
 // picks the cases, DEJAVM_CASES how many.
-#include <cpuid.h>
 #include <gtest/gtest.h>
 
 #include <csignal>
@@ -9,6 +8,7 @@
 #include <cstdlib>
 #include <map>
 
+#include "tests/vmm/soft/native/differences.h"
 #include "tests/vmm/soft/native/user_guest.h"
 
 namespace dejavm::soft {
@@ -85,28 +85,19 @@ bool make_case(Random& r, Case& k) {
   return true;
 }
 
-bool is_amd() {
-  unsigned a = 0, b = 0, c = 0, d = 0;
-  __get_cpuid(0, &a, &b, &c, &d);
-  return c == 0x444d4163;  // "cAMD"
-}
-
 TEST(Host, RandomInstructionsDoWhatTheHostsProcessorDoes) {
   const char* seed_text = std::getenv("DEJAVM_SEED");
   const char* cases_text = std::getenv("DEJAVM_CASES");
   const uint64_t seed = seed_text ? std::strtoull(seed_text, nullptr, 0) : 1;
   const uint64_t cases = cases_text ? std::strtoull(cases_text, nullptr, 0) : 300'000;
-  // Where AMD and Intel differ (alignment against canonicality, FCOMI with an unmasked exception ...) the engine follows AMD.
-  if (!is_amd() && !std::getenv("DEJAVM_ANY_HOST")) GTEST_SKIP() << "this host's processor is not AMD's; DEJAVM_ANY_HOST=1 compares all the same";
   UserGuest guest;
-  std::map<std::string, unsigned> failures;
+  Differences differences;
   std::map<Op, uint64_t> done;
   Random fill(seed);
   auto* host_window = reinterpret_cast<uint8_t*>(kWindow);
   std::vector<uint8_t> initial(kWindowSize), host_memory(kWindowSize);
   for (uint8_t& b : initial) b = static_cast<uint8_t>(fill.next());
   { UserState warm{}; warm.fx.fcw = 0x37f; warm.fx.mxcsr = 0x1f80; const uint8_t nop[] = {0x90}; run_on_host(nop, warm); }
-  std::string report;
   unsigned unrepeated = 0;
   for (uint64_t n = 0; n < cases;) {
     Random r(seed * 0x100000001b3 + n * 0x9e3779b97f4a7c15);
@@ -119,10 +110,12 @@ TEST(Host, RandomInstructionsDoWhatTheHostsProcessorDoes) {
     UserState ours;
     guest.put(k);
     const int vector = guest.execute(k, ours);
+    UserState host;
+    int signal = 0;
     auto ask_host = [&] {
       std::memcpy(host_window, initial.data(), kWindowSize);
-      UserState host = k.before;
-      const int signal = run_on_host(k.bytes, host);
+      host = k.before;
+      signal = run_on_host(k.bytes, host);
       std::memcpy(host_memory.data(), host_window, kWindowSize);
       return difference(k, host, signal, ours, vector, host_memory, guest.window());
     };
@@ -137,23 +130,16 @@ TEST(Host, RandomInstructionsDoWhatTheHostsProcessorDoes) {
       EXPECT_LE(++unrepeated, 3u) << "the host's answers cannot be relied upon";
       continue;
     }
-    const std::string name(op_name(k.d.op));
-    if (failures[name]++ == 0 && report.size() < 20'000) {
-      report += "case " + std::to_string(n - 1) + ", " + name + ":";
-      for (uint8_t b : k.bytes) report += " " + hex(b).substr(14);
-      report += "\n" + what;
-    }
+    differences.add({k.d, k.before, host, signal, ours, vector}, std::string(op_name(k.d.op)), n - 1, what);
   }
-  std::string names;
-  for (const auto& [name, count] : failures) names += name + " " + std::to_string(count) + ", ";
-  EXPECT_TRUE(failures.empty()) << "DEJAVM_SEED=" << seed << ": " << names << "\n" << report;
   std::printf("%llu cases of %zu operations, seed %llu\n", static_cast<unsigned long long>(cases), done.size(),
               static_cast<unsigned long long>(seed));
+  differences.finish(seed);
 }
 
 // With an operand-size prefix AMD's near branches have 16-bit operands and targets, in 64-bit mode too; REX.W undoes it.
 TEST(Host, NearBranchesGoWhereTheHostsProcessorGoes) {
-  if (!is_amd()) GTEST_SKIP() << "this host's processor is not AMD's";
+  if (!host_processor().amd) GTEST_SKIP() << "near branches with an operand-size prefix: this processor is not AMD's";
   const std::vector<std::vector<uint8_t>> branches = {
       {0xe9, 0x10, 0, 0, 0},       {0x66, 0xe9, 0x10, 0, 0, 0}, {0x66, 0x48, 0xe9, 0x10, 0, 0, 0}, {0x66, 0x0f, 0x84, 0x10, 0, 0, 0},
       {0x66, 0xeb, 0x10},          {0x66, 0x74, 0x10},          {0x66, 0x75, 0x10},                {0xe8, 0x10, 0, 0, 0},
