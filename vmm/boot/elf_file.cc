@@ -50,7 +50,7 @@ Result<Elf> read_elf(const std::string& name, std::span<const uint8_t> image) {
   return Error{ErrorKind::kBadInput, name + ": not a 32-bit or 64-bit little-endian ELF file"};
 }
 
-Result<uint64_t> put_segments(const Target& t, std::span<const uint8_t> image, const Elf& elf) {
+Result<uint64_t> put_segments(const Target& t, std::span<const uint8_t> image, const Elf& elf, uint64_t lowest) {
   std::vector<Segment> loads;
   for (const Segment& s : elf.segments)
     if (s.load && s.len_bytes) loads.push_back(s);
@@ -58,9 +58,9 @@ Result<uint64_t> put_segments(const Target& t, std::span<const uint8_t> image, c
   std::sort(loads.begin(), loads.end(), [](const Segment& a, const Segment& b) { return a.start < b.start; });
   uint64_t end = 0, low_end = 0;
   for (const Segment& s : loads) {
-    if (!usable(t.ram(), s.start, s.len_bytes))
+    if (!usable(t.ram(), s.start, s.len_bytes, lowest))
       return t.host("a segment wants " + hex(s.len_bytes) + " bytes of memory from " + hex(s.start) +
-                    ", which this machine does not have free (" + hex(kLowUsedEnd) + "-" + hex(kLowRamEnd) + ", " +
+                    ", which this machine does not have free (" + hex(lowest) + "-" + hex(kLowRamEnd) + ", " +
                     hex(kMiB) + "-" + hex(low_ram_end(t.ram())) + "); give the machine more memory, or link the " +
                     "kernel at 0x100000 or above");
     if (s.start < end) return t.bad("two segments overlap at " + hex(s.start));

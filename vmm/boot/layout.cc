@@ -53,8 +53,8 @@ std::vector<MapEntry> memory_map(uint64_t ram_bytes) {
   return map;
 }
 
-bool usable(uint64_t ram_bytes, uint64_t start, uint64_t len_bytes) {
-  if (start < kLowUsedEnd) return false;
+bool usable(uint64_t ram_bytes, uint64_t start, uint64_t len_bytes, uint64_t lowest) {
+  if (start < lowest) return false;
   for (const MapEntry& e : memory_map(ram_bytes))
     if (e.type == MapType::kRam && start >= e.start && start - e.start <= e.len_bytes &&
         len_bytes <= e.len_bytes - (start - e.start))
@@ -66,14 +66,14 @@ void Target::put(uint64_t gpa, std::span<const uint8_t> bytes) const {
   if (!bytes.empty()) CHECK(memory.write({gpa}, bytes.data(), bytes.size()));
 }
 
-Result<void> put_command_line(const Target& t, uint64_t max_bytes) {
+Result<void> put_command_line(const Target& t, uint64_t max_bytes, uint64_t at) {
   const std::string& line = t.source.append;
   const uint64_t limit = std::min(max_bytes, kMaxCommandLineBytes);
   if (line.size() > limit)
     return t.host("the command line has " + std::to_string(line.size()) + " bytes; this kernel takes at most " +
                   std::to_string(limit));
   if (line.find('\0') != std::string::npos) return t.host("the command line holds a zero byte");
-  t.put(kCommandLine, {reinterpret_cast<const uint8_t*>(line.c_str()), line.size() + 1});
+  t.put(at, {reinterpret_cast<const uint8_t*>(line.c_str()), line.size() + 1});
   return {};
 }
 

@@ -1,6 +1,7 @@
 // Multiboot Specification 0.6.96: a header in the first 8 KiB of the kernel, an information structure in return.
 #include <algorithm>
 #include <optional>
+#include <vector>
 
 #include "vmm/boot/bytes.h"
 #include "vmm/boot/elf_file.h"
@@ -48,8 +49,37 @@ uint64_t physical_entry(const Elf& elf) {
   return elf.entry;
 }
 
+// Where the kernel finds what is handed over to it: the information, the memory map with the list of modules, the command line.
+struct Handover {
+  uint64_t info = kInfo, lists = kLists, command_line = kCommandLine;
+  uint64_t end = kLowUsedEnd;
+};
+constexpr uint64_t kLowest = 0x1000;  // below lie the GDT and what a firmware's would have: interrupt vectors and its data
+
+bool is_free(const Elf& elf, uint64_t start, uint64_t end) {
+  for (const Segment& s : elf.segments)
+    if (s.load && s.start < end && start < s.start + s.len_bytes) return false;
+  return true;
+}
+
+// The usual places unless the kernel lies there, else the first free ones in RAM.
+Result<Handover> choose_places(const Target& t, const Elf& elf) {
+  if (is_free(elf, kInfo, kLowUsedEnd)) return Handover{};
+  constexpr uint64_t kPage = 0x1000;
+  const uint64_t len_bytes = 2 * kPage + t.source.append.size() + 1;
+  std::vector<uint64_t> candidates{kLowest, kMiB};
+  for (const Segment& s : elf.segments)
+    if (s.load) candidates.push_back((s.start + s.len_bytes + kPage - 1) & ~(kPage - 1));
+  std::sort(candidates.begin(), candidates.end());
+  for (const uint64_t at : candidates)
+    if (at < kFourGiB && usable(t.ram(), at, len_bytes, kLowest) && is_free(elf, at, at + len_bytes))
+      return Handover{.info = at, .lists = at + kPage, .command_line = at + 2 * kPage, .end = at + len_bytes};
+  return t.host("the kernel leaves no room for its command line and " + hex(2 * kPage) +
+                " bytes of information; give the machine more memory");
+}
+
 // 3.3. Flags say which fields are valid; the rest stays zero.
-void put_information(const Target& t, const Initrd& module) {
+void put_information(const Target& t, const Handover& places, const Initrd& module) {
   constexpr uint32_t kHasMemory = 1, kHasCommandLine = 1 << 2, kHasModules = 1 << 3, kHasMap = 1 << 6,
                      kHasLoaderName = 1 << 9;
   constexpr uint32_t kMapEntryBytes = 20, kModuleBytes = 16;
@@ -57,26 +87,26 @@ void put_information(const Target& t, const Initrd& module) {
   for (const MapEntry& e : memory_map(t.ram()))
     map.u32(kMapEntryBytes).u64(e.start).u64(e.len_bytes).u32(static_cast<uint32_t>(e.type));
   const uint32_t map_bytes = static_cast<uint32_t>(map.v.size());
-  const uint32_t modules = static_cast<uint32_t>(kLists) + map_bytes, name = modules + kModuleBytes;
+  const uint32_t modules = static_cast<uint32_t>(places.lists) + map_bytes, name = modules + kModuleBytes;
   Bytes lists = map;
   if (module.len_bytes) {
-    const uint64_t empty_string = kLists + map_bytes + 12;  // the module's own reserved field
+    const uint64_t empty_string = places.lists + map_bytes + 12;  // the module's own reserved field
     lists.u32(static_cast<uint32_t>(module.start)).u32(static_cast<uint32_t>(module.start + module.len_bytes));
     lists.u32(static_cast<uint32_t>(empty_string)).u32(0);
   } else {
     lists.zeros(kModuleBytes);
   }
   lists.text("dejavm").u8(0);
-  t.put(kLists, lists.v);
+  t.put(places.lists, lists.v);
 
   const uint32_t upper_kib = static_cast<uint32_t>((low_ram_end(t.ram()) - kMiB) / 1024);
   Bytes info;
   info.u32(kHasMemory | kHasCommandLine | kHasModules | kHasMap | kHasLoaderName);
-  info.u32(static_cast<uint32_t>(kLowRamEnd / 1024)).u32(upper_kib).u32(0).u32(static_cast<uint32_t>(kCommandLine));
+  info.u32(static_cast<uint32_t>(kLowRamEnd / 1024)).u32(upper_kib).u32(0).u32(static_cast<uint32_t>(places.command_line));
   info.u32(module.len_bytes ? 1 : 0).u32(module.len_bytes ? modules : 0).zeros(16);
-  info.u32(map_bytes).u32(static_cast<uint32_t>(kLists)).zeros(12).u32(name).zeros(52);
+  info.u32(map_bytes).u32(static_cast<uint32_t>(places.lists)).zeros(12).u32(name).zeros(52);
   CHECK(info.v.size() == 120);
-  t.put(kInfo, info.v);
+  t.put(places.info, info.v);
 }
 
 }  // namespace
@@ -95,16 +125,18 @@ Result<void> load_multiboot(const Target& t, std::span<const uint8_t> image) {
   const uint64_t entry = flags & kAddressFields ? elf->entry : physical_entry(*elf);
   if (entry >= kFourGiB || !segment_at(*elf, entry))
     return t.bad("the entry point " + hex(entry) + " is in no segment below 4 GiB that the file loads");
-  Result<uint64_t> end = put_segments(t, image, *elf);
+  Result<uint64_t> end = put_segments(t, image, *elf, kLowest);
   if (!end) return end.error();
-  if (Result<void> r = put_command_line(t, kMaxCommandLineBytes); !r) return r;
-  Result<Initrd> module = put_initrd(t, *end, kFourGiB);
+  Result<Handover> places = choose_places(t, *elf);
+  if (!places) return places.error();
+  if (Result<void> r = put_command_line(t, kMaxCommandLineBytes, places->command_line); !r) return r;
+  Result<Initrd> module = put_initrd(t, std::max(*end, places->end), kFourGiB);
   if (!module) return module.error();
-  put_information(t, *module);
+  put_information(t, *places, *module);
   put_acpi_tables(t);
   enter_protected_mode(t, static_cast<uint32_t>(entry));
   t.vcpu.gpr[kRax] = kLoaderMagic;
-  t.vcpu.gpr[kRbx] = kInfo;
+  t.vcpu.gpr[kRbx] = places->info;
   return {};
 }
 

@@ -92,6 +92,7 @@ struct alignas(64) Cpu {
   // Translated code (translate/): how many instructions may still begin; left_end - left is the retired count.
   int64_t left = 0;
   FastEntry* fast = nullptr;   // the fast data-TLB of the current rights class
+  FastEntry* supervisor_fast = nullptr;  // that of supervisors without EFLAGS.AC; behind it lies the one with
   JumpEntry* jumps = nullptr;  // the jump cache of the current CPL
   const FastFetch* fetches = nullptr;  // the fast fetch TLB of the current CPL
   uint64_t left_end = 0;

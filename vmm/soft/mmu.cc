@@ -338,13 +338,14 @@ void Cpu::update_mode() {
   if (long_mode() && (cs.attributes & kSegL)) code_mode = CodeMode::k64;
   else code_mode = (cs.attributes & kSegDb) && protected_mode() && !v86() ? CodeMode::k32 : CodeMode::k16;
   // Bits that change what fast entries may promise without an architectural flush.
-  const uint64_t key = (s.cr0 & (kCr0WP | kCr0PG)) | ((s.cr4 & (kCr4SMEP | kCr4SMAP | kCr4PAE)) << 8) |
+  const uint64_t key = (s.cr0 & kCr0PG) | ((s.cr4 & (kCr4SMEP | kCr4SMAP | kCr4PAE)) << 8) |
                        ((s.efer & (kEferNXE | kEferLMA)) << 32);
   if (key != mmu->rights_key) {
     mmu->rights_key = key;
     forget_fast(*this);
   }
   choose_fast(*this);
+  supervisor_fast = mmu->fast[(s.cr0 & kCr0WP) ? kClassSupervisor : kClassNoWp].data();
   fetches = mmu->fast_fetch[cpl == 3 ? 0 : 1].data();
   jumps = mmu->jumps[(cpl == 3 ? 0 : 1) + (code_mode == CodeMode::k32 ? 2 : 0)].data();
   fetch_page = 1;

@@ -68,8 +68,9 @@ struct JumpEntry {
   uint64_t serial = 1;
 };
 inline constexpr unsigned kJumpEntries = 4096;
-// Rights classes with a fast array each. kSupervisorAc: CPL < 3 with EFLAGS.AC, which lifts SMAP.
-enum RightsClass : unsigned { kClassUser, kClassSupervisor, kClassSupervisorAc, kClassCount };
+// Rights classes with a fast array each, so that nothing is forgotten where a system goes from one to the other and back.
+// ...Ac: with EFLAGS.AC, which lifts SMAP. kClassNoWp: with CR0.WP clear, where supervisors write read-only pages too.
+enum RightsClass : unsigned { kClassUser, kClassSupervisor, kClassSupervisorAc, kClassNoWp, kClassNoWpAc, kClassCount };
 
 // Which entries of a TLB array are valid: derived from it, so that a flush looks only at what it may drop.
 template <unsigned kEntries> struct Filled {
@@ -112,7 +113,9 @@ inline bool near_canonical_edge(uint64_t linear) {
 }
 
 inline RightsClass rights_class(const Cpu& c) {
-  return c.cpl == 3 ? kClassUser : (c.other_flags & kAC_) ? kClassSupervisorAc : kClassSupervisor;
+  if (c.cpl == 3) return kClassUser;
+  const unsigned first = (c.s.cr0 & kCr0WP) ? kClassSupervisor : kClassNoWp;
+  return static_cast<RightsClass>(first + ((c.other_flags & kAC_) ? 1 : 0));
 }
 
 // The fast data-TLB of the rights that c has now.

@@ -241,6 +241,28 @@ TEST(Multiboot, TheHeadersAddressFieldsReplaceTheElfHeader) {
   }
 }
 
+// From 0x1000 on a kernel may lie anywhere in RAM: what is handed over to it goes elsewhere.
+TEST(Multiboot, AKernelLoadsWhereverRamIsFree) {
+  struct Row {
+    uint32_t start, end;
+    uint64_t info;
+  };
+  for (const Row& row : {Row{0x1000, 0x4000, 0x7000}, Row{0x7000, 0x9000, 0x1000}, Row{0x1000, 0x60000, 0x60000},
+                         Row{0x1000, 0x9fc00, 0x100000}, Row{0x20000, 0x20800, 0x1000}}) {
+    std::vector<uint8_t> flat(0x100);
+    for (size_t n = 0; n < flat.size(); ++n) flat[n] = static_cast<uint8_t>(n);
+    Loaded l(multiboot(flat, 0, 0x10000, {row.start, row.start, 0, row.end, row.start + 0x40}));
+    const Result<void> r = l.load();
+    ASSERT_TRUE(r) << r.error().message;
+    const uint64_t info = l.vcpu.gpr[kRbx];
+    EXPECT_EQ(info, row.info);
+    EXPECT_EQ(l.text(l.at<uint32_t>(info + 16)), "one two");
+    EXPECT_EQ(l.text(l.at<uint32_t>(info + 64)), "dejavm");
+    EXPECT_EQ(l.bytes(row.start + 0x40, 0xc0), std::vector<uint8_t>(flat.begin() + 0x40, flat.end()));
+    for (uint64_t a = row.start + 0x100; a < row.end; a += 0x100) EXPECT_EQ(l.at<uint64_t>(a), 0u) << a;
+  }
+}
+
 TEST(Multiboot, WhatCannotBeLoadedIsRefusedForTheRightReason) {
   const auto refused = [](const std::vector<uint8_t>& image, const std::string& part) {
     Loaded l(image);
@@ -256,7 +278,7 @@ TEST(Multiboot, WhatCannotBeLoadedIsRefusedForTheRightReason) {
   refused(multiboot(flat, 0, 0x10000, {0x200000, 0x200000, 0x1fffff, 0, 0x200020}), "load_end_addr");
   refused(multiboot(flat, 0, 0x10000, {0x200000, 0x200000, 0, 0x200100, 0x200020}), "bss_end_addr");
   refused(multiboot(flat, 0, 0x10000, {0x200000, 0x200000, 0, 0, 0x300000}), "entry point");
-  refused(multiboot(flat, 0, 0x10000, {0x8000, 0x8000, 0, 0, 0x8020}), "memory from 0x8000");
+  refused(multiboot(flat, 0, 0x10000, {0x800, 0x800, 0, 0, 0x820}), "memory from 0x800");
   refused(flat, "neither");
 }
 

@@ -52,8 +52,8 @@ Emitter::Done Emitter::system(const Decoded& d) {
       require_cpl0();
       if (set) or_(cpu(offsetof(Cpu, other_flags), 4), static_cast<uint32_t>(kAC_));
       else and_(cpu(offsetof(Cpu, other_flags), 4), static_cast<uint32_t>(~kAC_));
-      mov(rax, cpu(offsetof(Cpu, mmu), 8));
-      add(rax, static_cast<uint32_t>(offsetof(Mmu, fast) + (set ? kClassSupervisorAc : kClassSupervisor) * sizeof(Mmu::fast[0])));
+      mov(rax, cpu(offsetof(Cpu, supervisor_fast), 8));
+      if (set) add(rax, static_cast<uint32_t>(sizeof(Mmu::fast[0])));
       mov(cpu(offsetof(Cpu, fast), 8), rax);
       return Done::kYes;
     }

@@ -142,7 +142,7 @@ TEST(SoftRun, SyscallTrapsAsTfIsAfterIt) {
       VcpuState s = g.state();
       s.star = 0x8ull << 32;
       s.lstar = Guest::kCode + 0x100;
-      s.sfmask = cleared ? kTF : 0;
+      if (cleared) s.sfmask = kTF;
       s.rflags |= kTF;
       g.engine->set_state(0, s);
       EXPECT_EQ(g.run_to(~uint64_t{0}), StopReason::kHalted);
@@ -196,6 +196,24 @@ TEST(SoftRun, ADebugExceptionClearsTheBreakpointsThatDidNotMatch) {
     EXPECT_EQ(g.run_to(~uint64_t{0}), StopReason::kHalted);
     EXPECT_EQ(g.state().rip, 0x9001u + kDB) << row.what;
     EXPECT_EQ(g.state().dr6 & 0xe00f, 0x8000u | row.dr6) << row.what;
+  }
+}
+
+// Rights are CR0.WP's as it is at each store, however often the page was written before with it clear, and with STAC between.
+TEST(SoftRun, AReadOnlyPageIsWrittenOnlyWhileWpIsClear) {
+  for (bool blocks : {true, false}) {
+    Guest g(blocks);
+    g.write<uint64_t>(Guest::kPt + 8 * (Guest::kData >> 12), Guest::kData | 5);
+    // mov rbx,cr0; mov ecx,9; L: mov rax,rbx; btr rax,16; mov cr0,rax; stac; inc dword [kData]; clac; inc dword [kData];
+    // mov cr0,rbx; cmp dword [kData],0; dec ecx; jnz L; stac; inc dword [kData]
+    g.code("\x0f\x20\xc3\xb9\x09\x00\x00\x00\x48\x89\xd8\x48\x0f\xba\xf0\x10\x0f\x22\xc0\x0f\x01\xcb\xff\x04\x25\x00\x00\x20\x00"
+           "\x0f\x01\xca\xff\x04\x25\x00\x00\x20\x00\x0f\x22\xc3\x83\x3c\x25\x00\x00\x20\x00\x00\xff\xc9\x75\xd2\x0f\x01\xcb"
+           "\xff\x04\x25\x00\x00\x20\x00"sv);
+    EXPECT_EQ(g.run_to(~uint64_t{0}), StopReason::kHalted);
+    EXPECT_EQ(g.state().rip, 0x9000u + kPF + 1) << "blocks " << blocks;
+    EXPECT_EQ(g.read<uint64_t>(g.state().gpr[kRsp]), 3u);       // a write to a page that is present
+    EXPECT_EQ(g.read<uint64_t>(g.state().gpr[kRsp] + 8), Guest::kCode + 57);
+    EXPECT_EQ(g.read<uint32_t>(Guest::kData), 18u);
   }
 }
 

@@ -1,0 +1,21 @@
+// MSRs that the vCPU holds itself.
+#include "tests/vmm/soft/system/machine.h"
+
+namespace dejavm::soft {
+namespace {
+
+// Systems for AMD's processors look at these without asking CPUID: there is no bit for them.
+TEST(Msr, PerformanceCountersReadZeroAndForgetWhatIsWritten) {
+  Machine t(Mode::kLong);
+  for (uint32_t index = 0xc0010000; index < 0xc0010008; ++index) {
+    t.c.r[kRcx] = index;
+    t.c.r[kRax] = t.c.r[kRdx] = 0xffffffff;
+    EXPECT_EQ(t.outcome("\x0f\x30"sv), "ok") << index;  // wrmsr
+    EXPECT_EQ(t.outcome("\x0f\x32"sv), "ok") << index;  // rdmsr
+    EXPECT_EQ(t.c.r[kRax] | t.c.r[kRdx], 0u) << index;
+  }
+  EXPECT_TRUE(t.exits.log.empty());
+}
+
+}  // namespace
+}  // namespace dejavm::soft
