@@ -1,6 +1,7 @@
 #include "devices/catalog.h"
 
 #include "devices/i8042.h"
+#include "devices/pctestdev.h"
 #include "devices/sysctl.h"
 #include "devices/uart16550.h"
 #include "devices/vatpic.h"
@@ -130,6 +131,9 @@ constexpr DeviceCall kSysctlCalls[] = {{"pop_debug", 0, {}, [](void* s, Nanos, u
                                           return Sysctl::pop_debug(state_at<Sysctl>(s), byte) ? uint64_t{byte} : ~uint64_t{0};
                                         }}};
 
+constexpr uint16_t kTestPorts[] = {0xe0, 0xe1, 0xe2, 0xe3, 0xe4, 0xe8, 0xeb, 0x2000, 0x2004, 0x2009, 0x2017};
+constexpr DeviceOp kTestIdioms[] = {w(0xe0, 4, 0x12345678), w(0xe1, 1, 0xaa), w(0xe4, 4, 0x1000), w(0x2005, 1, 1), w(0x2005, 1, 0)};
+
 }  // namespace
 
 std::span<const DeviceModel> device_catalog() {
@@ -144,6 +148,7 @@ std::span<const DeviceModel> device_catalog() {
       device_model<Uart16550>("16550A serial port", "National Semiconductor PC16550D data sheet", kUartRegisters, 0, kRtcLines, kUartCalls, kUartIdioms, 24),
       device_model<I8042>("keyboard controller with a keyboard", "IBM PS/2 Hardware Interface Technical Reference; 8242 data sheet", kKeyboardPorts, 0, kKeyboardLines, {}, kKeyboardIdioms, 2),
       device_model<Sysctl>("reset control, debug exit and console, POST code", "Intel ICH9 datasheet 13.7.3, 13.7.5; PC convention", kSysctlPorts, 0, kSysctlLines, kSysctlCalls, kSysctlIdioms, 0),
+      device_model<Pctestdev>("for tests: echo, interrupt lines", "QEMU, hw/misc/pc-testdev.c", kTestPorts, 0, {}, {}, kTestIdioms, 0),
   };
   return kCatalog;
 }

@@ -39,7 +39,7 @@ std::string_view name_of(RunEnd end) {
 }
 
 void encode_config(CborWriter& w, const MachineConfig& c) {
-  w.map(8 + (c.serial_baud ? 1 : 0) + (c.pm_timer_32 ? 1 : 0) + (c.cpu_without.empty() ? 0 : 1));
+  w.map(8 + (c.serial_baud ? 1 : 0) + (c.pm_timer_32 ? 1 : 0) + (c.cpu_without.empty() ? 0 : 1) + (c.test_device ? 1 : 0));
   w.text("seed"), w.unsigned_int(c.seed);
   w.text("vcpus"), w.unsigned_int(c.vcpus);
   w.text("strict"), w.boolean(c.strict);
@@ -50,6 +50,7 @@ void encode_config(CborWriter& w, const MachineConfig& c) {
     w.text("cpu_without"), w.array(c.cpu_without.size());
     for (const std::string& name : c.cpu_without) w.text(name);
   }
+  if (c.test_device) w.text("test_device"), w.boolean(true);
   w.text("memory_bytes"), w.unsigned_int(c.memory_bytes);
   // Left out while the default, as before these keys existed.
   if (c.pm_timer_32) w.text("pm_timer_bits"), w.unsigned_int(32);
@@ -67,6 +68,10 @@ MachineConfig decode_config(CborReader& r) {
       const bool known = key == "serial_timing" ? r.text() == "baud" : r.unsigned_int() == 32;
       if (r.ok() && !known) r.fail(fmt::format("a value of '{}' that this build does not know, or that is left out as the default", key));
       (key == "serial_timing" ? c.serial_baud : c.pm_timer_32) = true;
+    } else if (key == "test_device") {
+      --seen;
+      c.test_device = r.boolean();
+      if (r.ok() && !c.test_device) r.fail("a 'test_device' of false, which is left out as the default");
     } else if (key == "cpu_without") {
       --seen;
       for (uint64_t n = r.array(); n > 0 && r.ok(); --n) c.cpu_without.emplace_back(r.text());
@@ -93,6 +98,8 @@ std::string invalid_config(const MachineConfig& c) {
     return fmt::format("memory of {} bytes, beyond any machine of ours", c.memory_bytes);
   if (c.vcpus < 1 || c.vcpus > 255) return fmt::format("{} vCPUs", c.vcpus);
   if (c.rom_bytes % 4096 || c.rom_bytes > 16 << 20) return fmt::format("a firmware window of {} bytes", c.rom_bytes);
+  if (c.test_device && c.rom_bytes > kFourGiB - kTestWindow - kTestWindowBytes)
+    return fmt::format("a firmware window of {} bytes, which covers the test device's", c.rom_bytes);
   for (size_t n = 0; n < c.cpu_without.size(); ++n) {
     if (!is_optional_feature(c.cpu_without[n])) return fmt::format("a CPU without '{}', which is no optional feature of any model here", c.cpu_without[n]);
     if (n > 0 && c.cpu_without[n - 1] >= c.cpu_without[n]) return "CPU features that are left out are not sorted, or one is named twice";

@@ -31,6 +31,8 @@ bool at_port(BoardModels& m, uint16_t port, F f) {
   }
   if (port >= kComBase && port < kComEnd) return f.template operator()<Uart16550>(m.uart, port - kComBase), true;
   if (port >= kPmBase && port < kPmEnd) return f.template operator()<Vpmtmr>(m.vpmtmr, port - kPmBase), true;
+  const bool test_port = (port >= 0xe0 && port < 0xec && port != 0xe9) || (port >= 0x2000 && port < 0x2000 + Pctestdev::kLines);
+  if (m.has_test_device && test_port) return f.template operator()<Pctestdev>(m.pctestdev, port), true;
   return false;
 }
 
@@ -186,6 +188,7 @@ std::vector<ChunkRef> Board::chunks() {
       {&schema_of<Vpmtmr>(), 0, true, &m.vpmtmr},   {&schema_of<Vrtc>(), 0, true, &m.vrtc},
       {&schema_of<Uart16550>(), 0, true, &m.uart},  {&schema_of<I8042>(), 0, true, &m.i8042},
       {&schema_of<Sysctl>(), 0, true, &m.sysctl},   {&schema_of<BoardWires>(), 0, true, &m.wires}};
+  if (m.has_test_device) out.push_back({&schema_of<Pctestdev>(), 0, true, &m.pctestdev});
   for (uint32_t n = 0; n < m.vlapic.size(); ++n) out.push_back({&schema_of<Vlapic>(), n, true, &m.vlapic[n]});
   return out;
 }

@@ -9,6 +9,7 @@ namespace {
 
 constexpr size_t kNoSender = ~size_t{0};
 constexpr uint8_t kMcrDtr = 1;
+constexpr uint32_t kCascade = 1 << 2;  // IR2 of the first 8259 is the second's
 
 // Calls f.operator()<Model>(state) for every model that is not one per vCPU.
 template <class F>
@@ -22,6 +23,7 @@ void for_each_model(BoardModels& m, F f) {
   f.template operator()<Uart16550>(m.uart);
   f.template operator()<I8042>(m.i8042);
   f.template operator()<Sysctl>(m.sysctl);
+  f.template operator()<Pctestdev>(m.pctestdev);
 }
 
 // The CMOS bytes in which PC firmware looks for the memory's size and the number of processors.
@@ -59,6 +61,7 @@ Board::Impl::Impl(const MachineConfig& c, std::span<RunControl> ctl, Console* co
   CHECK(cpu != nullptr);
   CHECK(controls.size() == c.vcpus);
   m.vlapic.resize(c.vcpus);
+  m.has_test_device = c.test_device;
   reset_models(true);
   settle({0});
 }
@@ -116,6 +119,7 @@ uint32_t Board::Impl::pic_inputs() const {
   in |= uint32_t{irq8} << 8;
   in |= uint32_t{(Vpmtmr::lines(m.vpmtmr) & Vpmtmr::kSci) != 0} << 9;
   in |= uint32_t{(keyboard & I8042::kIrq12) != 0} << 12;
+  in |= static_cast<uint32_t>(Pctestdev::lines(m.pctestdev)) & 0xffff & ~kCascade;
   return in;
 }
 
@@ -123,6 +127,7 @@ uint32_t Board::Impl::ioapic_inputs() const {
   const uint32_t isa = pic_inputs();
   uint32_t in = (isa & ~uint32_t{1}) | (isa & 1) << 2;
   in |= static_cast<uint32_t>(Vhpet::lines(m.vhpet) & 0xffffff);
+  in |= static_cast<uint32_t>(Pctestdev::lines(m.pctestdev)) & ~uint32_t{1};
   in |= uint32_t{(Vatpic::lines(m.vatpic) & Vatpic::kIntr) != 0};
   return in;
 }

@@ -8,6 +8,7 @@
 //   RTC                8           8      (HPET timer 1 instead, in legacy replacement)
 //   SCI                9           9
 //   mouse              12          12
+//   pctestdev n        n           n      (0: pin 2)
 //   HPET timers                    their routed pin
 //   8259 INTR                      0      and LINT0 of vCPU 0
 #pragma once
@@ -16,6 +17,7 @@
 #include <vector>
 
 #include "devices/i8042.h"
+#include "devices/pctestdev.h"
 #include "devices/sysctl.h"
 #include "devices/uart16550.h"
 #include "devices/vatpic.h"
@@ -62,6 +64,8 @@ struct BoardModels {
   I8042::State i8042;
   Sysctl::State sysctl;
   BoardWires::State wires;
+  Pctestdev::State pctestdev{};
+  bool has_test_device = true;
   std::vector<Vlapic::State> vlapic;  // one per vCPU
 };
 

@@ -19,6 +19,7 @@ struct MachineConfig {
   bool strict = false;                      // stop at an unimplemented instruction instead of #UD
   bool serial_baud = false;                 // COM1 takes the time of its baud rate, rather than none
   bool pm_timer_32 = false;                 // the ACPI PM timer has 32 bits, rather than 24
+  bool test_device = false;                 // devices/pctestdev.h, and its memory window
   std::vector<std::string> cpu_without{};   // optional features of the CPU model that guests are not shown: sorted, each once
   bool operator==(const MachineConfig&) const = default;
 };

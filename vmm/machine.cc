@@ -108,7 +108,7 @@ Machine::~Machine() = default;
 Result<std::unique_ptr<Machine>> Machine::create(const MachineConfig& config, std::string_view engine_name, Console* console) {
   if (find_cpu_model(config.cpu_model) == nullptr) return host_error("unknown CPU model '" + config.cpu_model + "'; there are dejavm-v1 and dejavm-v2");
   if (config.vcpus != 1) return host_error(fmt::format("{} vCPUs: a machine has one", config.vcpus));
-  auto memory = GuestMemory::create(config.memory_bytes, config.rom_bytes);
+  auto memory = GuestMemory::create(config.memory_bytes, config.rom_bytes, config.test_device);
   if (!memory) return memory.error();
   std::unique_ptr<Machine> machine(new Machine);
   Impl& m = *machine->impl_;

@@ -30,11 +30,14 @@ struct MemoryRegion {
 };
 
 inline constexpr uint64_t kLowRamLimit = uint64_t{3} << 30, kFourGiB = uint64_t{4} << 30;
+// What tests have for memory that no system uses, as QEMU's pc-testdev has.
+inline constexpr uint64_t kTestWindow = 0xff000000, kTestWindowBytes = 64 << 10;
 
 // The regions of a machine with so much RAM and so large a firmware window, ascending, without host memory.
-inline std::vector<MemoryRegion> memory_layout(uint64_t ram_bytes, uint64_t rom_bytes) {
+inline std::vector<MemoryRegion> memory_layout(uint64_t ram_bytes, uint64_t rom_bytes, bool test_window) {
   const uint64_t low = ram_bytes < kLowRamLimit ? ram_bytes : kLowRamLimit;
   std::vector<MemoryRegion> out = {{{0}, low}};
+  if (test_window) out.push_back({{kTestWindow}, kTestWindowBytes});
   if (rom_bytes) out.push_back({{kFourGiB - rom_bytes}, rom_bytes, nullptr, nullptr, true});
   if (ram_bytes > low) out.push_back({{kFourGiB}, ram_bytes - low});
   return out;
@@ -43,7 +46,7 @@ inline std::vector<MemoryRegion> memory_layout(uint64_t ram_bytes, uint64_t rom_
 class GuestMemory {
  public:
   // ram_bytes: multiple of 4 KiB, at least 1 MiB. rom_bytes: size of the firmware window ending at 4 GiB; 0: none.
-  static Result<std::unique_ptr<GuestMemory>> create(uint64_t ram_bytes, uint64_t rom_bytes);
+  static Result<std::unique_ptr<GuestMemory>> create(uint64_t ram_bytes, uint64_t rom_bytes, bool test_window = false);
   ~GuestMemory();
   GuestMemory(const GuestMemory&) = delete;
   GuestMemory& operator=(const GuestMemory&) = delete;

@@ -139,6 +139,7 @@ void add_machine_options(CLI::App& app, Options& o) {
        std::sort(o.config.cpu_without.begin(), o.config.cpu_without.end());
        o.config.cpu_without.erase(std::unique(o.config.cpu_without.begin(), o.config.cpu_without.end()), o.config.cpu_without.end());
      }, "features that the guest is not shown, as /proc/cpuinfo names them: smep,pcid. On KVM also what the host lacks")->delimiter(',')->type_name("NAMES");
+  app.add_flag("--test-device", o.config.test_device, "the ports and the memory window of QEMU's pc-testdev: 0xe0, 0xe4, 0x2000-0x2017, 0xff000000");
   app.add_flag("--debug-exit", o.config.debug_exit, "a write of N to port 0xf4 ends the run with status N*2+1");
   app.add_flag("--strict", o.config.strict, "stop, with status 4, at an instruction that the CPU model lacks, instead of raising #UD");
   app.add_flag("--json", o.json, "the result as one JSON object on standard error");
