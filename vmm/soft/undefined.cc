@@ -16,6 +16,9 @@ uint64_t undefined_flags(const Decoded& d, uint64_t rcx) {
     case Op::k_bsf: case Op::k_bsr: return kOF_ | kSF | kAF | kPF_ | kCF;
     case Op::k_tzcnt: case Op::k_lzcnt: return kOF_ | kSF | kAF | kPF_;
     case Op::k_andn: case Op::k_blsr: case Op::k_blsmsk: case Op::k_blsi: case Op::k_bzhi: return kAF | kPF_;
+    case Op::k_aaa: case Op::k_aas: return kOF_ | kSF | kZF | kPF_;
+    case Op::k_daa: case Op::k_das: return kOF_;
+    case Op::k_aam: case Op::k_aad: return kOF_ | kAF | kCF;
     case Op::k_bextr: return kSF | kAF | kPF_;
     case Op::k_shl: case Op::k_shr: return count == 0 ? 0 : kAF | (count != 1 ? uint64_t{kOF_} : 0) | (count >= 8 * size ? uint64_t{kCF} : 0);
     case Op::k_sar: return count == 0 ? 0 : kAF | (count != 1 ? uint64_t{kOF_} : 0);

@@ -60,6 +60,10 @@ bool maskmovq_changed_the_x87_state(const Answers& a) {
 }
 bool enter_faults_midway(const Answers& a) { return a.insn.op == Op::k_enter && a.signal != 0 && a.vector >= 0; }
 
+bool cmps_faults_at_the_other_operand(const Answers& a) {
+  return a.insn.op == Op::k_cmps && a.signal != 0 && a.vector >= 0;
+}
+
 bool gather_faults_midway(const Answers& a) {
   const bool gathers = a.insn.op >= Op::k_vpgatherdd && a.insn.op <= Op::k_vgatherqpd;
   return gathers && a.signal != 0 && a.vector >= 0;
@@ -110,6 +114,12 @@ constexpr KnownDifference kKnown[] = {
      .source = "tried; no manual says it",
      .on = any,
      .is = enter_faults_midway},
+    {.instructions = "CMPS",
+     .what = "which of its two operands faults first, where both would",
+     .processors = "any",
+     .source = "tried; no manual says it",
+     .on = any,
+     .is = cmps_faults_at_the_other_operand},
     {.instructions = "VGATHER*, VPGATHER*",
      .what = "how many elements are done when one faults; the engine does as Intel's",
      .processors = "AMD 19h (tried)",

@@ -10,11 +10,11 @@
 #include <vector>
 
 #include "devices/core/result.h"
+#include "tests/vmm/soft/native/host_cpu_parts.h"
 
 namespace dejavm::soft {
 namespace {
 
-constexpr uint64_t kPages = 0x36540000;       // the instruction's page, then the state's
 constexpr uint64_t kState = kPages + 0x1000;  // UserState; see the assembly
 constexpr uint64_t kYmm = kPages + 0x1400;    // sixteen registers
 constexpr uint64_t kLinks = kPages + 0x1c00;  // host's stack pointer; where the instruction goes on
@@ -131,13 +131,19 @@ int run_on_host(std::span<const uint8_t> insn, UserState& state, YmmHigh& high) 
 }
 
 int run_on_host(std::span<const uint8_t> insn, UserState& state) {
+  static constexpr uint8_t kGoOn[] = {0xff, 0x24, 0x25, 0x08, 0x1c, 0x54, 0x36};  // jmp *kLinks[1]
+  const int signal = run_prepared(insn, kGoOn, state, dejavm_host_enter);
+  if (signal == 0) state.rip = kInsnAddress + insn.size();
+  return signal;
+}
+
+int run_prepared(std::span<const uint8_t> insn, std::span<const uint8_t> go_on, UserState& state, void (*enter)()) {
   static const bool prepared = (prepare(), true);
   CHECK(prepared);
   auto* code = reinterpret_cast<uint8_t*>(kInsnAddress);
-  static constexpr uint8_t kGoOn[] = {0xff, 0x24, 0x25, 0x08, 0x1c, 0x54, 0x36};  // jmp *kLinks[1]
   std::memset(code, 0, 64);  // so that branches find the same in each run
   std::memcpy(code, insn.data(), insn.size());
-  std::memcpy(code + insn.size(), kGoOn, sizeof kGoOn);
+  std::memcpy(code + insn.size(), go_on.data(), go_on.size());
   auto* live = reinterpret_cast<UserState*>(kState);
   *live = state;
   trapped = &state;
@@ -147,9 +153,8 @@ int run_on_host(std::span<const uint8_t> insn, UserState& state) {
     asm volatile("fninit\n\tldmxcsr %0" : : "m"(reinterpret_cast<uint32_t*>(kLinks)[6]));
     return signal;
   }
-  dejavm_host_enter();
+  enter();
   state = *live;
-  state.rip = kInsnAddress + insn.size();
   return 0;
 }
 

@@ -18,6 +18,7 @@ struct Case {
   std::vector<uint8_t> bytes;
   Decoded d;
   UserState before;
+  bool compat = false;  // 16- or 32-bit code: eight registers of 32 bits count
 };
 
 // Where results and flags change: zero, one, all ones, and the ends of each size's range.
@@ -85,7 +86,7 @@ struct UserGuest : Guest {
   void put(const Case& k) {
     VcpuState s = fresh;
     std::copy(k.before.gpr.begin(), k.before.gpr.end(), s.gpr.begin());
-    s.rip = kInsnAddress;
+    s.rip = k.before.rip;
     s.rflags = k.before.rflags;
     const FxImage& fx = k.before.fx;
     s.fpu.fcw = fx.fcw;
@@ -110,7 +111,7 @@ struct UserGuest : Guest {
     for (uint64_t n = 1; n < 100'000; ++n) {
       run_to(n);
       s = state();
-      if (s.activity == Activity::kHalted || s.rip != kInsnAddress) break;
+      if (s.activity == Activity::kHalted || s.rip != k.before.rip) break;
     }
     int vector = -1;
     if (s.activity == Activity::kHalted) {  // at the handler of vector v: 0x9000 + v, and past its HLT
@@ -154,7 +155,7 @@ inline int signal_of(int vector) {
     case kDE: case kMF: case kXM: return SIGFPE;
     case kUD: return SIGILL;
     case kBP: case kDB: return SIGTRAP;
-    case kGP: case kPF: case kOF: return SIGSEGV;
+    case kGP: case kPF: case kOF: case kBR: return SIGSEGV;
     case kSS_: case kAC: return SIGBUS;
     default: return -1;
   }
@@ -178,7 +179,8 @@ inline std::string difference(const Case& k, const UserState& host, int signal, 
   const uint64_t undefined = signal ? kArithFlags * (k.d.op == Op::k_div || k.d.op == Op::k_idiv) : undefined_flags(k.d, k.before.gpr[kRcx]);
   compare("flags", host.rflags & (kArithFlags | kDF_) & ~undefined, ours.rflags & (kArithFlags | kDF_) & ~undefined);
   if (destination_is_undefined(k.d, k.before.gpr[kRcx])) return out;
-  for (unsigned n = 0; n < 16; ++n) compare("gpr " + std::to_string(n), host.gpr[n], ours.gpr[n]);
+  const uint64_t counts = k.compat ? 0xffffffff : ~uint64_t{0};
+  for (unsigned n = 0; n < (k.compat ? 8 : 16); ++n) compare("gpr " + std::to_string(n), host.gpr[n] & counts, ours.gpr[n] & counts);
   compare("fcw", host.fx.fcw, ours.fx.fcw);
   compare("fsw", host.fx.fsw, ours.fx.fsw);
   compare("ftw", host.fx.ftw, ours.fx.ftw);
