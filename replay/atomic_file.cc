@@ -22,6 +22,7 @@ Result<std::unique_ptr<AtomicFile>> AtomicFile::create(const std::string& path, 
   if (::lstat(path.c_str(), &st) == 0) {
     if (!force) return exists_error(path);
     if (!S_ISREG(st.st_mode) && !S_ISLNK(st.st_mode)) return Error{ErrorKind::kHost, fmt::format("{}: is not a regular file", path)};
+    if (auto done = not_being_written(path); !done) return done.error();
   }
   int fd = ::open(folder_of(path).c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0666);
   std::string partial;
@@ -58,6 +59,8 @@ std::unique_ptr<ByteSource> AtomicFile::source(const std::string& name) const { 
 
 Result<void> AtomicFile::commit() {
   if (::fsync(fd_) != 0) return host_error(path_, "write the file to disk", errno);
+  if (force_)
+    if (auto done = not_being_written(path_); !done) return done;
   if (partial_.empty()) {
     // A file without a name gets one; that cannot replace another, so with force it is a passing one.
     const std::string from = fmt::format("/proc/self/fd/{}", fd_), to = force_ ? beside(path_) : path_;

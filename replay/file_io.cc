@@ -31,7 +31,10 @@ class FileSink final : public ByteSink {
     // Best effort: a reader stops at the last whole frame anyway.
     if (::ftruncate(fd_, static_cast<off_t>(len)) == 0) ::lseek(fd_, static_cast<off_t>(len), SEEK_SET);
   }
-  void discard() override { ::unlink(path_.c_str()); }
+  void discard() override {
+    if (in_place()) ::unlink(path_.c_str());
+  }
+  Result<void> in_place() const override { return still_in_place(fd_, path_); }
 
  private:
   int fd_;
@@ -82,18 +85,52 @@ std::string folder_of(const std::string& path) {
 
 std::string file_name(const std::string& path) { return path.substr(path.rfind('/') + 1); }
 
-Result<std::unique_ptr<ByteSink>> create_file(const std::string& path, bool force) {
+Result<void> not_being_written(const std::string& path) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0) return {};
+  const bool locked = ::flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+  ::close(fd);
+  if (!locked) return {};
+  return Error{ErrorKind::kHost, fmt::format("{}: is being written by a dejavm; choose another name, or end that one first", path)};
+}
+
+Result<void> still_in_place(int fd, const std::string& path) {
+  struct stat open, named;
+  if (::fstat(fd, &open) != 0) return host_error(path, "look at the file", errno);
+  if (::stat(path.c_str(), &named) != 0)
+    return Error{ErrorKind::kHost, fmt::format("{}: was removed while it was written; its content is lost", path)};
+  if (open.st_dev != named.st_dev || open.st_ino != named.st_ino)
+    return Error{ErrorKind::kHost, fmt::format("{}: was replaced by another file while it was written; its content is lost", path)};
+  return {};
+}
+
+namespace {
+
+// Whether an existing file at `path` may be replaced.
+Result<void> replaceable(const std::string& path, bool force) {
   struct stat st;
-  if (::lstat(path.c_str(), &st) == 0) {
-    if (!force) return exists_error(path);
-    if (!S_ISREG(st.st_mode) && !S_ISLNK(st.st_mode))
-      return Error{ErrorKind::kHost, fmt::format("{}: is not a regular file", path)};
-    // Removed rather than emptied: who has the old file open keeps a whole one.
-    if (::unlink(path.c_str()) != 0) return host_error(path, "replace the file", errno);
+  if (::lstat(path.c_str(), &st) != 0) return {};
+  if (!force) return exists_error(path);
+  if (!S_ISREG(st.st_mode) && !S_ISLNK(st.st_mode)) return Error{ErrorKind::kHost, fmt::format("{}: is not a regular file", path)};
+  return not_being_written(path);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<ByteSink>> create_file(const std::string& path, bool force) {
+  if (auto done = replaceable(path, force); !done) return done.error();
+  // With `force` it is locked before it has the name, and replaces an existing one rather than empties it: who has that open keeps a
+  // whole one.
+  const std::string name = force ? fmt::format("{}/.{}.{}.new", folder_of(path), file_name(path), getpid()) : path;
+  const int fd = ::open(name.c_str(), O_WRONLY | O_CREAT | (force ? O_TRUNC : O_EXCL) | O_CLOEXEC, 0666);
+  if (fd < 0) return errno == EEXIST ? exists_error(path) : host_error(path, "create the file", errno);
+  ::flock(fd, LOCK_EX | LOCK_NB);  // tells others that it is being written
+  if (force && ::rename(name.c_str(), path.c_str()) != 0) {
+    const int error = errno;
+    ::unlink(name.c_str());
+    ::close(fd);
+    return host_error(path, "create the file", error);
   }
-  const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-  if (fd < 0) return host_error(path, "create the file", errno);
-  ::flock(fd, LOCK_EX | LOCK_NB);  // tells readers that it is being written
   return std::unique_ptr<ByteSink>(std::make_unique<FileSink>(fd, path));
 }
 

@@ -21,6 +21,8 @@ class ByteSink {
   virtual void truncate(uint64_t len) = 0;
   // The file is of no use to anybody: no snapshot got into it.
   virtual void discard() = 0;
+  // Whether what was appended is what a reader finds under the name: nobody has replaced or removed it meanwhile.
+  virtual Result<void> in_place() const { return {}; }
 };
 
 class ByteSource {
@@ -41,7 +43,13 @@ Error exists_error(const std::string& path);
 std::string folder_of(const std::string& path);  // "." for a bare name
 std::string file_name(const std::string& path);
 
-// Creates the file itself, not a temporary one. An existing one is refused unless `force`, which replaces it.
+// An error if somebody, this process included, is writing the file at `path`: what dejavm writes is locked meanwhile.
+Result<void> not_being_written(const std::string& path);
+// An error unless `path` names the file that is open as `fd`.
+Result<void> still_in_place(int fd, const std::string& path);
+
+// Creates the file itself, not a temporary one, and keeps it locked. An existing one is refused unless `force`, which replaces it, but
+// not while it is being written.
 Result<std::unique_ptr<ByteSink>> create_file(const std::string& path, bool force);
 Result<std::unique_ptr<ByteSource>> open_file(const std::string& path);
 // A file that is open already, through a descriptor of its own.

@@ -184,7 +184,7 @@ Result<void> TraceWriter::finish(const TraceEnd& end) {
     for (const auto& head : heads_) index.insert(index.end(), head.begin(), head.end());
   }
   // A trace of millions of frames has no index; it is read by scanning.
-  if (index.size() > max_raw_bytes(FrameKind::kIndex)) return {};
+  if (index.size() > max_raw_bytes(FrameKind::kIndex)) return sink_->in_place();
   const uint32_t entries = static_cast<uint32_t>(index.size() / kFrameHeadBytes);
   enqueue(FrameKind::kIndex, entries, {end.instructions}, {end.instructions}, std::move(index), event_count_);
   std::unique_lock lock(mutex_);
@@ -196,7 +196,7 @@ Result<void> TraceWriter::finish(const TraceEnd& end) {
     return done.error();
   }
   written_ += kTrailerBytes;
-  return {};
+  return sink_->in_place();
 }
 
 }  // namespace dejavm

@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -41,18 +43,37 @@ bool wait_for_input(std::chrono::nanoseconds wait, int wake_fd = -1) {
 }  // namespace
 
 std::unique_ptr<HostConsole> HostConsole::standard_output() {
-  return std::unique_ptr<HostConsole>(new HostConsole(STDOUT_FILENO, false));
+  return std::unique_ptr<HostConsole>(new HostConsole(STDOUT_FILENO, {}));
 }
 
-Result<std::unique_ptr<HostConsole>> HostConsole::file(const std::string& path) {
-  const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  if (fd < 0) return Error{ErrorKind::kHost, path + ": cannot write the console to it: " + std::strerror(errno)};
-  return std::unique_ptr<HostConsole>(new HostConsole(fd, true));
+Result<std::unique_ptr<HostConsole>> HostConsole::file(const std::string& path, bool force) {
+  const auto refused = [&](const std::string& why) { return Error{ErrorKind::kHost, path + ": " + why}; };
+  const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+  if (fd < 0) return refused(std::string("cannot write the console to it: ") + std::strerror(errno));
+  std::unique_ptr<HostConsole> console(new HostConsole(fd, path));
+  struct stat st;
+  if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) return console;
+  if (flock(fd, LOCK_EX | LOCK_NB) != 0) return refused("is being written by a dejavm; choose another file for the console, or end that one first");
+  if (st.st_size > 0 && !force) return refused("exists; choose another file for the console, or give --force to replace its content");
+  if (ftruncate(fd, 0) != 0) return refused(std::string("cannot write the console to it: ") + std::strerror(errno));
+  return console;
 }
 
 HostConsole::~HostConsole() {
   flush();
-  if (owned_) close(fd_);
+  if (!path_.empty()) close(fd_);
+}
+
+Result<void> HostConsole::finish() {
+  flush();
+  const std::string name = path_.empty() ? "standard output" : path_;
+  if (error_ != 0 && error_ != EPIPE)
+    return Error{ErrorKind::kHost, name + ": the guest's output is not complete: " + std::strerror(error_)};
+  struct stat open, named;
+  if (path_.empty() || fstat(fd_, &open) != 0 || !S_ISREG(open.st_mode)) return {};
+  if (stat(path_.c_str(), &named) != 0 || open.st_dev != named.st_dev || open.st_ino != named.st_ino)
+    return Error{ErrorKind::kHost, name + ": was removed or replaced while the guest's output was written to it"};
+  return {};
 }
 
 void HostConsole::serial(std::span<const uint8_t> bytes) {
@@ -63,10 +84,10 @@ void HostConsole::serial(std::span<const uint8_t> bytes) {
 void HostConsole::debug(uint8_t byte) { serial({&byte, 1}); }
 
 void HostConsole::flush() {
-  for (size_t done = 0; done < buffer_.size() && !failed_;) {
+  for (size_t done = 0; done < buffer_.size() && error_ == 0;) {
     const ssize_t n = write(fd_, buffer_.data() + done, buffer_.size() - done);
     if (n >= 0) done += static_cast<size_t>(n);
-    else if (errno != EINTR) failed_ = true;
+    else if (errno != EINTR) error_ = errno;
   }
   buffer_.clear();
 }

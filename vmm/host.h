@@ -12,22 +12,26 @@
 
 namespace dejavm {
 
-// Console of a file descriptor. Writes whole lines, or what there is at flush(). A write that fails (a closed pipe) is
-// not an error of the machine's: output stops and failed() says so.
+// Console of a file descriptor. Writes whole lines, or what there is at flush(). A write that fails (a full disk) is no error of the
+// machine's, which goes on: output stops, and finish() says why.
 class HostConsole final : public Console {
  public:
   static std::unique_ptr<HostConsole> standard_output();
-  static Result<std::unique_ptr<HostConsole>> file(const std::string& path);  // truncates
+  // An existing file is refused unless it is empty or `force`, which empties it; not while somebody writes it. What is not a regular
+  // file (a device, a pipe) is written to as it is.
+  static Result<std::unique_ptr<HostConsole>> file(const std::string& path, bool force);
   ~HostConsole() override;
   void serial(std::span<const uint8_t> bytes) override;
   void debug(uint8_t byte) override;
   void flush();
-  bool failed() const { return failed_; }
+  // All of it is where it should be, or what became of it. A reader that has closed its end of a pipe has what it wanted.
+  Result<void> finish();
 
  private:
-  HostConsole(int fd, bool owned) : fd_(fd), owned_(owned) {}
+  HostConsole(int fd, std::string path) : fd_(fd), path_(std::move(path)) {}
   int fd_;
-  bool owned_, failed_ = false;
+  std::string path_;  // empty: standard output
+  int error_ = 0;     // of the first write that failed
   std::string buffer_;
 };
 

@@ -1,4 +1,7 @@
 #include <exception>
+#include <system_error>
+
+#include <fmt/format.h>
 
 #include "tools/dejavm/ctl.h"
 #include "tools/dejavm/debug_tool.h"
@@ -7,6 +10,7 @@
 #include "tools/dejavm/host_tool.h"
 #include "tools/dejavm/lockstep_tool.h"
 #include "tools/dejavm/query_tool.h"
+#include "tools/dejavm/report.h"
 #include "tools/dejavm/run.h"
 #include "tools/dejavm/snapshot_tool.h"
 #include "tools/dejavm/symbols_tool.h"
@@ -73,13 +77,7 @@ int main(int argc, char** argv) {
   TraceOptions for_trace;
   CLI::App* trace_app = app.add_subcommand("trace", "read what a trace holds");
   add_trace_tool(*trace_app, for_trace);
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& e) {
-    const int status = app.exit(e);
-    return status == 0 ? kDone : kUsage;
-  }
-  try {
+  const auto chosen = [&]() -> int {
     if (*run_app) return run(for_run);
     if (app.got_subcommand("ctl")) return run_ctl(for_ctl);
     if (app.got_subcommand("lockstep")) return run_lockstep(for_lockstep);
@@ -94,8 +92,18 @@ int main(int argc, char** argv) {
     if (*restore_app) return restore(for_restore);
     if (*record_app) return run(for_record);
     return replay(for_replay);
+  };
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    return with_output_written(app.exit(e) == 0 ? kDone : kUsage);
+  }
+  try {
+    return with_output_written(chosen());
   } catch (const std::bad_alloc&) {
     std::fputs("dejavm: the host is out of memory; give the machine less (--memory)\n", stderr);
     return kUsage;
+  } catch (const std::system_error& e) {  // of fmt::print
+    return fail(dejavm::Error{dejavm::ErrorKind::kHost, fmt::format("standard output: not all of it could be written: {}", e.code().message())}, kUsage);
   }
 }

@@ -165,6 +165,7 @@ void add_replay_options(CLI::App& app, Options& o) {
   add_engine_option(app, o, "what executes the guest: deterministic or kvm-step; each replays the other's traces [deterministic]");
   app.add_option("--jobs", o.jobs, "parts of the run that are replayed at the same time, each from a keyframe of its own with a machine of its own; 1 with --console [one for each processor, as memory allows and the run is worth it]")
       ->type_name("N")->check(CLI::Range(1, 256));
+  app.add_flag("--force", o.force, "replace the console's file");
   app.add_flag("--devices-only", o.devices_only, "run no guest code: feed the logged exits to fresh devices and compare their answers");
   app.add_flag("--json", o.json, "the result as one JSON object on standard output");
 }

@@ -2,7 +2,10 @@
 
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
+#include <iostream>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -57,6 +60,15 @@ nlohmann::json as_json(const RunSummary& s) {
 }  // namespace
 
 std::string line_of(const nlohmann::json& j) { return j.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace); }
+
+int with_output_written(int status) {
+  errno = 0;
+  std::cout.flush();
+  const bool lost = !std::cout || std::fflush(stdout) != 0 || std::ferror(stdout);
+  if (!lost) return status;
+  std::fputs(fmt::format("dejavm: standard output: not all of it could be written{}{}\n", errno ? ": " : "", errno ? std::strerror(errno) : "").c_str(), stderr);
+  return status == kDone ? static_cast<int>(kUsage) : status;
+}
 
 int fail(const Error& e, Status status) {
   std::fputs(("dejavm: " + e.message + "\n").c_str(), stderr);
@@ -137,6 +149,7 @@ std::string unusual(const MachineConfig& c) {
   if (c.serial_baud) out += ", serial at its baud rate";
   if (c.pm_timer_32) out += ", 32-bit PM timer";
   if (c.debug_exit) out += ", debug exit";
+  if (c.test_device) out += ", test device";
   if (c.strict) out += ", strict";
   if (!c.cpu_without.empty()) out += fmt::format(", CPU without {}", fmt::join(c.cpu_without, " "));
   return out;

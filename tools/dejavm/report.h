@@ -18,6 +18,9 @@ namespace dejavm::cli {
 // One line of JSON. Text from a file may be any bytes; what is not UTF-8 is replaced.
 std::string line_of(const nlohmann::json&);
 
+// What a command returns at its end: `status`, or kUsage and a message where some of standard output was lost.
+int with_output_written(int status);
+
 // Prints the message on standard error; the status for it.
 int fail(const Error&);
 int fail(const Error&, Status);

@@ -11,6 +11,7 @@
 
 #include "replay/replayer.h"
 #include "replay/restore_file.h"
+#include "tools/dejavm/distinct_files.h"
 #include "tools/dejavm/drive.h"
 #include "tools/dejavm/gdb_wire.h"
 #include "tools/dejavm/report.h"
@@ -24,7 +25,15 @@ namespace {
 Result<std::unique_ptr<HostConsole>> open_console(const Options& o) {
   if (o.console == "none") return std::unique_ptr<HostConsole>();
   if (o.console == "stdio") return HostConsole::standard_output();
-  return HostConsole::file(o.console.substr(5));
+  return HostConsole::file(o.console.substr(5), o.force);
+}
+
+// No output of the command is one of its inputs, or another output.
+Result<void> check_files(const Options& o, const NamedFile& recorded) {
+  std::vector<NamedFile> outputs{{"--console", o.console.starts_with("file:") ? o.console.substr(5) : ""}};
+  if (recorded.path.empty()) outputs.push_back({"-o", o.trace});
+  for (const SnapshotRequest& r : o.snapshots) outputs.push_back({"--snapshot-at", r.path});
+  return distinct_files({{"--kernel", o.boot.kernel}, {"--firmware", o.boot.firmware}, {"--initrd", o.boot.initrd}, {"the snapshot", o.snapshot}, recorded}, outputs);
 }
 
 std::string engine_of(const Options& o, const char* otherwise) {
@@ -42,6 +51,7 @@ struct Session {
   std::unique_ptr<Driver> driver;
 
   Result<void> open(const Options& o) {
+    if (auto done = check_files(o, {}); !done) return done;
     auto opened = open_console(o);
     if (!opened) return opened.error();
     console = opened.take();
@@ -94,10 +104,10 @@ struct Session {
     return driver->check();
   }
   // Before anything else is printed: the terminal as it was, the guest's last line out.
-  void close() {
+  Result<void> close() {
     control.reset();
     inputs.reset();
-    if (console) console->flush();
+    return console ? console->finish() : Result<void>{};
   }
 };
 
@@ -110,10 +120,11 @@ int run_session(Session& s, const Options& o, const char* verb) {
     ProgressLine progress(o.console);
     return s.driver->run(progress.function());
   }();
-  s.close();
+  const auto closed = s.close();
+  if (!closed) fail(closed.error(), kUsage);
   if (!o.trace.empty() && !outcome.recorded) return outcome.status;  // said already
   const int status = report_run(o, outcome, verb);
-  return outcome.status != kDone ? outcome.status : status;
+  return outcome.status != kDone ? outcome.status : !closed ? kUsage : status;
 }
 
 }  // namespace
@@ -184,11 +195,16 @@ static unsigned replay_jobs(const Options& o, const TraceReader& trace, size_t f
 }
 
 int replay(const Options& o) {
-  auto console = open_console(o);
-  if (!console) return fail(console.error(), kUsage);
+  if (auto done = check_files(o, {"the trace", o.trace}); !done) return fail(done.error(), kUsage);
   auto trace = TraceReader::open(o.trace, TraceReader::Check::kAll);
   if (!trace) return fail(trace.error());
-  if (o.devices_only) return replay_devices(o, **trace, console->get());
+  auto console = open_console(o);
+  if (!console) return fail(console.error(), kUsage);
+  if (o.devices_only) {
+    const int status = replay_devices(o, **trace, console->get());
+    const auto closed = *console ? (*console)->finish() : Result<void>{};
+    return !closed ? fail(closed.error(), kUsage) : status;
+  }
   // Exact traces are replayed by the engine that needs no KVM, unless another is asked for.
   const std::string& recorded = (*trace)->header().engine;
   if (recorded == "kvm" && engine_of(o, "deterministic") != "deterministic")
@@ -207,9 +223,10 @@ int replay(const Options& o) {
     shown.progress = progress.function();
     return jobs > 1 ? replay_in_parts(**trace, shown, jobs) : dejavm::replay(**trace, console->get(), shown);
   }();
-  if (*console) (*console)->flush();
+  const auto closed = *console ? (*console)->finish() : Result<void>{};
   if (!summary) return fail(summary.error());
-  return report_replay(o, *summary, **trace);
+  const int status = report_replay(o, *summary, **trace);
+  return !closed ? fail(closed.error(), kUsage) : status;
 }
 
 }  // namespace dejavm::cli

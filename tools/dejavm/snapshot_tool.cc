@@ -16,6 +16,7 @@
 #include "replay/state_codec.h"
 #include "replay/kallsyms.h"
 #include "replay/symbols.h"
+#include "tools/dejavm/distinct_files.h"
 #include "tools/dejavm/report.h"
 #include "vmm/host.h"
 
@@ -270,6 +271,7 @@ void add_snapshot_tool(CLI::App& app, SnapshotOptions& o) {
 
 int run_snapshot(const CLI::App& app, const SnapshotOptions& o) {
   const std::string what = app.get_subcommands().front()->get_name();
+  if (auto done = distinct_files({{"the input", o.file}}, {{"-o", o.output}}); !done) return fail(done.error(), kUsage);
   if (what == "info") return info(o);
   if (what == "show") return show(o);
   if (what == "diff") return diff(o);

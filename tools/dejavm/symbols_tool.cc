@@ -12,6 +12,7 @@
 #include "replay/restore_file.h"
 #include "replay/symbol_file.h"
 #include "replay/timeline.h"
+#include "tools/dejavm/distinct_files.h"
 #include "tools/dejavm/report.h"
 
 namespace dejavm::cli {
@@ -42,6 +43,7 @@ int write_symbol_file(const SymbolsOptions& o, const GuestKernel& kernel, const 
 }  // namespace
 
 int run_symbols(const SymbolsOptions& o) {
+  if (auto done = distinct_files({{"the input", o.file}}, {{"-o", o.output}}); !done) return fail(done.error(), kUsage);
   auto source = open_file(o.file);
   if (!source) return fail(source.error());
   uint8_t magic[SELFMAG] = {};

@@ -1,7 +1,5 @@
 #include "tools/dejavm/trace_tool.h"
 
-#include <fcntl.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -16,6 +14,7 @@
 #include "replay/replayer.h"
 #include "replay/timeline.h"
 #include "replay/symbols.h"
+#include "tools/dejavm/distinct_files.h"
 #include "tools/dejavm/perfetto.h"
 #include "tools/dejavm/report.h"
 #include "vmm/host.h"
@@ -137,22 +136,13 @@ int dump(const TraceOptions& o) {
   return kDone;
 }
 
-// Whether the recorder still has the file open: it holds a lock on it.
-bool being_written(const std::string& path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return false;
-  const bool free = ::flock(fd, LOCK_SH | LOCK_NB) == 0;
-  ::close(fd);
-  return !free;
-}
-
 int tail(const TraceOptions& o) {
   if (const int status = bad_filter(o)) return status;
   stop_on_signals();
   Printer printer(o, {});
   uint64_t next = 0, whole = 0;
   for (;;) {
-    const bool live = being_written(o.file);
+    const bool live = !not_being_written(o.file);  // the recorder still has the file open
     auto trace = TraceReader::open(o.file, TraceReader::Check::kHeads);
     if (!trace) {
       // A recording that has just begun has no snapshot yet.
@@ -293,6 +283,7 @@ void add_trace_tool(CLI::App& app, TraceOptions& o) {
 
 int run_trace(const CLI::App& app, const TraceOptions& o) {
   const std::string what = app.get_subcommands().front()->get_name();
+  if (auto done = distinct_files({{"the trace", o.file}}, {{"the output", o.output}}); !done) return fail(done.error(), kUsage);
   if (what == "export") {
     auto trace = TraceReader::open(o.file);
     if (!trace) return fail(trace.error());
