@@ -120,8 +120,6 @@ Result<DevicesSummary> replay_devices_only(const TraceReader& trace, Console* co
   auto snapshot = trace.snapshot(start);
   if (!snapshot) return snapshot.error();
   const MachineConfig config = trace.header().config;
-  if (!find_cpu_model(config.cpu_model))
-    return Error{ErrorKind::kBadInput, fmt::format("{}: unknown CPU model '{}'", trace.name(), config.cpu_model)};
   LoneBoard board(config, console);
   if (auto done = board.load(*snapshot); !done) return trace.damaged(start.frame, done.error().message);
   DevicesSummary s;

@@ -65,7 +65,7 @@ void decode_about(CborReader& r, SnapshotHead& h) {
     if (key == "exits") h.state.exits = r.unsigned_int();
     else if (key == "pages") h.state.pages = r.unsigned_int();
     else if (key == "digest") h.state.digest = get_hash(r);
-    else if (key == "engine") h.engine = r.text();
+    else if (key == "engine") h.engine = decode_engine(r);
     else if (key == "memory") h.state.memory = get_hash(r);
     else if (key == "now_ns") h.now_ns = r.unsigned_int();
     else if (key == "parent") {

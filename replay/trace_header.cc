@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "vmm/cpu_model.h"
+#include "vmm/memory.h"
 
 namespace dejavm {
 namespace {
@@ -94,9 +95,9 @@ MachineConfig decode_config(CborReader& r) {
 
 std::string invalid_config(const MachineConfig& c) {
   if (c.memory_bytes < (1 << 20) || c.memory_bytes % 4096) return fmt::format("memory of {} bytes", c.memory_bytes);
-  if (c.memory_bytes > uint64_t{1} << 46)
-    return fmt::format("memory of {} bytes, beyond any machine of ours", c.memory_bytes);
-  if (c.vcpus < 1 || c.vcpus > 255) return fmt::format("{} vCPUs", c.vcpus);
+  if (c.memory_bytes > kMaxRamBytes) return fmt::format("memory of {} bytes, beyond any machine of ours", c.memory_bytes);
+  if (c.vcpus != 1) return fmt::format("{} vCPUs; this build's machines have one", c.vcpus);
+  if (find_cpu_model(c.cpu_model) == nullptr) return fmt::format("CPU model '{}', which this build does not know; a newer dejavm may have written it", c.cpu_model);
   if (c.rom_bytes % 4096 || c.rom_bytes > 16 << 20) return fmt::format("a firmware window of {} bytes", c.rom_bytes);
   if (c.test_device && c.rom_bytes > kFourGiB - kTestWindow - kTestWindowBytes)
     return fmt::format("a firmware window of {} bytes, which covers the test device's", c.rom_bytes);
@@ -105,6 +106,12 @@ std::string invalid_config(const MachineConfig& c) {
     if (n > 0 && c.cpu_without[n - 1] >= c.cpu_without[n]) return "CPU features that are left out are not sorted, or one is named twice";
   }
   return {};
+}
+
+std::string decode_engine(CborReader& r) {
+  std::string name(r.text());
+  if (r.ok() && !is_engine(name)) r.fail(fmt::format("engine '{}', which this build does not know; a newer dejavm may have written it", name));
+  return name;
 }
 
 std::vector<BootImage> decode_boot(CborReader& r) {
@@ -159,7 +166,7 @@ Result<TraceHeader> decode_header(std::span<const uint8_t> payload) {
     if (key == "boot") h.boot = decode_boot(r);
     else if (key == "append") h.append = r.text();
     else if (key == "config") h.config = decode_config(r);
-    else if (key == "engine") h.engine = r.text();
+    else if (key == "engine") h.engine = decode_engine(r);
     else if (key == "writer") h.writer = r.text();
     else if (key == "schemas") h.schema_payload = read_schema_payload(r);
     else if (key == "devices_only") {

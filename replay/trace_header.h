@@ -53,6 +53,8 @@ void encode_config(CborWriter&, const MachineConfig&);
 MachineConfig decode_config(CborReader&);  // errors: the reader's
 // Empty, or why no machine can be built from it, whoever wrote it.
 std::string invalid_config(const MachineConfig&);
+// The name of an engine that this build has.
+std::string decode_engine(CborReader&);
 
 void encode_boot(CborWriter&, std::span<const BootImage>);
 std::vector<BootImage> decode_boot(CborReader&);

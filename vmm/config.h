@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace dejavm {
@@ -23,6 +24,9 @@ struct MachineConfig {
   std::vector<std::string> cpu_without{};   // optional features of the CPU model that guests are not shown: sorted, each once
   bool operator==(const MachineConfig&) const = default;
 };
+
+// The engines that a machine can be made with.
+constexpr bool is_engine(std::string_view name) { return name == "deterministic" || name == "kvm" || name == "kvm-step"; }
 
 // What is loaded into a fresh machine before its first instruction. Host paths; empty: not given.
 struct BootSource {

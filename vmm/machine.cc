@@ -90,6 +90,7 @@ struct Machine::Impl {
     return {};
   }
 
+  // `name`: as is_engine() has it.
   Result<std::unique_ptr<Engine>> make_engine(std::string_view name) const {
     const CpuModel& model = *find_cpu_model(config.cpu_model);
     if (name == "deterministic") return soft::make_soft_engine(model, *memory, config.vcpus, {.strict = config.strict});

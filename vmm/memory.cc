@@ -13,7 +13,6 @@ namespace dejavm {
 namespace {
 
 constexpr uint64_t kMinRamBytes = 1 << 20;
-constexpr uint64_t kMaxRamBytes = (uint64_t{1} << 40) - (kFourGiB - kLowRamLimit);  // 40 physical address bits
 // A larger window would cover the I/O APIC, the HPET or the local APIC (0xfec00000-0xfeefffff).
 constexpr uint64_t kMaxRomBytes = 16 << 20;
 

@@ -30,6 +30,7 @@ struct MemoryRegion {
 };
 
 inline constexpr uint64_t kLowRamLimit = uint64_t{3} << 30, kFourGiB = uint64_t{4} << 30;
+inline constexpr uint64_t kMaxRamBytes = (uint64_t{1} << 40) - (kFourGiB - kLowRamLimit);  // 40 physical address bits
 // What tests have for memory that no system uses, as QEMU's pc-testdev has.
 inline constexpr uint64_t kTestWindow = 0xff000000, kTestWindowBytes = 64 << 10;
 

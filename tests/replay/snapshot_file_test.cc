@@ -28,7 +28,7 @@ struct Sample {
 Sample sample(bool delta) {
   Sample s;
   SnapshotHead& h = s.head;
-  h.writer = "test", h.engine = "none";
+  h.writer = "test", h.engine = "deterministic";
   h.config.memory_bytes = 1 << 20;
   h.boot = {{"kernel", "vmlinuz", 5, hash128({})}};
   h.append = "console=ttyS0";
@@ -151,9 +151,9 @@ TEST(SnapshotForged, NumbersThatDoNotFitAreRefusedByName) {
   EXPECT_NE(forged(extent({0x2000, 0x1000, 0x1000})).find("at byte"), std::string::npos);
   // An extent of zeros costs the file nothing, however long; nor may it cost the reader.
   EXPECT_NE(forged([](SnapshotHead& h) {
-              h.config.memory_bytes = uint64_t{1} << 45;
-              h.extents = {{uint64_t{1} << 33, uint64_t{1} << 44, 0}};
-              h.state.pages = uint64_t{1} << 32;
+              h.config.memory_bytes = uint64_t{1} << 39;
+              h.extents = {{uint64_t{1} << 33, uint64_t{1} << 38, 0}};
+              h.state.pages = uint64_t{1} << 26;
             }).find("blocks"), std::string::npos);
   EXPECT_NE(forged([](SnapshotHead& h) { h.blocks[0].block = 7; }).find("blocks"), std::string::npos);
   EXPECT_NE(forged([](SnapshotHead& h) { h.blocks.clear(); }).find("blocks"), std::string::npos);

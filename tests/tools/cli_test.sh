@@ -26,7 +26,7 @@ expect 0 'powered off.*digest' record -o a.dvt --console none
 expect 0 'powered off.*digest' record -o b.dvt --console none
 same a.dvt b.dvt
 expect 0 '^replay: identical, [0-9]+ exits, [0-9]+ instructions, digest [0-9a-f]{32}$' replay a.dvt
-expect 0 '' replay --console file:console a.dvt
+expect 0 '' replay --force --console file:console a.dvt
 same console "$source/tests/guests/default_guest.txt"
 expect 0 '"identical":true' replay --json a.dvt
 expect 0 '"end":"powered off"' record -o j.dvt --console none --json
