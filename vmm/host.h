@@ -35,7 +35,7 @@ class HostConsole final : public Console {
   std::string buffer_;
 };
 
-// From now on SIGINT and SIGTERM end a run as its user's wish instead of the process; a second one kills.
+// From now on SIGINT, SIGTERM and SIGHUP (unless ignored) end a run as its user's wish instead of the process; a second one kills.
 void stop_on_signals();
 bool stop_requested();
 

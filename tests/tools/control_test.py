@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The control socket: every request, what each leads to, and clients that mean no good.
 Usage: control_test.py DEJAVM [GUEST_DIR]; with a Debian guest there, also suspended at its shell and resumed elsewhere."""
-import json, os, pty, re, select, socket, subprocess, sys, tempfile, time
+import json, os, pty, re, select, signal, socket, subprocess, sys, tempfile, time
 
 dejavm = os.path.abspath(sys.argv[1])
 guest = os.path.abspath(sys.argv[2]) if len(sys.argv) > 2 else ""
@@ -65,7 +65,8 @@ def requests_and_enemies():
     for bad in (b"\n", b"hello\n", b"[1,2]\n", b"\xff\xfe\x00\n", b"{\n", b"[" * 60000 + b"\n", b'{"command":1}\n', b'{"command":"fly"}\n',
                 b'{"command":"checkpoint"}\n', b'{"command":"pause","file":"x"}\n', b'{"command":"status","extra":1}\n',
                 b'{"command":"checkpoint","file":"a\\u0000b"}\n', b'{"command":"checkpoint","file":"no/such/folder/x"}\n',
-                b'{"command":"checkpoint","file":"/dev/null"}\n', b'{"command":"record-stop"}\n'):
+                b'{"command":"checkpoint","file":"/dev/null"}\n', b'{"command":"record-stop"}\n',
+                b'{"command":"status","command":"stop"}\n', b'{"command":"checkpoint","file":"x","file":"y"}\n'):
         a = c.ask(bad)
         require(a and a["ok"] is False and a["error"], (bad[:40], a))
     a = c.ask({"command": "status", "id": {"mine": 7}})
@@ -98,6 +99,29 @@ def requests_and_enemies():
     for s in crowd:
         s.close()
 
+    # Who has shut down only its sending side gets its answer; what the gone have asked for, and is not begun, is dropped.
+    c = Client("sock")
+    c.line()
+    c.s.sendall(b'{"command":"pause","id":5}\n')
+    c.s.shutdown(socket.SHUT_WR)
+    require(c.line()["id"] == 5, "an answer after the end of the requests")
+    c = Client("sock")
+    c.line()
+    c.s.sendall(b"".join(b'{"command":"checkpoint","file":"gone%d.dvs"}\n' % n for n in range(60)))
+    c.s.close()
+    c.f.close()
+    require("paused" in ctl("sock", "status"), "it goes on")
+    ctl("sock", "pause")
+    require(len([f for f in os.listdir(".") if f.startswith("gone")]) < 60, "requests of the gone are dropped")
+    many = [Client("sock") for _ in range(6)]
+    for c in many:
+        c.line()
+        c.s.sendall(b'{"command":"pause"}\n' * 64)
+    for c in many:
+        for _ in range(64):
+            a = c.line()
+            require(a["ok"] or "too many" in a["error"], a)
+
     out = ctl("sock", "checkpoint", "a.dvs")
     require("a.dvs at instruction 0, digest" in out, out)
     require("exists" in ctl("sock", "checkpoint", "a.dvs", status=1), "an existing file is refused")
@@ -118,6 +142,18 @@ def requests_and_enemies():
     require(machine.returncode == 0 and "suspended to" in out, out)
     out = subprocess.run([dejavm, "restore", "--digest", "--console", "none", os.path.abspath("b.dvs")], cwd="/", capture_output=True, text=True).stderr
     require(digest_of(out) == end, out)
+    for number, recorded in ((signal.SIGTERM, True), (signal.SIGHUP, True), (signal.SIGTERM, False)):
+        name = "signal%d%d.dvt" % (number, recorded)
+        machine = start((["record", "-o", name] if recorded else ["run"]) + ["--console", "none", "--control", "sock", "--paused"])
+        wait_for("sock")
+        busy = Client("sock")
+        busy.line()
+        busy.s.sendall(b'{"command":"pause"}\n' * 60)
+        machine.send_signal(number)
+        out, _ = machine.communicate(timeout=60)
+        require(machine.returncode == 0 and "stopped by the user" in out, (number, machine.returncode, out))
+        if recorded:
+            require(subprocess.run([dejavm, "replay", name], capture_output=True).returncode == 0, name)
     machine = start(["run", "--console", "none", "--control", "sock", "--paused"])
     wait_for("sock")
     machine.kill()

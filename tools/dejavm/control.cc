@@ -22,7 +22,8 @@ namespace {
 using nlohmann::json;
 
 constexpr size_t kMaxUnread = 1 << 20, kMaxClients = 64;
-constexpr unsigned kMaxWaiting = 64;
+constexpr unsigned kMaxWaiting = 64;  // of one client ...
+constexpr size_t kMaxQueued = 256;    // ... and of all
 
 void wake(int fd) {
   const uint64_t one = 1;
@@ -79,7 +80,9 @@ ControlServer::~ControlServer() {
   if (thread_.joinable()) thread_.join();
   ::unlink(path_.c_str());
   for (const auto& c : clients_) ::close(c->fd);
-  ::close(listen_), ::close(wake_server_), ::close(wake_machine_);
+  ::close(listen_);
+  ::close(wake_server_);
+  ::close(wake_machine_);
 }
 
 std::optional<ControlRequest> ControlServer::next() {
@@ -136,13 +139,13 @@ void ControlServer::work() {
       fds[2].fd = watched_;
     }
     for (const auto& c : clients_)
-      fds.push_back({c->fd, static_cast<short>((c->closing ? 0 : POLLIN) | (c->out.empty() ? 0 : POLLOUT)), 0});
+      fds.push_back({c->fd, static_cast<short>((c->closing || c->ended ? 0 : POLLIN) | (c->out.empty() ? 0 : POLLOUT)), 0});
     if (::poll(fds.data(), fds.size(), -1) < 0) continue;
     const size_t heard = clients_.size();
     for (size_t i = 0; i < heard; ++i) {
       Client& c = *clients_[i];
       const short events = fds[i + 3].revents;
-      if ((events & POLLIN) && !c.closing) hear(c);
+      if ((events & POLLIN) && !c.closing && !c.ended) hear(c);
       else if (events & (POLLHUP | POLLERR)) drop(c);
       if (c.fd >= 0 && (events & POLLOUT)) {
         const ssize_t n = ::send(c.fd, c.out.data(), c.out.size(), MSG_NOSIGNAL);
@@ -169,7 +172,7 @@ void ControlServer::work() {
         }
     if (fds[0].revents & POLLIN) accept_one();
     for (const auto& c : clients_)
-      if (c->fd >= 0 && c->closing && c->out.empty()) drop(*c);
+      if (c->fd >= 0 && c->out.empty() && (c->closing || (c->ended && c->waiting == 0))) drop(*c);
     std::erase_if(clients_, [](const auto& c) { return c->fd < 0; });
   }
   // Last words: answers given just before the end.
@@ -209,7 +212,11 @@ void ControlServer::accept_one() {
 void ControlServer::hear(Client& c) {
   char part[16 << 10];
   const ssize_t n = ::recv(c.fd, part, sizeof part, 0);
-  if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) return drop(c);
+  if (n == 0) {
+    c.ended = true;
+    return;
+  }
+  if (n < 0 && errno != EAGAIN && errno != EINTR) return drop(c);
   if (n < 0) return;
   c.last_heard = ++heard_;
   c.in.append({part, static_cast<size_t>(n)});
@@ -245,12 +252,15 @@ void ControlServer::take(Client& c, ControlRequest r) {
     return send(c, a);
   }
   if (c.waiting >= kMaxWaiting) return refuse("too many requests are waiting for their answers");
-  ++c.waiting;
+  bool full;
   {
     const std::lock_guard lock(mutex_);
-    queue_.push_back(std::move(r));
+    full = queue_.size() >= kMaxQueued;
+    if (!full) queue_.push_back(r);
     pending_ = true;
   }
+  if (full) return refuse("too many requests are waiting for this machine");
+  ++c.waiting;
   wake(wake_machine_);
   changed_.notify_all();
 }
@@ -262,9 +272,13 @@ void ControlServer::send(Client& c, const json& j) {
   if (n > 0) c.out.erase(0, static_cast<size_t>(n));
 }
 
+// What it asked for and the machine has not begun, nobody wants any more.
 void ControlServer::drop(Client& c) {
   if (c.fd >= 0) ::close(c.fd);
   c.fd = -1;
+  const std::lock_guard lock(mutex_);
+  std::erase_if(queue_, [&](const ControlRequest& r) { return r.client == c.number; });
+  pending_ = !queue_.empty();
 }
 
 }  // namespace dejavm::cli

@@ -60,7 +60,8 @@ class ControlServer {
     std::string out;
     unsigned waiting = 0;  // requests without an answer
     uint64_t last_heard = 0;
-    bool closing = false;
+    bool closing = false;  // it has been told why; gone once that is sent
+    bool ended = false;    // it sends no more, and may still read
   };
   explicit ControlServer(std::string path, int fd);
   void work();

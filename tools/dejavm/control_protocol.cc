@@ -1,6 +1,7 @@
 #include "tools/dejavm/control_protocol.h"
 
 #include <algorithm>
+#include <set>
 
 #include <fmt/format.h>
 
@@ -29,8 +30,15 @@ std::variant<ControlRequest, json> parse_request(const std::string& text) {
   // Nesting is not bounded by the parser, so by what a request may look like: it is flat.
   if (std::count(text.begin(), text.end(), '[') + std::count(text.begin(), text.end(), '{') > 16)
     return refusal("not a request: one flat JSON object");
-  const json j = json::parse(text, nullptr, false);
+  std::set<std::string> keys;
+  std::string twice;
+  const auto note_key = [&](int, json::parse_event_t event, json& parsed) {
+    if (event == json::parse_event_t::key && !keys.insert(parsed.get<std::string>()).second) twice = parsed.get<std::string>();
+    return true;
+  };
+  const json j = json::parse(text, note_key, false);
   if (!j.is_object()) return refusal("not a JSON object");
+  if (!twice.empty()) return refusal(fmt::format("'{}' is there twice", twice));
   ControlRequest r;
   if (j.contains("id")) r.id = j["id"];
   auto refuse = [&](const std::string& why) {

@@ -34,6 +34,7 @@ class Driver::ControlledInputs final : public Inputs {
   }
   Input take(Position at, Nanos now) override {
     if (d_.origin_ && d_.origin_->verification->failed()) return {Input::Kind::kStop, {}};
+    if (stop_requested()) return {Input::Kind::kStop, {}};
     if (d_.wanted_ && (*d_.wanted_)()) return {Input::Kind::kControl, {'g', 'd', 'b'}};
     if (d_.control_) {
       if (d_.save_for_) d_.poll_saves();
@@ -138,6 +139,7 @@ void Driver::serve(const ControlRequest& r) {
   auto ok = [&](json more = json::object()) {
     json a{{"ok", true}, {"instruction", machine_.position().retired.value}};
     a.update(more);
+    control_->publish(status());  // who asks for the status after this answer finds what it says
     control_->answer(r, a);
   };
   if (r.command == "pause" || r.command == "resume") {
@@ -175,16 +177,13 @@ void Driver::serve(const ControlRequest& r) {
 bool Driver::serve() {
   for (;;) {
     control_->publish(status());
-    while (!ended_) {
+    while (!ended_ && !stop_requested()) {
       const auto r = control_->next();
       if (!r) break;
       serve(*r);
     }
+    if (stop_requested()) ended_ = true;
     if (ended_ || !paused_) break;
-    if (stop_requested()) {
-      ended_ = true;
-      break;
-    }
     poll_saves();
     control_->publish(status());
     control_->wait(50);
@@ -193,17 +192,21 @@ bool Driver::serve() {
   return !ended_;
 }
 
+void Driver::begin_recording() {
+  RecordOptions o;
+  o.boot = about_.boot;
+  o.append = about_.append;
+  o.writer = about_.writer;
+  o.keyframe_interval = options_.keyframe_interval;
+  o.progress = progress_;
+  recording_ = std::make_unique<Recording>(machine_, *controlled_, *writer_, o);
+}
+
 bool Driver::advance(Retired until, const std::function<bool()>& wanted) {
   const Retired limit = options_.max_instructions ? Retired{options_.max_instructions} : kForever;
   wanted_ = wanted ? &wanted : nullptr;
   for (;;) {
-    if (writer_ && !recording_) {
-      RecordOptions o;
-      o.boot = about_.boot, o.append = about_.append, o.writer = about_.writer;
-      o.keyframe_interval = options_.keyframe_interval;
-      o.progress = progress_;
-      recording_ = std::make_unique<Recording>(machine_, *controlled_, *writer_, o);
-    }
+    if (writer_ && !recording_) begin_recording();
     const Retired target = std::min({limit, until, order_->next()});
     end_ = recording_ ? machine_.run(target, recording_->inputs(), recording_->exits()) : machine_.run(target, *controlled_, machine_.board());
     if (recording_ && recording_->failed()) {
@@ -253,6 +256,7 @@ Outcome Driver::run(std::function<void(const Progress&)> progress) {
   outcome_.ready_seconds = std::chrono::duration<double>(begin - options_.begun).count();
   if ((!control_ || serve()) && (gdb_ == nullptr || debug())) advance(kForever, {});
   report_save(saver_.wait());
+  if (writer_ && !recording_) begin_recording();  // ended before its first instruction: a trace of that
   if (recording_) {
     auto summary = ended_ ? recording_->stop() : recording_->finish(end_);
     close_trace();

@@ -46,6 +46,7 @@ class Driver {
   bool serve();                     // requests, for as long as the machine is to stand still; false: the run ends
   void serve(const ControlRequest&);
   ControlStatus status() const;
+  void begin_recording();
   void close_trace();
   void failed(const Error& e) { outcome_.status = static_cast<Status>(fail(e, kUsage)); }
 
