@@ -42,8 +42,10 @@ bool wait_for_input(std::chrono::nanoseconds wait, int wake_fd = -1) {
 
 }  // namespace
 
-std::unique_ptr<HostConsole> HostConsole::standard_output() {
-  return std::unique_ptr<HostConsole>(new HostConsole(STDOUT_FILENO, {}));
+std::unique_ptr<HostConsole> HostConsole::standard_output(bool quiet) {
+  std::unique_ptr<HostConsole> console(new HostConsole(STDOUT_FILENO, {}));
+  if (isatty(STDOUT_FILENO)) console->terminal_.emplace(quiet);
+  return console;
 }
 
 Result<std::unique_ptr<HostConsole>> HostConsole::file(const std::string& path, bool force) {
@@ -61,11 +63,13 @@ Result<std::unique_ptr<HostConsole>> HostConsole::file(const std::string& path, 
 
 HostConsole::~HostConsole() {
   flush();
+  if (terminal_) write_all(terminal_->restore());
   if (!path_.empty()) close(fd_);
 }
 
 Result<void> HostConsole::finish() {
   flush();
+  if (terminal_) write_all(terminal_->restore());
   const std::string name = path_.empty() ? "standard output" : path_;
   if (error_ != 0 && error_ != EPIPE)
     return Error{ErrorKind::kHost, name + ": the guest's output is not complete: " + std::strerror(error_)};
@@ -84,12 +88,16 @@ void HostConsole::serial(std::span<const uint8_t> bytes) {
 void HostConsole::debug(uint8_t byte) { serial({&byte, 1}); }
 
 void HostConsole::flush() {
-  for (size_t done = 0; done < buffer_.size() && error_ == 0;) {
-    const ssize_t n = write(fd_, buffer_.data() + done, buffer_.size() - done);
-    if (n >= 0) done += static_cast<size_t>(n);
+  write_all(terminal_ ? terminal_->pass(buffer_) : buffer_);
+  buffer_.clear();
+}
+
+void HostConsole::write_all(std::string_view text) {
+  while (!text.empty() && error_ == 0) {
+    const ssize_t n = write(fd_, text.data(), text.size());
+    if (n >= 0) text.remove_prefix(static_cast<size_t>(n));
     else if (errno != EINTR) error_ = errno;
   }
-  buffer_.clear();
 }
 
 void stop_on_signals() {
@@ -109,17 +117,41 @@ Retired NoConsoleInputs::next_poll(Position at) { return at.retired + 4 * kPollI
 Input NoConsoleInputs::take(Position, Nanos) { return {stop_requested() ? Input::Kind::kStop : Input::Kind::kNone, {}}; }
 Nanos NoConsoleInputs::idle(Position, Nanos now, Nanos next_event) { return next_event == kNever ? now : next_event; }
 
+// One at a time: the handlers below have no other way to it.
 struct StandardInput::Terminal {
-  termios before{};
+  termios before{}, raw{};
+  const pid_t group = getpgrp();  // now: the sandbox does not let it be asked later
+  static Terminal* current;
   Terminal() {
     tcgetattr(STDIN_FILENO, &before);
-    termios raw = before;
+    raw = before;
     cfmakeraw(&raw);
     raw.c_oflag = before.c_oflag;
     tcsetattr(STDIN_FILENO, TCSANOW, &raw);
+    current = this;
+    struct sigaction action{};
+    action.sa_handler = [](int) { current->enter(current->raw); };
+    sigaction(SIGCONT, &action, nullptr);
+    action.sa_handler = [](int) {
+      current->enter(current->before);
+      raise(SIGSTOP);
+    };
+    sigaction(SIGTSTP, &action, nullptr);
   }
-  ~Terminal() { tcsetattr(STDIN_FILENO, TCSANOW, &before); }
+  ~Terminal() {
+    signal(SIGCONT, SIG_DFL);
+    signal(SIGTSTP, SIG_DFL);
+    enter(before);
+    current = nullptr;
+  }
+  // In the background the terminal is somebody else's, and touching it would stop the process.
+  void enter(const termios& mode) const {
+    const int error = errno;
+    if (tcgetpgrp(STDIN_FILENO) == group) tcsetattr(STDIN_FILENO, TCSANOW, &mode);
+    errno = error;
+  }
 };
+StandardInput::Terminal* StandardInput::Terminal::current = nullptr;
 
 StandardInput::StandardInput(std::function<size_t()> room, std::function<void()> flush, std::function<int()> wake_fd)
     : room_(std::move(room)), flush_(std::move(flush)), wake_fd_(std::move(wake_fd)) {

@@ -5,10 +5,13 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 
 #include "devices/core/result.h"
 #include "vmm/inputs.h"
+#include "vmm/terminal_output.h"
 
 namespace dejavm {
 
@@ -16,7 +19,8 @@ namespace dejavm {
 // machine's, which goes on: output stops, and finish() says why.
 class HostConsole final : public Console {
  public:
-  static std::unique_ptr<HostConsole> standard_output();
+  // quiet: on a terminal, no question of the guest's reaches it (terminal_output.h).
+  static std::unique_ptr<HostConsole> standard_output(bool quiet = false);
   // An existing file is refused unless it is empty or `force`, which empties it; not while somebody writes it. What is not a regular
   // file (a device, a pipe) is written to as it is.
   static Result<std::unique_ptr<HostConsole>> file(const std::string& path, bool force);
@@ -32,6 +36,8 @@ class HostConsole final : public Console {
   int fd_;
   std::string path_;  // empty: standard output
   int error_ = 0;     // of the first write that failed
+  void write_all(std::string_view text);
+  std::optional<TerminalOutput> terminal_;  // standard output, if it is one
   std::string buffer_;
 };
 
@@ -47,7 +53,7 @@ class NoConsoleInputs : public Inputs {
   Nanos idle(Position at, Nanos now, Nanos next_event) override;
 };
 
-// Standard input. On a terminal (raw mode while this object lives; Ctrl-A x ends the run, Ctrl-A Ctrl-A types a Ctrl-A)
+// Standard input. On a terminal (raw mode while this object lives, and again when the process goes on after a stop; Ctrl-A x ends the run, Ctrl-A Ctrl-A types a Ctrl-A)
 // an idle machine waits in real time for input or its next event. Otherwise the bytes are typed as fast as the machine takes
 // them, and an idle machine skips ahead once they are at an end.
 class StandardInput final : public NoConsoleInputs {

@@ -22,9 +22,10 @@
 namespace dejavm::cli {
 namespace {
 
-Result<std::unique_ptr<HostConsole>> open_console(const Options& o) {
+// quiet: see HostConsole.
+Result<std::unique_ptr<HostConsole>> open_console(const Options& o, bool quiet = false) {
   if (o.console == "none") return std::unique_ptr<HostConsole>();
-  if (o.console == "stdio") return HostConsole::standard_output();
+  if (o.console == "stdio") return HostConsole::standard_output(quiet);
   return HostConsole::file(o.console.substr(5), o.force);
 }
 
@@ -198,7 +199,8 @@ int replay(const Options& o) {
   if (auto done = check_files(o, {"the trace", o.trace}); !done) return fail(done.error(), kUsage);
   auto trace = TraceReader::open(o.trace, TraceReader::Check::kAll);
   if (!trace) return fail(trace.error());
-  auto console = open_console(o);
+  constexpr bool kQuiet = true;
+  auto console = open_console(o, kQuiet);
   if (!console) return fail(console.error(), kUsage);
   if (o.devices_only) {
     const int status = replay_devices(o, **trace, console->get());
