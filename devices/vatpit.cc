@@ -315,6 +315,15 @@ Nanos Vatpit::next_event(const State& s) {
   return kClock.time_of(kClock.ticks_at({s.now_ns}) + ticks);
 }
 
+bool Vatpit::only_repeats(const State& s) {
+  for (const Channel* c : {&s.channel[0], &s.channel[2]}) {
+    const unsigned mode = mode_of(*c);
+    const bool periodic = (mode == 2 || mode == 3) && !c->load && c->reload > 1;
+    if (!periodic && ticks_to_change(*c) != kNoTick) return false;
+  }
+  return true;
+}
+
 uint64_t Vatpit::lines(const State& s) {
   return (s.channel[0].out ? uint64_t{kOut0} : 0) | (s.channel[2].out ? uint64_t{kOut2} : 0);
 }

@@ -84,6 +84,8 @@ struct Vatpit {
   static void write(State&, Nanos now, uint64_t offset, unsigned size, uint64_t value);
   static void advance(State&, Nanos now);
   static Nanos next_event(const State&);
+  // Whether all that happens from here on by itself happens again and again, each OUT in its period, or nothing does.
+  static bool only_repeats(const State&);
   static uint64_t lines(const State&);
   static void set_line(State&, Nanos now, unsigned input, bool level);  // there are no inputs
 };

@@ -151,7 +151,7 @@ int Board::acknowledge_interrupt(Position at) {
 }
 
 void Board::advance(Nanos t) { impl_->advance(t); }
-Nanos Board::next_event() const { return impl_->next_event; }
+Nanos Board::next_event() const { return impl_->next_seen; }
 
 void Board::console_input(Nanos t, std::span<const uint8_t> bytes) {
   impl_->advance(t);

@@ -44,7 +44,7 @@ class Board final : public ExitHandler {
   // Virtual time at a position, by its vCPU's RunControl.time_base_ns.
   Nanos now(Position at) const;
   void advance(Nanos now);
-  Nanos next_event() const;  // the earliest over all models
+  Nanos next_event() const;  // the earliest over all models that a vCPU could notice without asking one
   // Console bytes for the UART; those that do not fit its FIFO, or that come while the guest does not assert DTR, wait in
   // board state, in order.
   void console_input(Nanos now, std::span<const uint8_t> bytes);

@@ -88,8 +88,33 @@ void Board::Impl::advance_all(Nanos now) {
   for (Vlapic::State& s : m.vlapic) Vlapic::advance(s, now);
 }
 
+bool Board::Impl::pit_is_seen() const {
+  constexpr uint8_t kIr0 = 1;
+  constexpr unsigned kPitPin = 2;
+  constexpr uint64_t kEntryMasked = 1 << 16;
+  if (Vhpet::lines(m.vhpet) & Vhpet::kLegacyActive) return false;
+  return !(m.vatpic.chip[0].imr & kIr0) || !(m.vioapic.entry[kPitPin] & kEntryMasked);
+}
+
+// A PIT that counts fast while its interrupt is masked everywhere has millions of events in a second, of which each undoes the one
+// before. All but the last few before the next event of another model, or `now`, are skipped: what is left has whole periods of each
+// channel, so that the interrupt controllers' inputs end as they would.
+void Board::Impl::skip_unseen(Nanos now) {
+  if (next_seen == next_event || pit_is_seen()) return;
+  if (!Vatpit::only_repeats(m.vatpit)) return;
+  constexpr uint64_t kTickNs = 839, kPeriods = 4;
+  const uint64_t longest = std::max(m.vatpit.channel[0].reload, m.vatpit.channel[2].reload);
+  const uint64_t kept_ns = kPeriods * (longest + 2) * kTickNs;
+  const uint64_t end_ns = std::min(now, next_seen).value;
+  if (end_ns < kept_ns || Nanos{end_ns - kept_ns} <= next_event) return;
+  Vatpit::advance(m.vatpit, Nanos{end_ns - kept_ns});
+  settle(Nanos{end_ns - kept_ns});
+}
+
 void Board::Impl::advance(Nanos now) {
   while (next_event <= now) {
+    skip_unseen(now);
+    if (next_event > now) break;
     const Nanos event = next_event;
     advance_all(event);
     settle(event);
@@ -102,6 +127,15 @@ Nanos Board::Impl::earliest_event() const {
   Nanos first = kNever;
   for_each_model(const_cast<BoardModels&>(m),
                  [&first]<class M>(typename M::State& s) { first = std::min(first, M::next_event(s)); });
+  for (const Vlapic::State& s : m.vlapic) first = std::min(first, Vlapic::next_event(s));
+  return first;
+}
+
+Nanos Board::Impl::earliest_seen_event() const {
+  Nanos first = kNever;
+  for_each_model(const_cast<BoardModels&>(m), [&first]<class M>(typename M::State& s) {
+    if constexpr (!std::is_same_v<M, Vatpit>) first = std::min(first, M::next_event(s));
+  });
   for (const Vlapic::State& s : m.vlapic) first = std::min(first, Vlapic::next_event(s));
   return first;
 }
@@ -244,14 +278,16 @@ void Board::Impl::settle(Nanos now) {
   take_requests();
   drive_vcpus();
   next_event = earliest_event();
+  next_seen = next_event;
+  if (Vatpit::next_event(m.vatpit) == next_event && !pit_is_seen()) next_seen = earliest_seen_event();
   limit_runs();
 }
 
 void Board::Impl::limit_runs() {
-  if (next_event == kNever) return;
+  if (next_seen == kNever) return;
   for (RunControl& control : controls) {
     const uint64_t base = control.time_base_ns;
-    control.until = std::min(control.until, Retired{next_event.value > base ? next_event.value - base : 0});
+    control.until = std::min(control.until, Retired{next_seen.value > base ? next_seen.value - base : 0});
   }
 }
 

@@ -79,13 +79,16 @@ struct Board::Impl {
   void remember_wires();          // after a restore: what settle() compares with
   void resume(Nanos now);         // after a restore: everything that follows from the chunks
   Nanos earliest_event() const;
+  Nanos earliest_seen_event() const;  // the PIT left out
+  bool pit_is_seen() const;       // whether the PIT's output can make anything happen
 
   const MachineConfig& config;
   std::span<RunControl> controls;
   Console* console;
   const CpuModel* cpu;
   BoardModels m;
-  Nanos next_event{0};            // no model changes by time alone before this
+  Nanos next_event{0};            // no model changes by time alone before this ...
+  Nanos next_seen{0};             // ... and nothing that a vCPU could notice without asking a model, before this
 
  private:
   uint32_t pic_inputs() const;    // bit n: IRn asserted
@@ -96,6 +99,7 @@ struct Board::Impl {
   void drain_outputs(Nanos now);
   void take_requests();
   void drive_vcpus();
+  void skip_unseen(Nanos now);
   void limit_runs();              // engines return in time for the next event
 
   uint32_t pic_levels_ = 0, ioapic_levels_ = 0;

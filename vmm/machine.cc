@@ -35,6 +35,7 @@ struct Machine::Impl {
   MachineClock::State clock;
   std::string detail;
   Retired at;                    // vCPU 0's, between runs of the engine
+  Nanos time_limit = kNever;
   // The present halt: where it began, to tell one that lasts for ever.
   Retired halted_at = kForever;
   Nanos halted_since;
@@ -157,7 +158,7 @@ bool Machine::Impl::sleep(Inputs& inputs) {
     halted_at = at;
     halted_since = before;
   }
-  const Nanos to = inputs.idle(position(), before, board->next_event());
+  const Nanos to = inputs.idle(position(), before, std::min(board->next_event(), time_limit));
   CHECK(to >= before);
   if (to == before || (to - halted_since).value > kHaltedForeverNs) {
     detail = "halted, and nothing will wake it, " + describe_registers(vcpus[0]);
@@ -183,7 +184,7 @@ RunEnd Machine::Impl::run(Retired until, Inputs& inputs, ExitHandler& exits) {
         reset();
         continue;
     }
-    if (at >= until) return RunEnd::kUntil;
+    if (at >= until || now() >= time_limit) return RunEnd::kUntil;
     const Input::Kind taken = apply_inputs(inputs);
     if (taken == Input::Kind::kStop) return RunEnd::kUserStop;
     if (taken == Input::Kind::kControl) return RunEnd::kUntil;
@@ -191,7 +192,7 @@ RunEnd Machine::Impl::run(Retired until, Inputs& inputs, ExitHandler& exits) {
     asleep = false;
 
     control.until = std::min(until, std::max(inputs.next_poll(position()), at + 1));
-    const Nanos event = board->next_event();
+    const Nanos event = std::min(board->next_event(), time_limit);
     if (event != kNever) control.until = std::min(control.until, Retired{std::max(event.value - clock.time_base_ns, at.value)});
     const StopReason why = engine->run(0, control, exits);
     pull();
@@ -200,7 +201,7 @@ RunEnd Machine::Impl::run(Retired until, Inputs& inputs, ExitHandler& exits) {
       case StopReason::kBreak: return RunEnd::kUntil;
       case StopReason::kHalted:
         board->advance(now());
-        if (at < until && board->request() == Board::Request::kNone) asleep = !sleep(inputs);
+        if (at < until && now() < time_limit && board->request() == Board::Request::kNone) asleep = !sleep(inputs);
         break;
       case StopReason::kInit: {
         control.init = false;
@@ -216,6 +217,9 @@ RunEnd Machine::Impl::run(Retired until, Inputs& inputs, ExitHandler& exits) {
     }
   }
 }
+
+void Machine::limit_time(Nanos limit) { impl_->time_limit = limit; }
+bool Machine::time_is_up() const { return impl_->now() >= impl_->time_limit; }
 
 RunEnd Machine::run(Retired until, Inputs& inputs, ExitHandler& exits) { return impl_->run(until, inputs, exits); }
 

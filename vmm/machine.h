@@ -46,6 +46,10 @@ class Machine {
   // Runs until `until` or another RunEnd. `exits` is what the engine sees: board() or a decorator that ends in it.
   RunEnd run(Retired until, Inputs& inputs, ExitHandler& exits);
 
+  // run() returns kUntil once virtual time is there, too.
+  void limit_time(Nanos);
+  bool time_is_up() const;
+
   // Between two runs: the same machine goes on under another engine. Error: it cannot be had, and nothing has changed.
   Result<void> switch_engine(std::string_view engine_name);
 

@@ -33,6 +33,12 @@ expect 0 '"end":"powered off"' record -o j.dvt --console none --json
 expect 0 'digest' record -o seed.dvt --console none --start-time 2026-11-25T12:00:00+01:00
 expect 0 '2026-11-25 11:00:00' replay --console stdio seed.dvt
 expect 4 'limit of instructions' run --console none --max-instructions 1000
+expect 4 'of time was reached; [0-9]+ inst' run --console none --max-time 0.01
+expect 4 'of time was reached' record -o timed.dvt --console none --max-time 0.01
+expect 0 '^replay: identical' replay timed.dvt
+expect 0 'powered off' run --console none --max-time 2h
+expect 1 'not a length of time' run --max-time soon
+expect 1 'not a length of time' run --max-time 0
 expect 4 'limit' record -o limit.dvt --console none --max-instructions 1234567
 expect 0 'identical, [0-9]+ exits, 1234567 instructions' replay limit.dvt
 

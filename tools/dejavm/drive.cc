@@ -39,8 +39,10 @@ class Driver::ControlledInputs final : public Inputs {
     if (d_.control_) {
       if (d_.save_for_) d_.poll_saves();
       d_.control_->woken();
-      if (at.retired.value >= next_publish_) {
-        next_publish_ = at.retired.value + kControlPoll;
+      // By the host's clock, for a halted machine completes no instructions; the guest sees nothing of it.
+      const auto host_now = std::chrono::steady_clock::now();
+      if (host_now >= next_publish_) {
+        next_publish_ = host_now + std::chrono::milliseconds(10);
         d_.control_->publish(d_.status());
       }
       if (d_.control_->pending()) {
@@ -54,7 +56,7 @@ class Driver::ControlledInputs final : public Inputs {
 
  private:
   Driver& d_;
-  uint64_t next_publish_ = 0;
+  std::chrono::steady_clock::time_point next_publish_;
 };
 
 Driver::Driver(Machine& machine, Inputs& inputs, ControlServer* control, const SnapshotHead& about, const Options& options)
@@ -219,7 +221,7 @@ bool Driver::advance(Retired until, const std::function<bool()>& wanted) {
     }
     if (end_ != RunEnd::kUntil) return false;
     const Retired at = machine_.position().retired;
-    const bool last = at >= limit;
+    const bool last = at >= limit || machine_.time_is_up();
     order_->act(at, recording_ ? recording_->exits_logged() : 0, last);
     if (last) return false;
     if (control_ && !serve()) {
@@ -252,6 +254,7 @@ Outcome Driver::run(std::function<void(const Progress&)> progress) {
     if (recording_) recording_->keyframe();
   });
   paused_ = options_.paused;
+  if (options_.max_time_ns) machine_.limit_time(Nanos{options_.max_time_ns});
   if (control_) control_->start(status());
   outcome_.ready_seconds = std::chrono::duration<double>(begin - options_.begun).count();
   if ((!control_ || serve()) && (gdb_ == nullptr || debug())) advance(kForever, {});

@@ -38,6 +38,9 @@ void add_snapshot_options(CLI::App& app, Options& o) {
   app.add_flag("--digest", o.digest, "print the digest of the machine at the end, which record and replay print anyway");
   app.add_flag("--force", o.force, "replace existing files");
   app.add_flag("--delta", o.delta, "save only what changed since the snapshot before, where there is one");
+  app.add_option_function<std::string>("--max-time", [&o](const std::string& v) { o.max_time_ns = parse_duration(v); },
+                                       "stop once so many seconds of the guest's time have passed, with status 4; 10m and 2h, too")
+      ->type_name("SECONDS");
   app.add_option("--max-instructions", o.max_instructions, "stop once so many are complete, with status 4; 5M is 5000000")->type_name("N")->transform(instruction_count());
 }
 
@@ -66,6 +69,17 @@ uint64_t parse_size(const std::string& text) {
   if (unit.size() > 1 || (!unit.empty() && power == 0)) refuse(text, kRule);
   if (power > 0 && (v >> (60 - 10 * power))) refuse(text, kRule);
   return v << (10 * power);
+}
+
+uint64_t parse_duration(const std::string& text) {
+  constexpr const char* kRule = "a length of time in seconds, such as 90, 1.5, 10m or 2h";
+  constexpr double kLongestS = 1e9;
+  char* end = nullptr;
+  const double number = std::strtod(text.c_str(), &end);
+  const std::string unit = end;
+  const double seconds = unit.empty() || unit == "s" ? number : unit == "m" ? number * 60 : unit == "h" ? number * 3600 : -1;
+  if (end == text.c_str() || !(seconds > 0) || seconds > kLongestS) refuse(text, kRule);
+  return static_cast<uint64_t>(seconds * 1e9);
 }
 
 int64_t parse_time(const std::string& text) {

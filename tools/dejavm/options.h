@@ -28,6 +28,7 @@ struct Options {
   std::string console = "stdio";
   std::string trace;               // record's output, replay's input
   uint64_t max_instructions = 0;   // 0: no limit
+  uint64_t max_time_ns = 0;        // of virtual time; 0: no limit
   std::vector<SnapshotRequest> snapshots;
   std::string control;             // a socket's path
   std::string gdb;                 // where to wait for gdb
@@ -51,6 +52,8 @@ struct Options {
 uint64_t parse_size(const std::string&);
 // Of an option that takes a number of instructions: "5M" (k, M and G for powers of 1000) becomes 5000000.
 CLI::Validator instruction_count();
+// "90", "1.5", "10m", "2h": seconds, minutes, hours to ns, more than 0; throws CLI::ValidationError.
+uint64_t parse_duration(const std::string&);
 // "2026-11-25T12:00:00Z" (RFC 3339, Z or +hh:mm) to seconds since 1970; throws CLI::ValidationError.
 int64_t parse_time(const std::string&);
 

@@ -15,7 +15,7 @@ namespace {
 
 std::string why(const RunSummary& s) {
   switch (s.end) {
-    case RunEnd::kUntil: return "the limit of instructions was reached";
+    case RunEnd::kUntil: return "the limit of instructions or of time was reached";
     case RunEnd::kPowerOff: return "the guest powered off";
     case RunEnd::kDebugExit: return fmt::format("the guest ended with debug-exit status {}", s.debug_exit);
     case RunEnd::kUserStop: return "stopped by the user";
