@@ -16,7 +16,7 @@ enum Register : uint32_t {
   kIcrHigh = 0x31, kLvtTimer = 0x32, kLvtError = 0x37, kInitialCount = 0x38, kCurrentCount = 0x39, kDivide = 0x3e,
   kSelfIpi = 0x3f
 };
-enum Msr : uint32_t { kMsrTscAdjust = 0x3b, kMsrBase = 0x1b, kMsrDeadline = 0x6e0, kMsrX2apic = 0x800, kMsrCmci = 0x82f, kMsrX2apicEnd = 0x900 };
+enum Msr : uint32_t { kMsrTscAdjust = 0x3b, kMsrBase = 0x1b, kMsrDeadline = 0x6e0, kMsrX2apic = 0x800, kMsrX2apicEnd = 0x900 };
 
 // Version 14h, six LVT entries counted from 0, EOI broadcasts can be suppressed (11.4.8).
 constexpr uint32_t kVersionValue = 0x14 | 5u << 16 | 1u << 24;
@@ -244,7 +244,6 @@ bool Vlapic::msr_read(State& s, Nanos now, uint32_t index, uint64_t& value) {
   if (index == kMsrBase) return value = s.base, true;
   if (index == kMsrDeadline) return value = s.deadline, true;
   if (index < kMsrX2apic || index >= kMsrX2apicEnd || !x2apic(s)) return false;
-  if (index == kMsrCmci) return false;
   return read_x2apic(s, index - kMsrX2apic, value);
 }
 
@@ -254,7 +253,6 @@ bool Vlapic::msr_write(State& s, Nanos now, uint32_t index, uint64_t value) {
   if (index == kMsrDeadline) return write_deadline(s, value), true;
   if (index == kMsrTscAdjust) return set_tsc_offset(s, now, static_cast<int64_t>(value)), true;
   if (index < kMsrX2apic || index >= kMsrX2apicEnd || !x2apic(s)) return false;
-  if (index == kMsrCmci) return false;
   return write_x2apic(s, index - kMsrX2apic, value);
 }
 

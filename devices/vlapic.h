@@ -18,8 +18,7 @@
 //
 // Choices: SVR bit 9 (focus checking) is stored and does nothing. While software-disabled, requests in IRR are held and
 // ICR still sends. Clearing IA32_APIC_BASE's enable bit gives every register its reset value (11.4.3). The LVT entry
-// for CMCI exists although the version register counts six entries without it, but not as an MSR in x2APIC mode, for no machine check
-// claims CMCI; CMCI, thermal and performance entries
+// for CMCI exists although the version register counts six entries without it; CMCI, thermal and performance entries
 // have no source in this machine. The board gives a lowest-priority message to the APIC of the lowest arbitration(), the
 // first of equals. Not modelled: SMI, the bus arbitration of the Pentium (registers 0x90 and 0xc0 read 0).
 #pragma once

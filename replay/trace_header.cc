@@ -40,10 +40,11 @@ std::string_view name_of(RunEnd end) {
 }
 
 void encode_config(CborWriter& w, const MachineConfig& c) {
-  w.map(8 + (c.serial_baud ? 1 : 0) + (c.pm_timer_32 ? 1 : 0) + (c.cpu_without.empty() ? 0 : 1) + (c.test_device ? 1 : 0));
+  w.map(8 + (c.serial_baud ? 1 : 0) + (c.pm_timer_32 ? 1 : 0) + (c.cpu_without.empty() ? 0 : 1) + (c.test_device ? 1 : 0) + (c.revision != 1 ? 1 : 0));
   w.text("seed"), w.unsigned_int(c.seed);
   w.text("vcpus"), w.unsigned_int(c.vcpus);
   w.text("strict"), w.boolean(c.strict);
+  if (c.revision != 1) w.text("revision"), w.unsigned_int(c.revision);
   w.text("cpu_model"), w.text(c.cpu_model);
   w.text("rom_bytes"), w.unsigned_int(c.rom_bytes);
   w.text("debug_exit"), w.boolean(c.debug_exit);
@@ -61,6 +62,7 @@ void encode_config(CborWriter& w, const MachineConfig& c) {
 
 MachineConfig decode_config(CborReader& r) {
   MachineConfig c;
+  c.revision = 1;  // of files from before there was another
   unsigned seen = 0;  // of the keys that are always there
   CborMap map(r);
   for (std::string_view key; map.next(key); ++seen) {
@@ -69,6 +71,10 @@ MachineConfig decode_config(CborReader& r) {
       const bool known = key == "serial_timing" ? r.text() == "baud" : r.unsigned_int() == 32;
       if (r.ok() && !known) r.fail(fmt::format("a value of '{}' that this build does not know, or that is left out as the default", key));
       (key == "serial_timing" ? c.serial_baud : c.pm_timer_32) = true;
+    } else if (key == "revision") {
+      --seen;
+      c.revision = static_cast<uint32_t>(number_up_to(r, 0xffffffff));
+      if (r.ok() && c.revision == 1) r.fail("a 'revision' of 1, which is left out as the default");
     } else if (key == "test_device") {
       --seen;
       c.test_device = r.boolean();
@@ -96,6 +102,7 @@ MachineConfig decode_config(CborReader& r) {
 std::string invalid_config(const MachineConfig& c) {
   if (c.memory_bytes < (1 << 20) || c.memory_bytes % 4096) return fmt::format("memory of {} bytes", c.memory_bytes);
   if (c.memory_bytes > kMaxRamBytes) return fmt::format("memory of {} bytes, beyond any machine of ours", c.memory_bytes);
+  if (c.revision < 1 || c.revision > kMachineRevision) return fmt::format("a machine of revision {}, which this build does not know; a newer dejavm may have written it", c.revision);
   if (c.vcpus != 1) return fmt::format("{} vCPUs; this build's machines have one", c.vcpus);
   if (find_cpu_model(c.cpu_model) == nullptr) return fmt::format("CPU model '{}', which this build does not know; a newer dejavm may have written it", c.cpu_model);
   if (c.rom_bytes % 4096 || c.rom_bytes > 16 << 20) return fmt::format("a firmware window of {} bytes", c.rom_bytes);

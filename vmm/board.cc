@@ -108,7 +108,7 @@ void Board::mmio_write(Position at, Gpa gpa, unsigned size, uint64_t value) {
 }
 
 bool Board::msr_read(Position at, uint32_t index, uint64_t& value) {
-  if (!is_apic_msr(index)) return false;
+  if (!is_apic_msr(index) || !impl_->has_msr(index)) return false;
   const Nanos t = now(at);
   impl_->advance(t);
   const bool ok = Vlapic::msr_read(impl_->m.vlapic[at.vcpu], t, index, value);
@@ -117,7 +117,7 @@ bool Board::msr_read(Position at, uint32_t index, uint64_t& value) {
 }
 
 bool Board::msr_write(Position at, uint32_t index, uint64_t value) {
-  if (!is_apic_msr(index) && index != kMsrTscAdjust) return false;
+  if ((!is_apic_msr(index) && index != kMsrTscAdjust) || !impl_->has_msr(index)) return false;
   const Nanos t = now(at);
   impl_->advance(t);
   const bool ok = Vlapic::msr_write(impl_->m.vlapic[at.vcpu], t, index, value);

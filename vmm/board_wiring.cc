@@ -88,6 +88,12 @@ void Board::Impl::advance_all(Nanos now) {
   for (Vlapic::State& s : m.vlapic) Vlapic::advance(s, now);
 }
 
+// No machine check of this CPU model claims CMCI, so there is no LVT entry for it among x2APIC's registers since revision 2.
+bool Board::Impl::has_msr(uint32_t index) const {
+  constexpr uint32_t kLvtCmci = 0x82f;
+  return index != kLvtCmci || config.revision < 2;
+}
+
 bool Board::Impl::pit_is_seen() const {
   constexpr uint8_t kIr0 = 1;
   constexpr unsigned kPitPin = 2;

@@ -78,6 +78,7 @@ struct Board::Impl {
   void settle(Nanos now);         // routes until nothing changes; then the vCPUs' inputs and the next event
   void remember_wires();          // after a restore: what settle() compares with
   void resume(Nanos now);         // after a restore: everything that follows from the chunks
+  bool has_msr(uint32_t index) const;  // of those that lead to a local APIC
   Nanos earliest_event() const;
   Nanos earliest_seen_event() const;  // the PIT left out
   bool pit_is_seen() const;       // whether the PIT's output can make anything happen

@@ -9,7 +9,13 @@
 
 namespace dejavm {
 
+// What machines do has revisions, so that recordings and snapshots of earlier builds go on as they were: a machine keeps the one that it
+// was made with. 1: up to November 2026. 2: TF, DR6, null segments, ENTER, ARPL, 16-bit TSSs, VMOVAPS's faults, the performance
+// counters and CMCI as docs/cpu.md has them.
+inline constexpr uint32_t kMachineRevision = 2;
+
 struct MachineConfig {
+  uint32_t revision = kMachineRevision;
   uint64_t memory_bytes = 256 << 20;
   uint32_t vcpus = 1;                       // one today; interfaces carry N
   std::string cpu_model = "dejavm-v1";      // vmm/cpu_model.h

@@ -94,9 +94,9 @@ struct Machine::Impl {
   // `name`: as is_engine() has it.
   Result<std::unique_ptr<Engine>> make_engine(std::string_view name) const {
     const CpuModel& model = *find_cpu_model(config.cpu_model);
-    if (name == "deterministic") return soft::make_soft_engine(model, *memory, config.vcpus, {.strict = config.strict});
+    if (name == "deterministic") return soft::make_soft_engine(model, *memory, config.vcpus, {.strict = config.strict, .revision = config.revision});
     if (name == "kvm") return kvm::make_kvm_engine(model, *memory, config.cpu_without);
-    if (name == "kvm-step") return kvm::make_step_engine(model, *memory);
+    if (name == "kvm-step") return kvm::make_step_engine(model, *memory, config.revision);
     return host_error(fmt::format("unknown engine '{}'; there are 'deterministic', 'kvm' and 'kvm-step'", name));
   }
   RunEnd run(Retired until, Inputs& inputs, ExitHandler& exits);

@@ -249,7 +249,7 @@ class Reference {
       case 0x0b: return MsrRule{false, 0};
       case 0x0f: return MsrRule{true, 0x13ff};
       case 0x28: return MsrRule{true, 0};
-      case 0x33: case 0x34: return MsrRule{true, 0x157ff};
+      case 0x2f: case 0x33: case 0x34: return MsrRule{true, 0x157ff};
       case 0x30: return MsrRule{true, 0xffffffff000ccfff & ~uint64_t{0x1000}};
       case 0x32: return MsrRule{true, 0x750ff};
       case 0x35: case 0x36: return MsrRule{true, 0x1f7ff};

@@ -261,7 +261,9 @@ Outcome Driver::run(std::function<void(const Progress&)> progress) {
   report_save(saver_.wait());
   if (writer_ && !recording_) begin_recording();  // ended before its first instruction: a trace of that
   if (recording_) {
-    auto summary = ended_ ? recording_->stop() : recording_->finish(end_);
+    // Where the time is up the vCPU may be asleep, at an instruction that was reached before: the log says that it ends there.
+    const bool stopped = ended_ || (end_ == RunEnd::kUntil && machine_.time_is_up());
+    auto summary = stopped ? recording_->stop() : recording_->finish(end_);
     close_trace();
     if (summary) outcome_.summary = *summary, outcome_.summary.end = end_, outcome_.recorded = true;
     else failed(summary.error());

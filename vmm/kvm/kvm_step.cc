@@ -44,8 +44,9 @@ bool is_branch(const Decoded& d) { return d.operand_count != 0 && d.operands[0].
 
 class StepEngine final : public Engine {
  public:
-  StepEngine(std::unique_ptr<KvmVm> vm, const CpuModel& model, GuestMemory& memory, bool native_rep)
-      : native_rep_(native_rep), vm_(std::move(vm)), soft_(soft::make_soft_engine(model, memory, 1, {.strict = false, .use_blocks = false})), avx_(avx_of(*soft_)), memory_(memory) {
+  StepEngine(std::unique_ptr<KvmVm> vm, const CpuModel& model, GuestMemory& memory, uint32_t revision, bool native_rep)
+      : native_rep_(native_rep), vm_(std::move(vm)),
+        soft_(soft::make_soft_engine(model, memory, 1, {.strict = false, .revision = revision, .use_blocks = false})), avx_(avx_of(*soft_)), memory_(memory) {
     vm_->run().kvm_valid_regs = KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS;
   }
   std::string_view name() const override { return "kvm-step"; }
@@ -191,7 +192,7 @@ class StepEngine final : public Engine {
 
 }  // namespace
 
-Result<std::unique_ptr<Engine>> make_step_engine(const CpuModel& model, GuestMemory& memory) {
+Result<std::unique_ptr<Engine>> make_step_engine(const CpuModel& model, GuestMemory& memory, uint32_t revision) {
   static const Result<KvmProbe> probe = probe_kvm();
   if (!probe) return probe.error();
   if (!probe->single_step) return Error{ErrorKind::kHost, "this KVM does not single-step, which --engine kvm-step needs; 'dejavm host' tells what it can do"};
@@ -200,7 +201,7 @@ Result<std::unique_ptr<Engine>> make_step_engine(const CpuModel& model, GuestMem
   std::unique_ptr<KvmVm> m = vm.take();
   if (auto done = m->filter_msrs(); !done) return done.error();
   if (auto done = set_cpuid(*m, model, missing_features(m->system(), model)); !done) return done.error();
-  return std::unique_ptr<Engine>(std::make_unique<StepEngine>(std::move(m), model, memory, probe->rep_single_step));
+  return std::unique_ptr<Engine>(std::make_unique<StepEngine>(std::move(m), model, memory, revision, probe->rep_single_step));
 }
 
 }  // namespace dejavm::kvm

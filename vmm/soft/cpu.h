@@ -14,6 +14,7 @@
 #include <cstring>
 
 #include "devices/core/result.h"
+#include "vmm/config.h"
 #include "vmm/cpu_model.h"
 #include "vmm/engine.h"
 #include "vmm/memory.h"
@@ -107,6 +108,7 @@ struct alignas(64) Cpu {
   DebugPoints* debug = nullptr;
   uint32_t index = 0;          // which vCPU
   bool strict = false;
+  uint32_t revision = kMachineRevision;
   // Within decoded blocks (blocks.h): false where an MMIO access must leave the block first (it throws LeaveBlock).
   bool mmio_allowed = true;
   const Insn* insn = nullptr;  // the one that its plain function executes
@@ -149,6 +151,9 @@ struct alignas(64) Cpu {
   bool cf() const { return (arith >> 8) & 1; }
   bool flag(uint64_t f) const { return (rflags() & f) != 0; }
   bool condition(unsigned cc) const;  // 0-15 as in Jcc
+
+  // Whether the machine does what machines do since this revision (MachineConfig::revision).
+  bool since(uint32_t first) const { return revision >= first; }
 
   // --- modes ---
   bool protected_mode() const { return s.cr0 & kCr0PE; }
@@ -222,7 +227,10 @@ struct alignas(64) Cpu {
 
   // What a #DB that is about to be raised tells in DR6: the breakpoints that match, and no others; other causes are added to those
   // that are there (AMD APM vol. 2, 13.1.1.3).
-  void report_debug(uint64_t causes) { s.dr6 = (s.dr6 & ~kDr6Matches) | causes; }
+  void report_debug(uint64_t causes) {
+    if (since(2)) s.dr6 &= ~kDr6Matches;
+    s.dr6 |= causes;
+  }
 
   // --- control ---
   // Near jump to an offset in CS, already truncated to the operand size: #GP(0) beyond CS.limit or non-canonical.

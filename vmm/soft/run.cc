@@ -108,15 +108,15 @@ void fetch(Cpu& c, Decoded& d) {
 }
 
 // Whether TF as it was before the instruction decides on the trap after it. Software interrupts have none; SYSCALL and SYSRET
-// see to theirs.
-bool traps_after(Op op) {
+// see to theirs since revision 2.
+bool traps_after(const Cpu& c, Op op) {
   switch (op) {
     case Op::k_int:
     case Op::k_int1:
     case Op::k_int3:
-    case Op::k_into:
+    case Op::k_into: return false;
     case Op::k_syscall:
-    case Op::k_sysret: return false;
+    case Op::k_sysret: return !c.since(2);
     default: return true;
   }
 }
@@ -140,7 +140,7 @@ bool single_step(Cpu& c) {
   }
   c.rip = c.long64() ? c.next_rip : c.next_rip & 0xffffffff;
   ++c.retired;
-  if (trap && traps_after(d.op)) c.s.pending_debug |= kDr6BS;
+  if (trap && traps_after(c, d.op)) c.s.pending_debug |= kDr6BS;
   return true;
 }
 

@@ -32,6 +32,7 @@ class SoftEngine final : public Engine {
       c.blocks = &blocks_;
       c.translator = translator_.get();
       c.strict = options.strict;
+      c.revision = options.revision;
       set_state(n, reset_vcpu_state());
     }
   }

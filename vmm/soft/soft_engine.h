@@ -6,6 +6,7 @@
 
 #include "vmm/cpu_model.h"
 #include "vmm/engine.h"
+#include "vmm/config.h"
 #include "vmm/memory.h"
 #include "vmm/soft/translate/options.h"
 
@@ -15,6 +16,7 @@ namespace dejavm::soft {
 // every instruction by its plain function, for judging the fast path; the results are the same.
 struct SoftOptions {
   bool strict = false;
+  uint32_t revision = kMachineRevision;  // MachineConfig::revision
   bool use_blocks = true;
   TranslateOptions translation = default_translation();
 };

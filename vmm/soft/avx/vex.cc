@@ -93,7 +93,9 @@ void move(Cpu& c, const Decoded& d) {
   const unsigned bytes = d.vex_256 ? 32 : 16;
   if (needs_alignment(d.inner) && d.has_mem) {
     const bool write = to.kind == OperandKind::kMem;
-    c.aligned_linear(d.seg, c.effective_address(d), bytes, write ? Access::kWrite : Access::kRead);
+    const Access access = write ? Access::kWrite : Access::kRead;
+    if (c.since(2)) c.aligned_linear(d.seg, c.effective_address(d), bytes, access);
+    else if (c.linear(d.seg, c.effective_address(d), bytes, access) & (bytes - 1)) Cpu::fault(kGP, 0);
   }
   if (to.kind == OperandKind::kMem) return avx::store(c, d, avx::get_ymm(c, from.reg), bytes);
   avx::set_ymm(c, to.reg, avx::source(c, d, 1), d.vex_256);

@@ -110,7 +110,7 @@ void exec_leave(Cpu& c, const Decoded& d) {
 void exec_enter(Cpu& c, const Decoded& d) {
   const unsigned size = d.op_size, width = c.stack_size(), level = d.imm2 & 31;
   const uint64_t sp = c.reg(kRsp, width), bp = c.reg(kRbp, width);
-  const uint64_t frame = (c.r[kRsp] & ~mask_of(width)) | ((sp - size) & mask_of(width));
+  const uint64_t frame = (c.since(2) ? c.r[kRsp] & ~mask_of(width) : 0) | ((sp - size) & mask_of(width));
   std::array<uint64_t, 33> value;
   unsigned count = 0;
   value[count++] = c.r[kRbp];

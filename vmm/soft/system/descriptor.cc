@@ -76,7 +76,7 @@ void drop_inner_segments(Cpu& c) {
     const bool conforming_code = (a & 0xc) == 0xc;
     const bool inner = (a & kSegP) && !conforming_code && ((a >> 5) & 3u) < c.cpl;
     // As on AMD's processors the base stays; a null selector loses its RPL, too.
-    if (inner) segment = {0, null_segment(0).attributes, 0, segment.base};
+    if (inner) c.set_segment(seg, {0, null_segment(0).attributes, 0, c.since(2) ? segment.base : 0});
     if (is_null(segment.selector)) segment.selector = 0;
   }
 }

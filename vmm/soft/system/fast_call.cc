@@ -24,7 +24,7 @@ void enter_kernel(Cpu& c, uint16_t selector, bool long64, uint64_t target) {
 }
 
 void trap_if_stepping(Cpu& c) {
-  if (c.other_flags & kTF) c.s.pending_debug |= kDr6BS;
+  if (c.since(2) && (c.other_flags & kTF)) c.s.pending_debug |= kDr6BS;
 }
 
 void check_syscall(const Cpu& c) {

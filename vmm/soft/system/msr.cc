@@ -16,7 +16,7 @@ enum Msr : uint32_t {
 
 // Event selects and counters of AMD's four performance counters. No CPUID bit hides them, so systems look at them without asking:
 // they count nothing, read as zero, and what is written is lost (as in a KVM guest without a PMU).
-bool is_performance_counter(uint32_t index) { return index >= 0xc0010000 && index <= 0xc0010007; }
+bool is_performance_counter(const Cpu& c, uint32_t index) { return c.since(2) && index >= 0xc0010000 && index <= 0xc0010007; }
 
 // What an engine without speculation may claim: RDCL_NO, IBRS_ALL, SKIP_L1DFL, SSB_NO, MDS_NO, PSCHANGE_MC_NO,
 // TAA_NO, SBDR_SSDP_NO, FBSDP_NO, PSDP_NO, BHI_NO, PBRSB_NO, GDS_NO, RFDS_NO.
@@ -144,7 +144,7 @@ uint64_t read_msr(Cpu& c, uint32_t index) {
   if (const Constant* k = find_constant(index)) return k->value;
   if (const int n = fixed_mtrr(index); n >= 0) return c.s.mtrr_fixed[static_cast<size_t>(n)];
   if (is_variable_mtrr(index)) return c.s.mtrr_variable[index - kMtrrBase0];
-  if (is_performance_counter(index)) return 0;
+  if (is_performance_counter(c, index)) return 0;
   switch (index) {
     case kTsc: ++c.unlogged_reads; return c.tsc();
     case kEfer: return c.s.efer;
@@ -172,7 +172,7 @@ void write_msr(Cpu& c, uint32_t index, uint64_t value) {
     c.s.mtrr_variable[index - kMtrrBase0] = value;
     return;
   }
-  if (is_performance_counter(index)) return;
+  if (is_performance_counter(c, index)) return;
   switch (index) {
     case kTsc:
       c.s.tsc_adjust = value - c.now_ns();

@@ -90,7 +90,7 @@ void load_registers(Cpu& c, const Image& image, const Layout& l, bool nested) {
     c.s.cr3 = image.at(kCr3At, 4);
     c.tlb_flush_nonglobal();
   }
-  const uint64_t upper = l.size == 2 ? 0xffff0000 : 0;  // not documented; processors do so since the 80386
+  const uint64_t upper = l.size == 2 && c.since(2) ? 0xffff0000 : 0;  // not documented; processors do so since the 80386
   for (unsigned n = 0; n < 8; ++n) c.r[n] = upper | image.at(l.gpr + n * l.size, l.size);
   const bool v86 = flags & kVM;
   const uint16_t cs = static_cast<uint16_t>(image.at(l.seg + kCs * l.seg_step, 2));

@@ -174,6 +174,23 @@ TEST(SoftRun, SysretThatLoadsTfTrapsBeforeTheNextInstruction) {
   }
 }
 
+// What earlier builds recorded goes on as it was.
+TEST(SoftRun, InMachinesOfRevision1SyscallTrapsAsTfWasBefore) {
+  Guest g;
+  g.engine = make_soft_engine(*find_cpu_model("dejavm-v1"), *g.memory, 1, {.revision = 1});
+  Guest settings;
+  VcpuState s = settings.state();
+  g.code("\x0f\x05"sv);
+  g.code("\x90\xf4"sv, Guest::kCode + 0x100);
+  s.star = 0x8ull << 32;
+  s.lstar = Guest::kCode + 0x100;
+  s.sfmask = kTF;
+  s.rflags |= kTF;
+  g.engine->set_state(0, s);
+  EXPECT_EQ(g.run_to(~uint64_t{0}), StopReason::kHalted);
+  EXPECT_EQ(g.state().rip, 0x9001u + kDB);
+}
+
 // AMD APM vol. 2, 13.1.1.3, and SDM vol. 3, 17.2.3: B0-B3 tell of this exception, the rest of DR6 is only ever added to.
 TEST(SoftRun, ADebugExceptionClearsTheBreakpointsThatDidNotMatch) {
   struct Row {

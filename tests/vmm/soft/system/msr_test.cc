@@ -17,5 +17,15 @@ TEST(Msr, PerformanceCountersReadZeroAndForgetWhatIsWritten) {
   EXPECT_TRUE(t.exits.log.empty());
 }
 
+// What earlier builds recorded goes on as it was.
+TEST(Msr, InMachinesOfRevision1TheCountersAreTheBoardsToRefuse) {
+  Machine t(Mode::kLong);
+  t.c.revision = 1;
+  t.c.r[kRcx] = 0xc0010004;
+  EXPECT_EQ(t.outcome("\x0f\x32"sv), "ok");  // the board of this test has every MSR
+  ASSERT_EQ(t.exits.log.size(), 1u);
+  EXPECT_EQ(t.exits.log[0].address, 0xc0010004u);
+}
+
 }  // namespace
 }  // namespace dejavm::soft

@@ -56,5 +56,19 @@ TEST(Arpl, WritesOnlyWhereTheLevelChanges) {
   EXPECT_EQ(t.read<uint16_t>(0x1000), 0x43u);
 }
 
+// What earlier builds recorded goes on as it was.
+TEST(Revision1, EnterAndArplAreAsTheyWere) {
+  NarrowStack narrow;
+  narrow.c.revision = 1;
+  ASSERT_EQ(narrow.outcome("\xc8\x10\x00\x00"sv), "ok");
+  EXPECT_EQ(narrow.c.r[kRbp], 0x7ffcu);
+  Machine t(Mode::kProtected);
+  t.c.revision = 1;
+  t.load(kDs, Machine::kReadOnly);
+  t.write<uint16_t>(0x1000, 0x43);
+  t.c.r[kRax] = 3;
+  EXPECT_EQ(t.refused("\x63\x05\x00\x10\x00\x00"sv), "#GP(0)");
+}
+
 }  // namespace
 }  // namespace dejavm::soft
