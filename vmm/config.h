@@ -11,7 +11,7 @@ namespace dejavm {
 
 // What machines do has revisions, so that recordings and snapshots of earlier builds go on as they were: a machine keeps the one that it
 // was made with. 1: up to November 2026. 2: TF, DR6, null segments, ENTER, ARPL, 16-bit TSSs, VMOVAPS's faults, the performance
-// counters and CMCI as docs/cpu.md has them.
+// counters and CMCI as docs/cpu.md has them; events of a PIT that nobody sees wake nothing.
 inline constexpr uint32_t kMachineRevision = 2;
 
 struct MachineConfig {

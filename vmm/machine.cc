@@ -158,7 +158,7 @@ bool Machine::Impl::sleep(Inputs& inputs) {
     halted_at = at;
     halted_since = before;
   }
-  const Nanos to = inputs.idle(position(), before, std::min(board->next_event(), time_limit));
+  const Nanos to = inputs.idle(position(), before, board->next_event());
   CHECK(to >= before);
   if (to == before || (to - halted_since).value > kHaltedForeverNs) {
     detail = "halted, and nothing will wake it, " + describe_registers(vcpus[0]);

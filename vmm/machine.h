@@ -46,7 +46,7 @@ class Machine {
   // Runs until `until` or another RunEnd. `exits` is what the engine sees: board() or a decorator that ends in it.
   RunEnd run(Retired until, Inputs& inputs, ExitHandler& exits);
 
-  // run() returns kUntil once virtual time is there, too.
+  // run() returns kUntil once virtual time is there, too. A halted machine skips as far as its inputs say: they are to know the limit.
   void limit_time(Nanos);
   bool time_is_up() const;
 

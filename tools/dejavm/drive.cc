@@ -52,7 +52,10 @@ class Driver::ControlledInputs final : public Inputs {
     }
     return d_.inputs_.take(at, now);
   }
-  Nanos idle(Position at, Nanos now, Nanos next_event) override { return d_.inputs_.idle(at, now, next_event); }
+  Nanos idle(Position at, Nanos now, Nanos next_event) override {
+    const Nanos to = d_.inputs_.idle(at, now, next_event);
+    return d_.options_.max_time_ns ? std::min(to, Nanos{d_.options_.max_time_ns}) : to;
+  }
 
  private:
   Driver& d_;
