@@ -91,6 +91,9 @@ Bytes elf_head(const ElfLayout& l, std::span<const ElfLoad> loads) {
 
 Result<uint64_t> elf_head_bytes(std::span<const uint8_t> start, uint64_t file_bytes) {
   constexpr uint64_t kFirst = sizeof(Elf64_Ehdr) + sizeof(Elf64_Phdr);
+  constexpr uint8_t kZstdMagic[] = {0x28, 0xb5, 0x2f, 0xfd};
+  if (start.size() >= sizeof kZstdMagic && std::memcmp(start.data(), kZstdMagic, sizeof kZstdMagic) == 0)
+    return Error{ErrorKind::kBadInput, "is packed; 'dejavm snapshot unpack' makes a snapshot of it"};
   if (start.size() < SELFMAG || std::memcmp(start.data(), ELFMAG, SELFMAG) != 0)
     return Error{ErrorKind::kBadInput, "not a dejavm snapshot: it does not begin as an ELF file"};
   if (start.size() < kFirst) return Error{ErrorKind::kBadInput, fmt::format("cut off after {} bytes, in its header", start.size())};

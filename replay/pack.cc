@@ -1,8 +1,10 @@
 #include "replay/pack.h"
 
+#include <elf.h>
 #include <zstd.h>
 
 #include <algorithm>
+#include <cstring>
 #include <memory>
 #include <vector>
 
@@ -83,6 +85,8 @@ Result<void> unpack(const std::string& from, const std::string& to, bool force) 
   uint64_t written = 0;
   size_t filled = 0, left = 1;
   auto flush = [&]() -> Result<void> {
+    if (written == 0 && (filled < SELFMAG || std::memcmp(piece.data(), ELFMAG, SELFMAG) != 0))
+      return bad("what is packed there is no snapshot");
     if (written + filled > kMaxSnapshotBytes) return bad("unpacks to more than any snapshot");
     if (auto done = write_sparse(**out, written, std::span(piece).first(filled)); !done) return done;
     written += filled;

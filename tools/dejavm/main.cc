@@ -15,22 +15,37 @@
 #include "tools/dejavm/snapshot_tool.h"
 #include "tools/dejavm/symbols_tool.h"
 #include "tools/dejavm/trace_tool.h"
+#include "tools/dejavm/usage.h"
 
 namespace {
 
-constexpr const char* kExamples = R"(Examples:
-  dejavm run                                   run the guest that is built in
-  dejavm record -o t.dvt                       record it
-  dejavm replay t.dvt                          run it again and compare every exit
-  dejavm record -o boot.dvt --kernel vmlinuz --initrd initrd --append console=ttyS0
-  dejavm run --snapshot-at 5000000:s.dvs       save it once it has run 5 million instructions, and go on
-  dejavm restore s.dvs                         go on from there, with nothing but the file
-  dejavm replay --console stdio boot.dvt       ... and see what it printed
-  dejavm debug boot.dvt                        ... and debug it with gdb, forwards and backwards
+constexpr const char* kFooter = R"(Each command has a --help of its own, with examples. First steps:
+  dejavm record -o t.dvt     record the guest that is built in
+  dejavm replay t.dvt        run it again and compare every exit
 
 Exit status: 0 done; 1 wrong usage or a host error; 2 a damaged or foreign file; 3 the replay diverged, a golden differs;
-4 the guest stopped abnormally (crash, --strict, --max-instructions).
-On a terminal Ctrl-A x ends a run; a recording that is ended, or killed, can be replayed that far.)";
+4 the guest stopped abnormally (crash, --strict, --max-instructions, --max-time).)";
+
+constexpr const char* kRunExamples = R"(Examples:
+  dejavm run                                           the guest that is built in
+  dejavm run --kernel vmlinuz --initrd initrd --append console=ttyS0
+  dejavm run --snapshot-at 5M:s.dvs                    save it once it has run 5 million instructions, and go on
+On a terminal Ctrl-A x ends a run.)";
+
+constexpr const char* kRecordExamples = R"(Examples:
+  dejavm record -o t.dvt
+  dejavm record -o boot.dvt --kernel vmlinuz --initrd initrd --append console=ttyS0 --console file:boot.txt
+On a terminal Ctrl-A x ends it; a recording that is ended, or killed, can be replayed that far.)";
+
+constexpr const char* kReplayExamples = R"(Examples:
+  dejavm replay t.dvt                                  all of it
+  dejavm replay --console stdio t.dvt                  ... and see what the guest printed
+  dejavm replay --from 4.5G --until 4.6G t.dvt         a piece, from the keyframe before
+  dejavm replay --devices-only t.dvt                   the devices alone: no guest code runs)";
+
+constexpr const char* kRestoreExamples = R"(Examples:
+  dejavm restore s.dvs                                 go on, with nothing but the file
+  dejavm restore s.dvs record -o t.dvt                 ... and record what follows)";
 
 }  // namespace
 
@@ -38,18 +53,23 @@ int main(int argc, char** argv) {
   using namespace dejavm::cli;
   CLI::App app{"dejavm: virtual machines that can be lived through twice"};
   app.set_version_flag("--version", "dejavm " DEJAVM_VERSION);
-  app.footer(kExamples);
+  app.footer(kFooter);
+
   app.require_subcommand(1);
   Options for_run, for_record, for_replay, for_restore;
   CLI::App* run_app = app.add_subcommand("run", "run a guest until it powers off");
   CLI::App* record_app = app.add_subcommand("record", "run a guest and write a trace of everything that happens to it");
   CLI::App* replay_app = app.add_subcommand("replay", "run a trace's guest again, from the trace alone, and compare each exit");
+  run_app->footer(kRunExamples);
+  record_app->footer(kRecordExamples);
+  replay_app->footer(kReplayExamples);
   add_machine_options(*run_app, for_run);
   add_record_options(*record_app, for_record);
   add_replay_options(*replay_app, for_replay);
   CLI::App* restore_app = app.add_subcommand("restore", "go on from a snapshot; nothing but the file is needed");
   CLI::App* restore_record_app = restore_app->add_subcommand("record", "... and record what follows");
   add_restore_options(*restore_app, for_restore);
+  restore_app->footer(kRestoreExamples);
   restore_record_app->fallthrough();
   add_trace_options(*restore_record_app, for_restore);
   SnapshotOptions for_snapshot;
@@ -96,7 +116,7 @@ int main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
-    return with_output_written(app.exit(e) == 0 ? kDone : kUsage);
+    return with_output_written(answer_parse_error(app, e, argc, argv));
   }
   try {
     return with_output_written(chosen());

@@ -9,6 +9,7 @@
 
 #include <fmt/format.h>
 
+#include "replay/position.h"
 #include "replay/replayer.h"
 #include "replay/restore_file.h"
 #include "tools/dejavm/distinct_files.h"
@@ -160,17 +161,16 @@ int restore(const Options& o) {
   return status;
 }
 
-// "12345" or "k3"; kUsage if it is neither.
+// "12345", "4.5G" or "k3"; kUsage if it is neither.
 static Result<size_t> first_keyframe(const TraceReader& trace, const std::string& from) {
   if (from.empty()) return size_t{0};
   const bool number = from[0] == 'k';
-  char* end = nullptr;
-  const uint64_t v = std::strtoull(from.c_str() + (number ? 1 : 0), &end, 10);
-  if (*end != 0 || from.size() > 20 || from.size() == (number ? 1u : 0u))
-    return Error{ErrorKind::kHost, fmt::format("--from '{}': neither an instruction nor kN", from)};
-  if (!number && Retired{v} < trace.keyframes().front().at)
-    return Error{ErrorKind::kHost, fmt::format("--from {}: the trace begins at instruction {}", v, trace.keyframes().front().at.value)};
-  return number ? v : keyframe_before(trace, {v});
+  const auto value = number ? parse_instructions(std::string_view(from).substr(1)) : parse_instructions(from);
+  if (!value || (number && from.find_first_not_of("0123456789", 1) != std::string::npos))
+    return Error{ErrorKind::kHost, fmt::format("--from '{}': neither an instruction, such as 5000000, 5M or 1.5G, nor kN", from)};
+  if (!number && Retired{*value} < trace.keyframes().front().at)
+    return Error{ErrorKind::kHost, fmt::format("--from {}: the trace begins at instruction {}", *value, trace.keyframes().front().at.value)};
+  return number ? *value : keyframe_before(trace, {*value});
 }
 
 static int replay_devices(const Options& o, const TraceReader& trace, Console* console) {
