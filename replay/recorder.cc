@@ -6,7 +6,6 @@
 
 #include <fmt/format.h>
 
-#include "replay/replayer.h"
 
 namespace dejavm {
 namespace {
