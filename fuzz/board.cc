@@ -2,7 +2,7 @@
 // at any moment. An input is a list of 16-byte accesses.
 #include "fuzz/fuzz.h"
 
-#include "replay/snapshot.h"
+#include "replay/state/stored_state.h"
 #include "vmm/board.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

@@ -4,7 +4,7 @@
 
 #include "devices/catalog.h"
 #include "devices/core/script.h"
-#include "replay/state_codec.h"
+#include "replay/state/state_codec.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace dejavm;

@@ -6,8 +6,8 @@
 
 #include "devices/catalog.h"
 #include "devices/core/script.h"
-#include "replay/hash.h"
-#include "replay/state_codec.h"
+#include "replay/store/hash.h"
+#include "replay/state/state_codec.h"
 
 namespace dejavm {
 namespace {

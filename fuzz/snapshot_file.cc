@@ -1,7 +1,7 @@
 // The snapshot container: any bytes are refused or read, within memory bounded by their number.
 #include "fuzz/fuzz.h"
 
-#include "replay/snapshot_file.h"
+#include "replay/snapshot/snapshot_file.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace dejavm;

@@ -4,7 +4,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "replay/snapshot_file.h"
+#include "replay/snapshot/snapshot_file.h"
 #include "tests/conformance/random_ops.h"
 #include "tests/replay/sample_trace.h"
 

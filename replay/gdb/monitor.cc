@@ -5,13 +5,13 @@
 
 #include <fmt/format.h>
 
-#include "replay/describe.h"
-#include "replay/digest.h"
+#include "replay/state/describe.h"
+#include "replay/record/digest.h"
 #include "replay/gdb/timeline_target.h"
-#include "replay/position.h"
-#include "replay/state_codec.h"
-#include "replay/replayer.h"
-#include "replay/where.h"
+#include "replay/replay/position.h"
+#include "replay/state/state_codec.h"
+#include "replay/replay/replayer.h"
+#include "replay/guest/where.h"
 
 namespace dejavm::gdb {
 namespace {

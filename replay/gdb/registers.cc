@@ -5,7 +5,7 @@
 
 #include <fmt/format.h>
 
-#include "replay/where.h"
+#include "replay/guest/where.h"
 
 namespace dejavm::gdb {
 namespace {

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "replay/where.h"
+#include "replay/guest/where.h"
 
 namespace dejavm::gdb {
 

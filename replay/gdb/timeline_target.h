@@ -6,8 +6,8 @@
 #include <string>
 
 #include "replay/gdb/session.h"
-#include "replay/symbols.h"
-#include "replay/timeline.h"
+#include "replay/guest/symbols.h"
+#include "replay/timeline/timeline.h"
 
 namespace dejavm::gdb {
 

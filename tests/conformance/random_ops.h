@@ -8,7 +8,7 @@
 
 #include "devices/catalog.h"
 #include "devices/core/script.h"
-#include "replay/state_codec.h"
+#include "replay/state/state_codec.h"
 
 namespace dejavm {
 

@@ -1,5 +1,5 @@
 // The golden gate of a program that has nothing of dejavm's but the library: its models, and a line.
-#include "replay/golden.h"
+#include "replay/state/golden.h"
 #include "watchdog.h"
 
 int main(int argc, char** argv) {

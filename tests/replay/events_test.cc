@@ -1,10 +1,10 @@
-#include "replay/events.h"
+#include "replay/trace/events.h"
 
 #include <gtest/gtest.h>
 #include <rapidcheck.h>
 #include <rapidcheck/gtest.h>
 
-#include "replay/format.h"
+#include "replay/trace/frame.h"
 #include "tests/replay/sample_trace.h"
 
 namespace dejavm {

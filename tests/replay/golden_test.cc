@@ -1,5 +1,5 @@
 // The gate must fail, and say why: for any flipped byte of a golden, and for any change of a model that a golden can show.
-#include "replay/golden.h"
+#include "replay/state/golden.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -8,8 +8,8 @@
 #include <fstream>
 
 #include "devices/catalog.h"
-#include "replay/state_codec.h"
-#include "replay/state_file.h"
+#include "replay/state/state_codec.h"
+#include "replay/state/state_file.h"
 #include "tests/embed/watchdog.h"
 #include "tests/replay/folder.h"
 

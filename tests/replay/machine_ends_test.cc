@@ -1,7 +1,7 @@
 // Guests that stop abnormally: each ends the run, in one way and with a reason.
 #include <gtest/gtest.h>
 
-#include "replay/recorder.h"
+#include "replay/record/recorder.h"
 #include "vmm/host.h"
 
 namespace dejavm {

@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "devices/i8042.h"
-#include "replay/recorder.h"
+#include "replay/record/recorder.h"
 #include "vmm/boot/boot.h"
 #include "vmm/host.h"
 

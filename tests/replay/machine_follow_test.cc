@@ -3,9 +3,9 @@
 // and where the interrupts go in is chosen. tests/tools/engines_test.sh does the same with a real KVM.
 #include <gtest/gtest.h>
 
-#include "replay/recorder.h"
-#include "replay/replayer.h"
-#include "replay/timeline.h"
+#include "replay/record/recorder.h"
+#include "replay/replay/replayer.h"
+#include "replay/timeline/timeline.h"
 #include "vmm/host.h"
 
 namespace dejavm {

@@ -6,8 +6,8 @@
 
 #include <fmt/format.h>
 
-#include "replay/kallsyms.h"
-#include "replay/symbol_file.h"
+#include "replay/guest/kallsyms.h"
+#include "replay/guest/symbol_file.h"
 
 namespace dejavm {
 namespace {

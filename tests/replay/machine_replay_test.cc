@@ -3,10 +3,10 @@
 
 #include <fmt/format.h>
 
-#include "replay/where.h"
-#include "replay/recorder.h"
-#include "replay/replayer.h"
-#include "replay/timeline.h"
+#include "replay/guest/where.h"
+#include "replay/record/recorder.h"
+#include "replay/replay/replayer.h"
+#include "replay/timeline/timeline.h"
 
 namespace dejavm {
 namespace {

@@ -6,11 +6,11 @@
 #include <filesystem>
 #include <fstream>
 
-#include "replay/atomic_file.h"
-#include "replay/digest.h"
-#include "replay/recorder.h"
-#include "replay/restore_file.h"
-#include "replay/save.h"
+#include "replay/store/atomic_file.h"
+#include "replay/record/digest.h"
+#include "replay/record/recorder.h"
+#include "replay/snapshot/restore_snapshot.h"
+#include "replay/snapshot/saver.h"
 #include "tests/replay/folder.h"
 #include "vmm/host.h"
 

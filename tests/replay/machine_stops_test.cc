@@ -4,7 +4,7 @@
 #include <filesystem>
 #include <random>
 
-#include "replay/recorder.h"
+#include "replay/record/recorder.h"
 #include "vmm/host.h"
 
 namespace dejavm {

@@ -4,10 +4,10 @@
 #include <algorithm>
 #include <random>
 
-#include "replay/recorder.h"
-#include "replay/replayer.h"
-#include "replay/timeline.h"
-#include "replay/where.h"
+#include "replay/record/recorder.h"
+#include "replay/replay/replayer.h"
+#include "replay/timeline/timeline.h"
+#include "replay/guest/where.h"
 
 namespace dejavm {
 namespace {

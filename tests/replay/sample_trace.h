@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
-#include "replay/state_codec.h"
-#include "replay/trace.h"
+#include "replay/state/state_codec.h"
+#include "replay/trace/trace.h"
 #include "vmm/vcpu_state.h"
 
 namespace dejavm {

@@ -3,8 +3,8 @@
 
 #include <random>
 
-#include "replay/format.h"
-#include "replay/snapshot_file.h"
+#include "replay/trace/frame.h"
+#include "replay/snapshot/snapshot_file.h"
 
 namespace dejavm {
 namespace {

@@ -1,4 +1,4 @@
-#include "replay/trace.h"
+#include "replay/trace/trace.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

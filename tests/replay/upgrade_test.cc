@@ -1,8 +1,8 @@
 // A model through three versions: what older builds wrote is read, what newer ones add is refused by name.
 #include <gtest/gtest.h>
 
-#include "replay/state_codec.h"
-#include "replay/upgrade.h"
+#include "replay/state/state_codec.h"
+#include "replay/state/upgrade.h"
 
 namespace dejavm {
 namespace {

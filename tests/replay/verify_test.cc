@@ -1,4 +1,4 @@
-#include "replay/verify.h"
+#include "replay/replay/verify.h"
 
 #include <gtest/gtest.h>
 

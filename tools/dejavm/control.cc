@@ -13,7 +13,7 @@
 
 #include <fmt/format.h>
 
-#include "replay/file_io.h"
+#include "replay/store/file_io.h"
 #include "tools/dejavm/report.h"
 
 namespace dejavm::cli {

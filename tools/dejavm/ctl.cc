@@ -11,7 +11,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include "replay/file_io.h"
+#include "replay/store/file_io.h"
 #include "tools/dejavm/control.h"
 #include "tools/dejavm/report.h"
 

@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include "replay/gdb/timeline_target.h"
-#include "replay/position.h"
+#include "replay/replay/position.h"
 #include "tools/dejavm/gdb_wire.h"
 #include "tools/dejavm/report.h"
 

@@ -9,10 +9,10 @@
 
 #include "devices/catalog.h"
 #include "devices/core/script.h"
-#include "replay/describe.h"
-#include "replay/file_io.h"
-#include "replay/state_codec.h"
-#include "replay/trace_header.h"
+#include "replay/state/describe.h"
+#include "replay/store/file_io.h"
+#include "replay/state/state_codec.h"
+#include "replay/trace/header.h"
 #include "tools/dejavm/report.h"
 
 namespace dejavm::cli {

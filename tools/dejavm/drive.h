@@ -5,9 +5,9 @@
 #include <string>
 
 #include "replay/gdb/session.h"
-#include "replay/recorder.h"
-#include "replay/restore_file.h"
-#include "replay/save.h"
+#include "replay/record/recorder.h"
+#include "replay/snapshot/restore_snapshot.h"
+#include "replay/snapshot/saver.h"
 #include "tools/dejavm/control.h"
 #include "tools/dejavm/options.h"
 #include "tools/dejavm/report.h"

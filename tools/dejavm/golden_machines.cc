@@ -6,13 +6,13 @@
 #include <algorithm>
 #include <filesystem>
 
-#include "replay/describe.h"
-#include "replay/digest.h"
-#include "replay/golden_json.h"
-#include "replay/pack.h"
-#include "replay/replayer.h"
-#include "replay/restore_file.h"
-#include "replay/save.h"
+#include "replay/state/describe.h"
+#include "replay/record/digest.h"
+#include "replay/state/golden_json.h"
+#include "replay/snapshot/pack.h"
+#include "replay/replay/replayer.h"
+#include "replay/snapshot/restore_snapshot.h"
+#include "replay/snapshot/saver.h"
 #include "vmm/host.h"
 
 namespace dejavm::cli {

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "replay/golden.h"
+#include "replay/state/golden.h"
 
 namespace dejavm::cli {
 

@@ -1,7 +1,7 @@
 #include "tools/dejavm/golden_tool.h"
 
 #include "devices/catalog.h"
-#include "replay/golden.h"
+#include "replay/state/golden.h"
 #include "tools/dejavm/golden_machines.h"
 #include "tools/dejavm/report.h"
 

@@ -2,11 +2,11 @@
 
 #include <fmt/format.h>
 
-#include "replay/describe.h"
+#include "replay/state/describe.h"
 #include "replay/gdb/timeline_target.h"
-#include "replay/snapshot.h"
-#include "replay/state_codec.h"
-#include "replay/where.h"
+#include "replay/state/stored_state.h"
+#include "replay/state/state_codec.h"
+#include "replay/guest/where.h"
 
 namespace dejavm::cli {
 namespace {

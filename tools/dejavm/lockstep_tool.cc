@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include "replay/lockstep.h"
+#include "replay/replay/lockstep.h"
 #include "tools/dejavm/report.h"
 
 namespace dejavm::cli {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <ctime>
 
-#include "replay/position.h"
+#include "replay/replay/position.h"
 #include "vmm/cpu_model.h"
 #include "vmm/soft/translate/options.h"
 

@@ -5,9 +5,9 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include "replay/atomic_file.h"
-#include "replay/position.h"
-#include "replay/replayer.h"
+#include "replay/store/atomic_file.h"
+#include "replay/replay/position.h"
+#include "replay/replay/replayer.h"
 
 namespace dejavm::cli {
 namespace {

@@ -7,10 +7,10 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include "replay/position.h"
-#include "replay/replayer.h"
-#include "replay/timeline.h"
-#include "replay/where.h"
+#include "replay/replay/position.h"
+#include "replay/replay/replayer.h"
+#include "replay/timeline/timeline.h"
+#include "replay/guest/where.h"
 #include "tools/dejavm/report.h"
 
 namespace dejavm::cli {

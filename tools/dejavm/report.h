@@ -9,8 +9,8 @@
 
 #include <nlohmann/json_fwd.hpp>
 
-#include "replay/recorder.h"
-#include "replay/replayer.h"
+#include "replay/record/recorder.h"
+#include "replay/replay/replayer.h"
 #include "tools/dejavm/options.h"
 
 namespace dejavm::cli {

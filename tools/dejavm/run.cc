@@ -9,9 +9,9 @@
 
 #include <fmt/format.h>
 
-#include "replay/position.h"
-#include "replay/replayer.h"
-#include "replay/restore_file.h"
+#include "replay/replay/position.h"
+#include "replay/replay/replayer.h"
+#include "replay/snapshot/restore_snapshot.h"
 #include "tools/dejavm/distinct_files.h"
 #include "tools/dejavm/drive.h"
 #include "tools/dejavm/gdb_wire.h"

@@ -7,11 +7,11 @@
 
 #include <fmt/format.h>
 
-#include "replay/atomic_file.h"
-#include "replay/position.h"
-#include "replay/restore_file.h"
-#include "replay/symbol_file.h"
-#include "replay/timeline.h"
+#include "replay/store/atomic_file.h"
+#include "replay/replay/position.h"
+#include "replay/snapshot/restore_snapshot.h"
+#include "replay/guest/symbol_file.h"
+#include "replay/timeline/timeline.h"
 #include "tools/dejavm/distinct_files.h"
 #include "tools/dejavm/report.h"
 

@@ -9,11 +9,11 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include "replay/where.h"
-#include "replay/atomic_file.h"
-#include "replay/replayer.h"
-#include "replay/timeline.h"
-#include "replay/symbols.h"
+#include "replay/guest/where.h"
+#include "replay/store/atomic_file.h"
+#include "replay/replay/replayer.h"
+#include "replay/timeline/timeline.h"
+#include "replay/guest/symbols.h"
 #include "tools/dejavm/distinct_files.h"
 #include "tools/dejavm/perfetto.h"
 #include "tools/dejavm/report.h"

@@ -2,10 +2,10 @@
 #include <algorithm>
 #include <string>
 
-#include "replay/recorder.h"
-#include "replay/replayer.h"
-#include "replay/restore_file.h"
-#include "replay/save.h"
+#include "replay/record/recorder.h"
+#include "replay/replay/replayer.h"
+#include "replay/snapshot/restore_snapshot.h"
+#include "replay/snapshot/saver.h"
 #include "tests/replay/folder.h"
 #include "tests/vmm/kvm/kvm_fixture.h"
 #include "vmm/host.h"

@@ -1,7 +1,7 @@
 // VcpuState through KVM and back: every field that KVM holds comes back as it went in.
 #include <random>
 
-#include "replay/state_codec.h"
+#include "replay/state/state_codec.h"
 #include "tests/vmm/kvm/kvm_fixture.h"
 #include "vmm/kvm/kvm_cpuid.h"
 #include "vmm/kvm/kvm_state.h"

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <random>
 
-#include "replay/digest.h"
+#include "replay/record/digest.h"
 #include "vmm/machine.h"
 #include "vmm/soft/soft_engine.h"
 

@@ -12,10 +12,10 @@
 #include <string>
 #include <vector>
 
-#include "replay/replayer.h"
-#include "replay/timeline.h"
-#include "replay/snapshot.h"
-#include "replay/digest.h"
+#include "replay/replay/replayer.h"
+#include "replay/timeline/timeline.h"
+#include "replay/state/stored_state.h"
+#include "replay/record/digest.h"
 #include "vmm/soft/soft_engine.h"
 
 using namespace dejavm;

@@ -1,0 +1,58 @@
+#include "replay/record/digest.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace dejavm {
+Hash128& MemorySummer::hash_of(uint64_t index) {
+  const uint64_t block = index / kBlock;
+  if (block >= blocks_.size()) blocks_.resize(block + 1);
+  if (!blocks_[block]) blocks_[block] = std::make_unique<std::array<Hash128, kBlock>>();
+  return (*blocks_[block])[index % kBlock];
+}
+
+void MemorySummer::update(Machine& machine, const Changed& changed) {
+  for (const MemoryRegion& region : machine.memory().regions()) {
+    const uint64_t first = region.start.value / kPageSize;
+    for (uint64_t i = 0; i < region.len_bytes / kPageSize; ++i) {
+      if (!(region.flags[i] & kPageDirtySum)) continue;
+      const uint8_t* content = region.host + i * kPageSize;
+      const Hash128 now = hash_page(first + i, content);
+      Hash128& before = hash_of(first + i);
+      if (now == before) continue;
+      sum_ -= before;
+      sum_ += now;
+      before = now;
+      if (observer_) observer_(first + i, now.zero() ? nullptr : content);
+      if (changed) changed(first + i, now.zero() ? nullptr : content);
+    }
+  }
+  machine.memory().clear_dirty(kPageDirtySum);
+  machine.engine().dirty_flags_cleared();
+}
+
+void mark_all_written(Machine& machine) {
+  for (const MemoryRegion& r : machine.memory().regions())
+    for (uint64_t p = 0; p < r.len_bytes / kPageSize; ++p)
+      if (r.flags[p] & kPageWritten) r.flags[p] |= kPageDirtySum;
+}
+
+Hash128 machine_digest(Machine& machine) {
+  mark_all_written(machine);
+  MemorySummer summer;
+  const Hash128 digest = take_snapshot(machine, summer).digest;
+  mark_all_written(machine);  // another summer that follows this machine has not seen what this one has
+  return digest;
+}
+
+Snapshot take_snapshot(Machine& machine, MemorySummer& summer, const MemorySummer::Changed& changed) {
+  machine.sync_out();
+  summer.update(machine, changed);
+  Snapshot s;
+  s.chunks = store_chunks(machine.chunks());
+  s.memory = summer.sum();
+  s.digest = digest_of(s.chunks, s.memory);
+  return s;
+}
+
+}  // namespace dejavm

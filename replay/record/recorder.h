@@ -1,0 +1,149 @@
+// Recording: runs a machine and logs everything into a trace.
+//
+//   auto writer = TraceWriter::create(path, force);              // refuses an existing file unless force
+//   auto machine = Machine::create(config, engine, console);     // then (*machine)->boot(source)
+//   RecordOptions options{.boot = describe_boot(source).take(), .append = source.append};
+//   auto summary = record(**machine, inputs, **writer, options); // runs; the file is complete when this returns ok
+//
+// On an error (a full disk) the file keeps what it has, and a replay of it runs that far.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "replay/record/digest.h"
+#include "replay/trace/trace.h"
+#include "vmm/machine.h"
+
+namespace dejavm {
+
+struct RunSummary {
+  RunEnd end = RunEnd::kUntil;
+  uint64_t exits = 0;         // from the start of the recording
+  uint64_t instructions = 0;  // retired
+  Hash128 digest;
+  uint8_t debug_exit = 0;     // Machine::debug_exit_status() of RunEnd::kDebugExit
+  std::string detail;         // Machine::detail()
+};
+
+struct Progress {
+  Retired at;
+  Nanos now;
+  uint64_t exits = 0;
+  uint64_t trace_bytes = 0;   // written, or (replaying) of the file
+};
+
+// Something to do with the machine between two instructions; the run goes on as if nothing had been done.
+struct RunStop {
+  Retired at;
+  std::function<void(uint64_t exits)> action;  // exits: logged so far
+};
+
+struct RecordOptions {
+  uint64_t keyframe_interval = 100'000'000;  // instructions; 0: none but the initial state
+  std::vector<Retired> keyframes_at{};       // more keyframes
+  std::vector<RunStop> stops{};
+  Retired until = kForever;
+  uint64_t max_events = ~uint64_t{0};        // the run is stopped, as if by the user, once the log has so many
+  std::vector<BootImage> boot{};             // for the reader of the trace
+  std::string append{};
+  std::string writer = "dejavm";
+  std::function<void(const Progress&)> progress{};  // called about every kPollInterval instructions
+};
+inline constexpr uint64_t kPollInterval = 20'000'000;
+
+// Names, sizes and hashes of what a machine is booted from.
+Result<std::vector<BootImage>> describe_boot(const BootSource&);
+
+// From the machine's present state (freshly booted, restored, or in the middle of a run) until it ends.
+Result<RunSummary> record(Machine&, Inputs&, TraceWriter&, const RecordOptions&);
+
+// The same without a trace: what `run` is measured by. Computes the digest only if asked.
+RunSummary run_plain(Machine&, Inputs&, Retired until, bool digest, std::vector<RunStop> stops = {});
+
+// What happened, of a machine whose run ended so. `exits`: logged.
+RunSummary summarize(Machine&, RunEnd, uint64_t exits, const Hash128& digest);
+
+// Logs each exit with the answer of `to`, which is the board or ends in it.
+class RecordingExits final : public ExitHandler {
+ public:
+  RecordingExits(ExitHandler& to, TraceWriter& log) : to_(to), log_(log) {}
+  uint64_t io_read(Position, Port, unsigned size) override;
+  void io_write(Position, Port, unsigned size, uint64_t value) override;
+  uint64_t mmio_read(Position, Gpa, unsigned size) override;
+  void mmio_write(Position, Gpa, unsigned size, uint64_t value) override;
+  bool msr_read(Position, uint32_t index, uint64_t& value) override;
+  bool msr_write(Position, uint32_t index, uint64_t value) override;
+  uint64_t cr8_read(Position) override;
+  void cr8_write(Position, uint64_t value) override;
+  CpuidResult cpuid(Position, uint32_t leaf, uint32_t subleaf, uint64_t cr4, uint64_t xcr0) override;
+  int acknowledge_interrupt(Position) override;
+  void place(Position, const Registers&, bool nmi) override;
+
+ private:
+  ExitHandler& to_;
+  TraceWriter& log_;
+};
+
+// Logs each input as the run loop takes it. Stops the run when the log cannot be written or is long enough.
+class RecordingInputs final : public Inputs {
+ public:
+  RecordingInputs(Inputs& from, TraceWriter& log, Machine& machine, const RecordOptions& options)
+      : from_(from), log_(log), machine_(machine), options_(options) {}
+  Retired next_poll(Position at) override;
+  Input take(Position at, Nanos now) override;
+  Nanos idle(Position at, Nanos now, Nanos next_event) override;
+
+ private:
+  Inputs& from_;
+  TraceWriter& log_;
+  Machine& machine_;
+  const RecordOptions& options_;
+  std::vector<uint8_t> rest_;  // of console bytes that did not fit one event
+  uint64_t next_progress_ = 0;
+};
+
+// A recording in progress, for who runs the machine himself: Machine::run(..., inputs(), exits()), and keyframe() at any
+// stop. It begins where the machine is.
+class Recording {
+ public:
+  Recording(Machine&, Inputs& from, TraceWriter&, const RecordOptions&);
+  Inputs& inputs() { return inputs_; }
+  ExitHandler& exits() { return exits_; }
+  void keyframe();  // unless there is one here already
+  bool failed() const { return log_.failed(); }
+  uint64_t exits_logged() const { return log_.exits(); }
+  Result<RunSummary> finish(RunEnd);
+  // The recording ends here, though the machine may go on; to its replay that is a stop by the user.
+  Result<RunSummary> stop();
+
+ private:
+  Machine& machine_;
+  TraceWriter& log_;
+  RecordOptions options_;
+  MemorySummer summer_;
+  Retired keyframe_at_;
+  RecordingExits exits_;
+  RecordingInputs inputs_;
+};
+
+// The stops of a run in their order, with one that recurs every `interval` instructions (0: none) from `begin` on.
+class Stops {
+ public:
+  Stops(std::vector<RunStop> stops, Retired begin, uint64_t interval, std::function<void()> recurring);
+  Retired next() const;
+  // Does what is due at `at`; at the last instruction of a run nothing recurs.
+  void act(Retired at, uint64_t exits, bool last);
+
+ private:
+  Retired after(Retired at) const { return interval_ > ~at.value ? kForever : at + interval_; }
+  std::vector<RunStop> stops_;
+  size_t next_ = 0;
+  uint64_t interval_;
+  Retired tick_;
+  std::function<void()> recurring_;
+};
+
+}  // namespace dejavm

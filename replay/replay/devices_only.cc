@@ -1,0 +1,194 @@
+#include <functional>
+#include <optional>
+
+#include <fmt/format.h>
+
+#include "replay/replay/replayer.h"
+#include "vmm/cpu_model.h"
+
+namespace dejavm {
+namespace {
+
+// A board and the controls that a machine would keep for it, without a machine.
+class LoneBoard {
+ public:
+  LoneBoard(const MachineConfig& config, Console* console)
+      : controls_(config.vcpus), board_(config, controls_, console) {
+    for (RunControl& c : controls_) c.until = kForever;
+  }
+
+  // The chunks of the board from a machine's snapshot; the rest (vCPUs, the engine's) is not needed.
+  Result<void> load(const Snapshot& s) {
+    auto refs = board_.chunks();
+    MachineClock::State clock;
+    refs.push_back({&schema_of<MachineClock>(), 0, true, &clock});
+    std::vector<StoredChunk> wanted;
+    for (const StoredChunk& c : s.chunks)
+      for (const ChunkRef& r : refs)
+        if (r.schema->name == c.name && r.instance == c.instance) wanted.push_back(c);
+    if (auto done = load_chunks(wanted, refs); !done) return done;
+    for (RunControl& c : controls_) c.time_base_ns = clock.time_base_ns;
+    board_.restored();
+    return {};
+  }
+
+  // Every device's fields against a keyframe's; at most a few lines.
+  std::vector<std::string> compare(const Snapshot& s, Retired at) {
+    board_.advance(board_.now({0, at}));
+    std::vector<StoredChunk> wanted;
+    const auto refs = board_.chunks();
+    for (const StoredChunk& c : s.chunks)
+      for (const ChunkRef& r : refs)
+        if (r.schema->name == c.name && r.instance == c.instance) wanted.push_back(c);
+    return diff_chunks(wanted, refs, 6);
+  }
+
+  // Lets time pass, from one event of the devices to the next, up to an event of the log; calls `look` after each.
+  void pass(const Event& e, const std::function<void(Nanos)>& look) {
+    const Nanos to = board_.now(e.at);
+    for (Nanos next = board_.next_event(); next != kNever && next < to; next = board_.next_event()) {
+      const Nanos before = next;
+      board_.advance(next);
+      look(next);
+      if (board_.next_event() <= before) break;  // nothing that passes by itself
+    }
+    board_.advance(to);
+    look(to);
+  }
+  Nanos now(const Event& e) const { return board_.now(e.at); }
+  bool intr() const { return controls_[0].intr; }
+
+  // What the board answers to an event of the log, as an event.
+  Event feed(const Event& e) {
+    Event a = e;
+    switch (e.kind) {
+      case EventKind::kIoRead: a.value = board_.io_read(e.at, {static_cast<uint16_t>(e.address)}, e.size); break;
+      case EventKind::kIoWrite: board_.io_write(e.at, {static_cast<uint16_t>(e.address)}, e.size, e.value); break;
+      case EventKind::kMmioRead: a.value = board_.mmio_read(e.at, {e.address}, e.size); break;
+      case EventKind::kMmioWrite: board_.mmio_write(e.at, {e.address}, e.size, e.value); break;
+      case EventKind::kMsrRead:
+        a.value = 0;
+        a.ok = board_.msr_read(e.at, static_cast<uint32_t>(e.address), a.value);
+        if (!a.ok) a.value = 0;
+        break;
+      case EventKind::kMsrWrite: a.ok = board_.msr_write(e.at, static_cast<uint32_t>(e.address), e.value); break;
+      case EventKind::kCr8Read: a.value = board_.cr8_read(e.at); break;
+      case EventKind::kCr8Write: board_.cr8_write(e.at, e.value); break;
+      case EventKind::kCpuid:
+        a.cpuid = board_.cpuid(e.at, static_cast<uint32_t>(e.address), e.subleaf, e.cr4, e.xcr0);
+        break;
+      case EventKind::kInterrupt: {
+        const int vector = board_.acknowledge_interrupt(e.at);
+        a.value = vector < 0 ? kNoVector : static_cast<uint64_t>(vector);
+        break;
+      }
+      case EventKind::kConsole: board_.console_input(board_.now(e.at), e.data); break;
+      case EventKind::kStop: case EventKind::kControl: case EventKind::kPlace: break;
+      case EventKind::kIdle:
+        a.now = board_.now(e.at);
+        for (RunControl& c : controls_) c.time_base_ns += e.value - e.now.value;
+        board_.advance(board_.now(e.at));
+        break;
+    }
+    // A reset that the guest asked for takes place when the instruction that asked is complete.
+    if (board_.request() == Board::Request::kReset) board_.reset(board_.now({e.at.vcpu, e.at.retired + 1}));
+    return a;
+  }
+
+ private:
+  std::vector<RunControl> controls_;
+  Board board_;
+};
+
+}  // namespace
+
+std::string_view device_of(const Event& e) {
+  switch (e.kind) {
+    case EventKind::kIoRead: case EventKind::kIoWrite: return device_at_port({static_cast<uint16_t>(e.address)});
+    case EventKind::kMmioRead: case EventKind::kMmioWrite: return device_at_gpa({e.address});
+    case EventKind::kMsrRead: case EventKind::kMsrWrite: return device_of_msr(static_cast<uint32_t>(e.address));
+    case EventKind::kCr8Read: case EventKind::kCr8Write: case EventKind::kInterrupt: case EventKind::kPlace: return "vlapic";
+    case EventKind::kCpuid: return "cpu";
+    case EventKind::kConsole: return "uart16550";
+    case EventKind::kStop: case EventKind::kControl: case EventKind::kIdle: break;
+  }
+  return "-";
+}
+
+Result<DevicesSummary> replay_devices_only(const TraceReader& trace, Console* console) {
+  const Keyframe& start = trace.keyframes().front();
+  auto snapshot = trace.snapshot(start);
+  if (!snapshot) return snapshot.error();
+  const MachineConfig config = trace.header().config;
+  LoneBoard board(config, console);
+  if (auto done = board.load(*snapshot); !done) return trace.damaged(start.frame, done.error().message);
+  DevicesSummary s;
+  EventCursor cursor(trace, start);
+  std::string differs;  // the first answer that was not the log's
+  size_t keyframe = 1;
+  for (;; cursor.pop()) {
+    const Event* e = cursor.peek();
+    const auto& keyframes = trace.keyframes();
+    for (; keyframe < keyframes.size() && keyframes[keyframe].first_event <= cursor.index(); ++keyframe) {
+      auto expected = trace.snapshot(keyframes[keyframe]);
+      if (!expected) return expected.error();
+      const auto lines = board.compare(*expected, keyframes[keyframe].at);
+      if (lines.empty() && differs.empty()) {
+        ++s.keyframes;
+        continue;
+      }
+      if (differs.empty()) differs = fmt::format("{}: the devices differ from keyframe {}, though every answer before it was the log's", trace.name(), keyframe);
+      for (const std::string& line : lines) differs += fmt::format("\n  at instruction {}: {}", keyframes[keyframe].at.value, line);
+      return Error{ErrorKind::kDivergence, differs};
+    }
+    if (!e) break;
+    if (e->at.vcpu >= config.vcpus)
+      return Error{ErrorKind::kBadInput, fmt::format("{}: event {} is of vCPU {}; the machine has {}",
+                                                     trace.name(), cursor.index(), e->at.vcpu, config.vcpus)};
+    const Event answer = board.feed(*e);
+    if (!differs.empty()) continue;  // on the way to the next keyframe
+    if (!(answer == *e)) {
+      differs = fmt::format("{}: {} differs from the log at event {}\nexpected {}\nhappened {}", trace.name(), device_of(*e),
+                            cursor.index(), describe(*e), describe(answer));
+      continue;
+    }
+    ++s.events;
+    s.exits += is_exit(e->kind) ? 1 : 0;
+    const EventKind k = e->kind;
+    s.answers += k == EventKind::kIoRead || k == EventKind::kMmioRead || k == EventKind::kMsrRead ||
+                 k == EventKind::kMsrWrite || k == EventKind::kCr8Read || k == EventKind::kCpuid ||
+                 k == EventKind::kInterrupt;
+  }
+  if (cursor.error()) return *cursor.error();
+  if (!differs.empty()) return Error{ErrorKind::kDivergence, differs};
+  return s;
+}
+
+Result<void> interrupts_taken(const TraceReader& trace, const std::function<void(const InterruptTaken&)>& taken) {
+  const Keyframe& start = trace.keyframes().front();
+  auto snapshot = trace.snapshot(start);
+  if (!snapshot) return snapshot.error();
+  LoneBoard board(trace.header().config, nullptr);
+  if (auto done = board.load(*snapshot); !done) return trace.damaged(start.frame, done.error().message);
+  std::optional<Nanos> raised;
+  auto look = [&](Nanos now) {
+    if (!board.intr()) raised.reset();
+    else if (!raised) raised = now;
+  };
+  EventCursor cursor(trace, start);
+  for (; const Event* e = cursor.peek(); cursor.pop()) {
+    if (e->at.vcpu != 0) continue;
+    board.pass(*e, look);
+    const Nanos now = board.now(*e);
+    board.feed(*e);
+    if (e->kind == EventKind::kInterrupt && e->value != kNoVector) {
+      taken({static_cast<uint8_t>(e->value), e->at, raised.value_or(now), now});
+      raised.reset();
+    }
+    look(board.now(*e));
+  }
+  if (cursor.error()) return *cursor.error();
+  return {};
+}
+
+}  // namespace dejavm
