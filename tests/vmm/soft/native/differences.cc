@@ -128,7 +128,7 @@ constexpr KnownDifference kKnown[] = {
      .is = gather_faults_midway},
     {.instructions = "16-byte operands in the stack segment",
      .what = "#SS or #GP where the address is neither aligned nor canonical; the engine looks at alignment first, as AMD's",
-     .processors = "Intel (tried)",
+     .processors = "Intel (its manual; not tried with this table)",
      .source = "AMD APM vol. 2, table 8-8, against SDM vol. 2, table 2-21",
      .on = intel,
      .is = stack_fault_or_protection},
@@ -150,7 +150,7 @@ constexpr KnownDifference kChoiceOfNan = {
     .instructions = "DPPS, DPPD, HADDPS, HADDPD",
     .what = "which of several NaNs comes out; docs/fpu.md has the engine's rule",
     .processors = "any",
-    .source = "SDM vol. 2, DPPS: unspecified; tried on both vendors",
+    .source = "SDM vol. 2, DPPS: unspecified; not met on AMD 19h/11h",
     .on = any,
     .is = nullptr};
 
