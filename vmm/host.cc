@@ -57,8 +57,14 @@ Result<std::unique_ptr<HostConsole>> HostConsole::file(const std::string& path, 
   if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) return console;
   if (flock(fd, LOCK_EX | LOCK_NB) != 0) return refused("is being written by a dejavm; choose another file for the console, or end that one first");
   if (st.st_size > 0 && !force) return refused("exists; choose another file for the console, or give --force to replace its content");
-  if (ftruncate(fd, 0) != 0) return refused(std::string("cannot write the console to it: ") + std::strerror(errno));
+  console->to_be_emptied_ = st.st_size > 0;
   return console;
+}
+
+void HostConsole::empty() {
+  if (!to_be_emptied_) return;
+  to_be_emptied_ = false;
+  if (ftruncate(fd_, 0) != 0 && error_ == 0) error_ = errno;
 }
 
 HostConsole::~HostConsole() {
@@ -68,6 +74,7 @@ HostConsole::~HostConsole() {
 }
 
 Result<void> HostConsole::finish() {
+  empty();
   flush();
   if (terminal_) write_all(terminal_->restore());
   const std::string name = path_.empty() ? "standard output" : path_;
@@ -93,6 +100,7 @@ void HostConsole::flush() {
 }
 
 void HostConsole::write_all(std::string_view text) {
+  if (!text.empty()) empty();
   while (!text.empty() && error_ == 0) {
     const ssize_t n = write(fd_, text.data(), text.size());
     if (n >= 0) text.remove_prefix(static_cast<size_t>(n));

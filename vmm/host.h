@@ -21,7 +21,8 @@ class HostConsole final : public Console {
  public:
   // quiet: on a terminal, no question of the guest's reaches it (terminal_output.h).
   static std::unique_ptr<HostConsole> standard_output(bool quiet = false);
-  // An existing file is refused unless it is empty or `force`, which empties it; not while somebody writes it. What is not a regular
+  // An existing file is refused unless it is empty or `force`, which empties it once there is something to write, or at finish():
+  // a run that never begins leaves it as it was. Not while somebody writes it. What is not a regular
   // file (a device, a pipe) is written to as it is.
   static Result<std::unique_ptr<HostConsole>> file(const std::string& path, bool force);
   ~HostConsole() override;
@@ -36,6 +37,8 @@ class HostConsole final : public Console {
   int fd_;
   std::string path_;  // empty: standard output
   int error_ = 0;     // of the first write that failed
+  bool to_be_emptied_ = false;
+  void empty();
   void write_all(std::string_view text);
   std::optional<TerminalOutput> terminal_;  // standard output, if it is one
   std::string buffer_;

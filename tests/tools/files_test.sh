@@ -43,6 +43,9 @@ refused 1 'the same file' record -o new --console file:new --force
 refused 1 'exists' run --console file:mine
 refused 1 'exists' replay --console file:mine t.dvt
 refused 1 'exists' restore s.dvs --console file:mine
+refused 1 'cannot open' run --console file:mine --force --kernel missing
+refused 1 'cannot open' record -o new --console file:mine --force --kernel missing
+refused 1 'neither an instruction' replay --console file:mine --force --from soon t.dvt
 "$dejavm" run --console file:mine --force 2> err
 grep -q 'powering off' mine || bad "--force did not replace the console's file"
 
