@@ -1,5 +1,5 @@
 // A device that only tests use. Source: QEMU's pc-testdev (hw/misc/pc-testdev.c), which kvm-unit-tests drive; its memory window at
-// 0xff000000 is a region of guest memory (vmm/memory.h).
+// 0xff000000 is a region of guest memory (vmm/state/memory.h).
 //
 // Window: `offset` is the I/O port itself.
 //   0xe0-0xe3, 0xe8-0xeb   echo: 32 bits that are kept, each port one byte of them. An access of 1, 2 or 4 bytes reads or writes as

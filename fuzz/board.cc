@@ -3,7 +3,7 @@
 #include "fuzz/fuzz.h"
 
 #include "replay/state/stored_state.h"
-#include "vmm/board.h"
+#include "vmm/board/board.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace dejavm;

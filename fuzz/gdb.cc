@@ -1,7 +1,7 @@
 // What a client of the gdb server may send, in whatever pieces it comes: each packet gets an answer that can be read, and memory stays bounded.
 #include "fuzz/fuzz.h"
 
-#include "tests/replay/gdb_fake.h"
+#include "tests/replay/gdb/gdb_fake.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace dejavm::gdb;

@@ -6,7 +6,7 @@
 
 #include "replay/snapshot/snapshot_file.h"
 #include "tests/conformance/random_ops.h"
-#include "tests/replay/sample_trace.h"
+#include "tests/replay/trace/sample_trace.h"
 
 using namespace dejavm;
 

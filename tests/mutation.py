@@ -71,7 +71,7 @@ TESTS = [  # what kills a fault, the fastest first
     ("features", "tests/devices/devices_test"),
     ("reference model", "tests/properties/properties_test"),
     ("conformance", "tests/conformance/conformance_test"),
-    ("goldens", "tests/replay/replay_golden_test"),
+    ("goldens", "tests/replay/state/replay_golden_test"),
 ]
 
 

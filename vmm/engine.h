@@ -16,7 +16,7 @@
 #include <vector>
 
 #include "devices/core/types.h"
-#include "vmm/vcpu_state.h"
+#include "vmm/state/vcpu_state.h"
 
 namespace dejavm {
 

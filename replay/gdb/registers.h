@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "vmm/vcpu_state.h"
+#include "vmm/state/vcpu_state.h"
 
 namespace dejavm::gdb {
 

@@ -10,7 +10,7 @@
 
 #include "devices/core/result.h"
 #include "replay/guest/symbols.h"
-#include "vmm/memory.h"
+#include "vmm/state/memory.h"
 
 namespace dejavm {
 

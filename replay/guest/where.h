@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "vmm/machine.h"
+#include "vmm/machine/machine.h"
 
 namespace dejavm {
 

@@ -13,7 +13,7 @@
 
 #include "replay/store/hash.h"
 #include "replay/state/stored_state.h"
-#include "vmm/machine.h"
+#include "vmm/machine/machine.h"
 
 namespace dejavm {
 

@@ -15,7 +15,7 @@
 
 #include "replay/record/digest.h"
 #include "replay/trace/trace.h"
-#include "vmm/machine.h"
+#include "vmm/machine/machine.h"
 
 namespace dejavm {
 

@@ -4,7 +4,7 @@
 #include <fmt/format.h>
 
 #include "replay/replay/replayer.h"
-#include "vmm/cpu_model.h"
+#include "vmm/state/cpu_model.h"
 
 namespace dejavm {
 namespace {

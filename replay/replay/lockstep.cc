@@ -6,7 +6,7 @@
 
 #include "replay/state/state_codec.h"
 #include "replay/guest/where.h"
-#include "vmm/host.h"
+#include "vmm/machine/host.h"
 #include "vmm/soft/decode.h"
 #include "vmm/soft/undefined.h"
 

@@ -9,7 +9,7 @@
 
 #include "replay/trace/trace.h"
 #include "vmm/engine.h"
-#include "vmm/inputs.h"
+#include "vmm/board/inputs.h"
 
 namespace dejavm {
 

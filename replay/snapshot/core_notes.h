@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "replay/snapshot/elf_core.h"
-#include "vmm/memory.h"
-#include "vmm/vcpu_state.h"
+#include "vmm/state/memory.h"
+#include "vmm/state/vcpu_state.h"
 
 namespace dejavm {
 

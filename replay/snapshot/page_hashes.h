@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "replay/store/hash.h"
-#include "vmm/memory.h"
+#include "vmm/state/memory.h"
 
 namespace dejavm {
 

@@ -11,7 +11,7 @@
 
 #include "replay/snapshot/page_hashes.h"
 #include "replay/snapshot/snapshot_file.h"
-#include "vmm/machine.h"
+#include "vmm/machine/machine.h"
 
 namespace dejavm {
 

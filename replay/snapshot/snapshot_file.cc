@@ -7,7 +7,7 @@
 
 #include "replay/trace/frame.h"
 #include "replay/state/state_codec.h"
-#include "vmm/memory.h"
+#include "vmm/state/memory.h"
 
 namespace dejavm {
 namespace {

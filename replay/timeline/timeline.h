@@ -12,7 +12,7 @@
 #include "replay/store/hash.h"
 #include "replay/guest/kallsyms.h"
 #include "replay/trace/trace.h"
-#include "vmm/machine.h"
+#include "vmm/machine/machine.h"
 
 namespace dejavm {
 

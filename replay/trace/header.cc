@@ -2,8 +2,8 @@
 
 #include <fmt/format.h>
 
-#include "vmm/cpu_model.h"
-#include "vmm/memory.h"
+#include "vmm/state/cpu_model.h"
+#include "vmm/state/memory.h"
 
 namespace dejavm {
 namespace {

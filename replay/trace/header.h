@@ -12,8 +12,8 @@
 #include "replay/store/cbor.h"
 #include "replay/store/hash.h"
 #include "replay/state/schema_table.h"
-#include "vmm/config.h"
-#include "vmm/machine.h"
+#include "vmm/state/config.h"
+#include "vmm/machine/machine.h"
 
 namespace dejavm {
 

@@ -7,7 +7,7 @@
 #include <fmt/format.h>
 
 #include "tools/dejavm/live_target.h"
-#include "vmm/host.h"
+#include "vmm/machine/host.h"
 
 namespace dejavm::cli {
 namespace {

@@ -13,7 +13,7 @@
 #include "replay/replay/replayer.h"
 #include "replay/snapshot/restore_snapshot.h"
 #include "replay/snapshot/saver.h"
-#include "vmm/host.h"
+#include "vmm/machine/host.h"
 
 namespace dejavm::cli {
 namespace {

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "replay/gdb/session.h"
-#include "vmm/machine.h"
+#include "vmm/machine/machine.h"
 
 namespace dejavm::cli {
 

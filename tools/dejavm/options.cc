@@ -4,7 +4,7 @@
 #include <ctime>
 
 #include "replay/replay/position.h"
-#include "vmm/cpu_model.h"
+#include "vmm/state/cpu_model.h"
 #include "vmm/soft/translate/options.h"
 
 namespace dejavm::cli {

@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "vmm/config.h"
-#include "vmm/machine.h"
+#include "vmm/state/config.h"
+#include "vmm/machine/machine.h"
 
 namespace dejavm::cli {
 

@@ -18,7 +18,7 @@
 #include "tools/dejavm/report.h"
 #include "tools/dejavm/sandbox.h"
 #include "vmm/boot/boot.h"
-#include "vmm/host.h"
+#include "vmm/machine/host.h"
 
 namespace dejavm::cli {
 namespace {

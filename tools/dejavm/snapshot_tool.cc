@@ -18,7 +18,7 @@
 #include "replay/guest/symbols.h"
 #include "tools/dejavm/distinct_files.h"
 #include "tools/dejavm/report.h"
-#include "vmm/host.h"
+#include "vmm/machine/host.h"
 
 namespace dejavm::cli {
 namespace {

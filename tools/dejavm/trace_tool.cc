@@ -17,7 +17,7 @@
 #include "tools/dejavm/distinct_files.h"
 #include "tools/dejavm/perfetto.h"
 #include "tools/dejavm/report.h"
-#include "vmm/host.h"
+#include "vmm/machine/host.h"
 
 namespace dejavm::cli {
 namespace {

@@ -16,9 +16,9 @@
 #include <vector>
 
 #include "devices/core/result.h"
-#include "vmm/config.h"
-#include "vmm/memory.h"
-#include "vmm/vcpu_state.h"
+#include "vmm/state/config.h"
+#include "vmm/state/memory.h"
+#include "vmm/state/vcpu_state.h"
 
 namespace dejavm::boot {
 

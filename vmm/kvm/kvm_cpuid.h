@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "vmm/cpu_model.h"
+#include "vmm/state/cpu_model.h"
 #include "vmm/kvm/kvm_vm.h"
 
 namespace dejavm::kvm {

@@ -9,9 +9,9 @@
 
 #include <memory>
 
-#include "vmm/cpu_model.h"
+#include "vmm/state/cpu_model.h"
 #include "vmm/engine.h"
-#include "vmm/memory.h"
+#include "vmm/state/memory.h"
 
 namespace dejavm::kvm {
 

@@ -4,7 +4,7 @@
 
 #include "vmm/engine.h"
 #include "vmm/kvm/kvm_vm.h"
-#include "vmm/vcpu_state.h"
+#include "vmm/state/vcpu_state.h"
 
 namespace dejavm::kvm {
 

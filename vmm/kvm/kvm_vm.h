@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "devices/core/result.h"
-#include "vmm/memory.h"
+#include "vmm/state/memory.h"
 
 namespace dejavm::kvm {
 

@@ -14,12 +14,12 @@
 #include <cstring>
 
 #include "devices/core/result.h"
-#include "vmm/config.h"
-#include "vmm/cpu_model.h"
+#include "vmm/state/config.h"
+#include "vmm/state/cpu_model.h"
 #include "vmm/engine.h"
-#include "vmm/memory.h"
+#include "vmm/state/memory.h"
 #include "vmm/soft/decode.h"
-#include "vmm/vcpu_state.h"
+#include "vmm/state/vcpu_state.h"
 
 namespace dejavm::soft {
 

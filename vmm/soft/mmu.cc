@@ -1,7 +1,7 @@
 #include "vmm/soft/mmu.h"
 
 #include "devices/core/model.h"
-#include "vmm/soft/blocks.h"
+#include "vmm/soft/blocks/blocks.h"
 
 namespace dejavm::soft {
 namespace {

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "vmm/soft/blocks.h"
-#include "vmm/soft/hot.h"
+#include "vmm/soft/blocks/blocks.h"
+#include "vmm/soft/blocks/hot.h"
 #include "vmm/soft/mmu.h"
 
 namespace dejavm::soft {

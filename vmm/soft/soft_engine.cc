@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 
-#include "vmm/soft/blocks.h"
+#include "vmm/soft/blocks/blocks.h"
 #include "vmm/soft/cpu.h"
 #include "vmm/soft/mmu.h"
 #include "vmm/soft/run.h"

@@ -4,10 +4,10 @@
 
 #include <memory>
 
-#include "vmm/cpu_model.h"
+#include "vmm/state/cpu_model.h"
 #include "vmm/engine.h"
-#include "vmm/config.h"
-#include "vmm/memory.h"
+#include "vmm/state/config.h"
+#include "vmm/state/memory.h"
 #include "vmm/soft/translate/options.h"
 
 namespace dejavm::soft {

@@ -8,8 +8,8 @@
 #include "replay/snapshot/saver.h"
 #include "tests/replay/folder.h"
 #include "tests/vmm/kvm/kvm_fixture.h"
-#include "vmm/host.h"
-#include "vmm/machine.h"
+#include "vmm/machine/host.h"
+#include "vmm/machine/machine.h"
 
 namespace dejavm::kvm {
 namespace {

@@ -12,7 +12,7 @@
 #include <string_view>
 #include <vector>
 
-#include "vmm/soft/blocks.h"
+#include "vmm/soft/blocks/blocks.h"
 #include "vmm/soft/cpu.h"
 #include "vmm/soft/mmu.h"
 

@@ -1,7 +1,7 @@
 // Generated code by instruction: conditions, stack, branches; and which instruction is made by what.
 #include <cstddef>
 
-#include "vmm/soft/hot.h"
+#include "vmm/soft/blocks/hot.h"
 #include "vmm/soft/translate/emit.h"
 #include "vmm/soft/translate/registers.h"
 

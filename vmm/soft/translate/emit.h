@@ -14,7 +14,7 @@
 #include <xbyak/xbyak.h>
 #include <xbyak/xbyak_util.h>
 
-#include "vmm/soft/blocks.h"
+#include "vmm/soft/blocks/blocks.h"
 #include "vmm/soft/decode.h"
 #include "vmm/soft/mmu.h"
 

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "vmm/soft/hot.h"
+#include "vmm/soft/blocks/hot.h"
 #include "vmm/soft/mmu.h"
 #include "vmm/soft/run.h"
 #include "vmm/soft/translate/emit.h"

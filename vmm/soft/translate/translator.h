@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "vmm/soft/blocks.h"
+#include "vmm/soft/blocks/blocks.h"
 #include "vmm/soft/translate/code_memory.h"
 #include "vmm/soft/translate/options.h"
 

@@ -5,7 +5,7 @@
 #include <random>
 
 #include "replay/record/digest.h"
-#include "vmm/machine.h"
+#include "vmm/machine/machine.h"
 #include "vmm/soft/soft_engine.h"
 
 namespace dejavm {

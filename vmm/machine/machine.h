@@ -1,0 +1,84 @@
+// The machine: memory, vCPUs, board, virtual clock and the run loop over one engine.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "vmm/board/board.h"
+#include "vmm/state/config.h"
+#include "vmm/engine.h"
+#include "vmm/board/inputs.h"
+#include "vmm/state/memory.h"
+
+namespace dejavm {
+
+// How a run ended. kUntil: the position asked for was reached, an Input::Kind::kControl was
+// taken, or the engine met a debug point; it can go on.
+// kReset: the guest asked for a reset, and without firmware there is nothing to start from again.
+enum class RunEnd : uint8_t {
+  kUntil, kPowerOff, kDebugExit, kUserStop, kHaltedForever, kTripleFault, kUnimplemented, kEngineError, kReset
+};
+
+// The machine's own clock state: chunk "clock".
+struct MachineClock {
+  static constexpr std::string_view kName = "clock";
+  static constexpr uint16_t kVersion = 1;
+  struct State {
+    uint64_t time_base_ns = 0;   // now = retired + time_base_ns: the sum of all idle skips
+    uint64_t resets = 0;         // guest-requested resets so far
+    static constexpr auto fields() {
+      return std::tuple{field("time_base_ns", &State::time_base_ns).unit("ns"), field("resets", &State::resets)};
+    }
+  };
+};
+
+class Machine {
+ public:
+  // engine_name: "deterministic" or "kvm". Memory is zero and the vCPU at reset; then boot or restore.
+  static Result<std::unique_ptr<Machine>> create(const MachineConfig&, std::string_view engine_name, Console*);
+  ~Machine();
+
+  // Loads a BootSource (vmm/boot). Without kernel and firmware: the embedded default guest.
+  Result<void> boot(const BootSource&);
+
+  // Runs until `until` or another RunEnd. `exits` is what the engine sees: board() or a decorator that ends in it.
+  RunEnd run(Retired until, Inputs& inputs, ExitHandler& exits);
+
+  // run() returns kUntil once virtual time is there, too. A halted machine skips as far as its inputs say: they are to know the limit.
+  void limit_time(Nanos);
+  bool time_is_up() const;
+
+  // Between two runs: the same machine goes on under another engine. Error: it cannot be had, and nothing has changed.
+  Result<void> switch_engine(std::string_view engine_name);
+
+  // Puts another engine around the present one, at its state.
+  void wrap_engine(const std::function<std::unique_ptr<Engine>(std::unique_ptr<Engine>)>&);
+
+  Position position() const;
+  Nanos now() const;
+  Board& board();
+  Engine& engine();
+  GuestMemory& memory();
+  const MachineConfig& config() const;
+  std::string detail() const;          // of kTripleFault, kUnimplemented, kEngineError, kHaltedForever: registers, bytes
+  uint8_t debug_exit_status() const;   // QEMU's n << 1 | 1
+  void write_memory(Gpa, std::span<const uint8_t>);  // loader and DMA; must lie in RAM or ROM
+
+  // The whole state but RAM, in a fixed order: clock, vCPUs, engine chunks, board. Call sync_out() before reading
+  // them (pulls vCPU state from the engine; never perturbs the run) and sync_in() after overwriting them; `memory_told`: memory was changed by
+  // write_memory only.
+  std::vector<ChunkRef> chunks();
+  void sync_out();
+  void sync_in(bool memory_told = false);
+  // What the chunks just overwritten hold that this machine's CPU model lacks; nullptr: nothing.
+  const char* misfit() const;
+
+ private:
+  Machine();
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace dejavm
