@@ -1,7 +1,8 @@
 // The trace reader: any bytes are refused or read to their end.
 #include "fuzz/fuzz.h"
 
-#include "replay/trace/trace.h"
+#include "replay/trace/cursor.h"
+#include "replay/trace/reader.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace dejavm;

@@ -1,4 +1,6 @@
-// gdb's `monitor` commands.
+#include "replay/trace/cursor.h"
+#include "replay/gdb/monitor.h"
+
 #include <algorithm>
 #include <charconv>
 #include <sstream>
@@ -7,7 +9,6 @@
 
 #include "replay/state/describe.h"
 #include "replay/record/digest.h"
-#include "replay/gdb/timeline_target.h"
 #include "replay/replay/position.h"
 #include "replay/state/state_codec.h"
 #include "replay/replay/replayer.h"
@@ -42,15 +43,22 @@ Error usage(std::string why) { return {ErrorKind::kHost, std::move(why)}; }
 
 }  // namespace
 
-std::string TimelineTarget::monitor(std::string_view command) {
+VcpuState Monitor::state() {
+  VcpuState s;
+  timeline_.machine().sync_out();
+  timeline_.machine().engine().get_state(0, s);
+  return s;
+}
+
+std::string Monitor::answer(std::string_view command) {
   std::istringstream in{std::string(command)};
   std::vector<std::string> words;
   for (std::string word; in >> word;) words.push_back(word);
-  auto text = answer(words);
+  auto text = obey(words);
   return text ? text.take() : text.error().message + "\n";
 }
 
-Result<std::string> TimelineTarget::answer(const std::vector<std::string>& words) {
+Result<std::string> Monitor::obey(const std::vector<std::string>& words) {
   const std::string what = words.empty() ? "help" : words[0];
   const size_t count = words.size() - (words.empty() ? 0 : 1);
   auto value = [&](size_t n, uint64_t otherwise) { return words.size() > n ? number(words[n]) : std::optional(otherwise); };
@@ -87,7 +95,7 @@ Result<std::string> TimelineTarget::answer(const std::vector<std::string>& words
   return std::string(kHelp);
 }
 
-Result<Timeline::Moment> TimelineTarget::position(const std::string& text) const {
+Result<Timeline::Moment> Monitor::position(const std::string& text) const {
   if (text == ".") return timeline_.now();
   if (const auto mark = marks_.find(text); mark != marks_.end()) return mark->second;
   auto at = parse_position(trace_, text);
@@ -95,11 +103,11 @@ Result<Timeline::Moment> TimelineTarget::position(const std::string& text) const
   return Timeline::Moment{*at, {}};
 }
 
-std::string TimelineTarget::at(Timeline::Moment m) const {
+std::string Monitor::at(Timeline::Moment m) const {
   return m.address ? fmt::format("instruction {}, about to execute {:#x}", m.at.value, *m.address) : fmt::format("instruction {}", m.at.value);
 }
 
-std::string TimelineTarget::here() {
+std::string Monitor::here() {
   Machine& machine = timeline_.machine();
   const std::string what = describe_instruction(machine);
   const VcpuState s = state();
@@ -109,7 +117,7 @@ std::string TimelineTarget::here() {
                      timeline_.end().value, what, name.empty() ? "" : "\nin " + name, to_hex(timeline_.digest()));
 }
 
-Result<std::string> TimelineTarget::exits(uint64_t count) {
+Result<std::string> Monitor::exits(uint64_t count) {
   const Retired now = timeline_.now().at;
   const Keyframe& from = trace_.keyframes()[keyframe_before(trace_, now)];
   EventCursor cursor(trace_, from);
@@ -128,7 +136,7 @@ Result<std::string> TimelineTarget::exits(uint64_t count) {
   return out;
 }
 
-Result<std::string> TimelineTarget::device(const std::string& name) {
+Result<std::string> Monitor::device(const std::string& name) {
   timeline_.machine().sync_out();
   for (const StoredChunk& c : store_chunks(timeline_.machine().chunks())) {
     if (chunk_name(c.name, c.instance) != name) continue;
@@ -139,20 +147,20 @@ Result<std::string> TimelineTarget::device(const std::string& name) {
   return usage(fmt::format("there is no '{}'; `monitor devices` tells what there is", name));
 }
 
-Result<std::string> TimelineTarget::devices() {
+Result<std::string> Monitor::devices() {
   std::string out;
   for (const ChunkRef& c : timeline_.machine().chunks()) out += fmt::format("{}\n", chunk_name(c.schema->name, c.instance));
   return out;
 }
 
-std::string TimelineTarget::keyframes() const {
+std::string Monitor::keyframes() const {
   std::string out;
   for (size_t n = 0; n < trace_.keyframes().size(); ++n)
     out += fmt::format("{} at instruction {}, event {}\n", n, trace_.keyframes()[n].at.value, trace_.keyframes()[n].first_event);
   return out + fmt::format("and {} checkpoints in memory, {} MiB\n", timeline_.checkpoints(), timeline_.checkpoint_bytes() >> 20);
 }
 
-Result<std::string> TimelineTarget::physical(uint64_t address, uint64_t count) {
+Result<std::string> Monitor::physical(uint64_t address, uint64_t count) {
   std::string out;
   for (uint64_t n = 0; n < count; ++n) {
     uint8_t byte = 0;
@@ -166,7 +174,7 @@ Result<std::string> TimelineTarget::physical(uint64_t address, uint64_t count) {
   return out;
 }
 
-Result<std::string> TimelineTarget::last_write(uint64_t address, uint64_t bytes) {
+Result<std::string> Monitor::last_write(uint64_t address, uint64_t bytes) {
   const Timeline::Moment from = timeline_.now();
   DebugPoints points;
   points.data.push_back({address, bytes, false, true});
@@ -183,7 +191,7 @@ Result<std::string> TimelineTarget::last_write(uint64_t address, uint64_t bytes)
   return out;
 }
 
-Result<std::string> TimelineTarget::diff(Timeline::Moment a, Timeline::Moment b) {
+Result<std::string> Monitor::diff(Timeline::Moment a, Timeline::Moment b) {
   const Timeline::Moment from = timeline_.now();
   if (auto done = timeline_.seek(a); !done) return done.error();
   Machine* machine = &timeline_.machine();

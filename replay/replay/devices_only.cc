@@ -3,7 +3,8 @@
 
 #include <fmt/format.h>
 
-#include "replay/replay/replayer.h"
+#include "replay/trace/cursor.h"
+#include "replay/replay/devices_only.h"
 #include "vmm/state/cpu_model.h"
 
 namespace dejavm {

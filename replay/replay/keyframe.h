@@ -5,7 +5,7 @@
 #include <string>
 
 #include "replay/record/digest.h"
-#include "replay/trace/trace.h"
+#include "replay/trace/reader.h"
 #include "vmm/machine/machine.h"
 
 namespace dejavm {

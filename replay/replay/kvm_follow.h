@@ -8,7 +8,7 @@
 
 #include <memory>
 
-#include "replay/trace/trace.h"
+#include "replay/trace/reader.h"
 #include "replay/replay/verify.h"
 #include "vmm/engine.h"
 

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "replay/replay/replay_run.h"
+#include "replay/replay/parts.h"
 
 namespace dejavm {
 namespace {

@@ -1,3 +1,4 @@
+#include "replay/trace/cursor.h"
 #include "replay/replay/position.h"
 
 #include <charconv>

@@ -13,7 +13,7 @@
 
 #include "devices/core/result.h"
 #include "devices/core/types.h"
-#include "replay/trace/trace.h"
+#include "replay/trace/reader.h"
 
 namespace dejavm {
 

@@ -7,7 +7,8 @@
 #include <optional>
 #include <string>
 
-#include "replay/trace/trace.h"
+#include "replay/trace/cursor.h"
+#include "replay/trace/reader.h"
 #include "vmm/engine.h"
 #include "vmm/board/inputs.h"
 

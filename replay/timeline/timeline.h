@@ -11,7 +11,7 @@
 
 #include "replay/store/hash.h"
 #include "replay/guest/kallsyms.h"
-#include "replay/trace/trace.h"
+#include "replay/trace/reader.h"
 #include "vmm/machine/machine.h"
 
 namespace dejavm {

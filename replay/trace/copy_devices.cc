@@ -1,4 +1,7 @@
-#include "replay/trace/trace.h"
+#include "replay/trace/copy_devices.h"
+#include "replay/trace/cursor.h"
+#include "replay/trace/reader.h"
+#include "replay/trace/writer.h"
 
 namespace dejavm {
 

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
-#include "replay/trace/trace.h"
+#include "replay/trace/cursor.h"
+#include "replay/trace/reader.h"
 
 namespace dejavm {
 

@@ -4,7 +4,7 @@
 
 #include <fmt/format.h>
 
-#include "replay/trace/trace.h"
+#include "replay/trace/reader.h"
 
 namespace dejavm {
 

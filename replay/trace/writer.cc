@@ -1,6 +1,6 @@
 #include <zstd.h>
 
-#include "replay/trace/trace.h"
+#include "replay/trace/writer.h"
 
 namespace dejavm {
 namespace {

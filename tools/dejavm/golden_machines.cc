@@ -14,6 +14,7 @@
 #include "replay/snapshot/restore_snapshot.h"
 #include "replay/snapshot/saver.h"
 #include "vmm/machine/host.h"
+#include "replay/replay/devices_only.h"
 
 namespace dejavm::cli {
 namespace {

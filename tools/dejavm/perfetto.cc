@@ -5,9 +5,11 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "replay/trace/cursor.h"
 #include "replay/store/atomic_file.h"
 #include "replay/replay/position.h"
 #include "replay/replay/replayer.h"
+#include "replay/replay/devices_only.h"
 
 namespace dejavm::cli {
 namespace {

@@ -4,7 +4,7 @@
 #include <string>
 
 #include "devices/core/result.h"
-#include "replay/trace/trace.h"
+#include "replay/trace/reader.h"
 
 namespace dejavm::cli {
 

@@ -7,11 +7,13 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "replay/trace/cursor.h"
 #include "replay/replay/position.h"
 #include "replay/replay/replayer.h"
 #include "replay/timeline/timeline.h"
 #include "replay/guest/where.h"
 #include "tools/dejavm/report.h"
+#include "replay/replay/devices_only.h"
 
 namespace dejavm::cli {
 namespace {

@@ -10,6 +10,8 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "replay/trace/cursor.h"
+
 namespace dejavm::cli {
 namespace {
 

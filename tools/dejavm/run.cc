@@ -19,6 +19,9 @@
 #include "tools/dejavm/sandbox.h"
 #include "vmm/boot/boot.h"
 #include "vmm/machine/host.h"
+#include "replay/replay/parts.h"
+#include "replay/replay/devices_only.h"
+#include "vmm/boot/firmware.h"
 
 namespace dejavm::cli {
 namespace {

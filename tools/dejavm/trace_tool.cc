@@ -9,6 +9,8 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "replay/trace/copy_devices.h"
+#include "replay/trace/cursor.h"
 #include "replay/guest/where.h"
 #include "replay/store/atomic_file.h"
 #include "replay/replay/replayer.h"
@@ -18,6 +20,7 @@
 #include "tools/dejavm/perfetto.h"
 #include "tools/dejavm/report.h"
 #include "vmm/machine/host.h"
+#include "replay/replay/devices_only.h"
 
 namespace dejavm::cli {
 namespace {

@@ -1,7 +1,7 @@
 // ACPI 6.5, chapter 5: the tables of a PC without PCI. All in the BIOS area from 0xe0000, where the RSDP is searched
 // for (5.2.5.1); addresses are those at which the board has its devices.
 #include "vmm/boot/bytes.h"
-#include "vmm/boot/layout.h"
+#include "vmm/boot/acpi.h"
 
 namespace dejavm::boot {
 namespace {

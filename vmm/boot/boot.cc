@@ -9,6 +9,11 @@
 
 #include "vmm/boot/default_guest.h"
 #include "vmm/boot/layout.h"
+#include "vmm/boot/bzimage.h"
+#include "vmm/boot/elf_file.h"
+#include "vmm/boot/pvh.h"
+#include "vmm/boot/multiboot.h"
+#include "vmm/boot/firmware.h"
 
 namespace dejavm::boot {
 namespace {

@@ -29,9 +29,6 @@ inline constexpr uint64_t kMaxInitrdBytes = uint64_t{2} << 30;
 // `memory` is zero and `vcpu` (number 0) at reset. The caller tells the engine that memory has changed.
 Result<void> load(const BootSource&, const MachineConfig&, GuestMemory& memory, VcpuState& vcpu);
 
-// MachineConfig.rom_bytes for a firmware image: the file's size rounded up to a multiple of 64 KiB.
-Result<uint64_t> firmware_rom_bytes(const std::string& path);
-
 // A whole file. More than max_bytes, or an empty file, is an error.
 Result<std::vector<uint8_t>> read_file(const std::string& path, uint64_t max_bytes);
 

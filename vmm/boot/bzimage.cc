@@ -3,7 +3,8 @@
 // and the zero page is filled in as that code would have done.
 #include <algorithm>
 
-#include "vmm/boot/layout.h"
+#include "vmm/boot/bzimage.h"
+#include "vmm/boot/acpi.h"
 
 namespace dejavm::boot {
 namespace {

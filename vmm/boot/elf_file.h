@@ -22,6 +22,7 @@ struct Elf {
   std::vector<Segment> segments;  // each lies in the file
 };
 
+bool is_elf(std::span<const uint8_t> image);
 // `name` is for messages.
 Result<Elf> read_elf(const std::string& name, std::span<const uint8_t> image);
 // Loads the PT_LOAD segments at their physical addresses, none below `lowest`. Returns where below 4 GiB the last of them ends.

@@ -2,7 +2,7 @@
 // PC shows below 1 MiB. There it is RAM, as after a chipset has shadowed it. The vCPU stays as reset left it.
 #include <algorithm>
 
-#include "vmm/boot/layout.h"
+#include "vmm/boot/firmware.h"
 
 namespace dejavm::boot {
 namespace {

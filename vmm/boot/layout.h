@@ -75,16 +75,4 @@ T get(std::span<const uint8_t> bytes, uint64_t offset) {
 }
 std::string hex(uint64_t value);
 
-// The ACPI tables, with the RSDP at kAcpiTables, for loaders whose kernels find no firmware's.
-void put_acpi_tables(const Target&);
-
-Result<void> load_bzimage(const Target&, std::span<const uint8_t> image);
-Result<void> load_pvh(const Target&, std::span<const uint8_t> image);
-Result<void> load_multiboot(const Target&, std::span<const uint8_t> image);
-Result<void> load_firmware(const Target&);
-bool is_bzimage(std::span<const uint8_t> image);
-bool is_elf(std::span<const uint8_t> image);
-bool is_pvh(std::span<const uint8_t> image);  // an ELF file with the PVH note
-bool is_multiboot(std::span<const uint8_t> image);
-
 }  // namespace dejavm::boot

@@ -5,6 +5,8 @@
 
 #include "vmm/boot/bytes.h"
 #include "vmm/boot/elf_file.h"
+#include "vmm/boot/acpi.h"
+#include "vmm/boot/multiboot.h"
 
 namespace dejavm::boot {
 namespace {

@@ -2,6 +2,8 @@
 // entry point named by an ELF note, and one structure that says where everything is.
 #include "vmm/boot/bytes.h"
 #include "vmm/boot/elf_file.h"
+#include "vmm/boot/acpi.h"
+#include "vmm/boot/pvh.h"
 
 namespace dejavm::boot {
 

@@ -21,8 +21,4 @@ Result<std::unique_ptr<Engine>> make_kvm_engine(const CpuModel& model, GuestMemo
 // The optional features of the model that guests of this machine's KVM cannot have, sorted.
 Result<std::vector<std::string>> kvm_lacks(const CpuModel&);
 
-// Exact mode ("kvm-step"): `retired` counts instructions and the run is the deterministic engine's, exit for exit; what is plain computation the
-// processor executes, step by step. Slow: hundreds of thousands of instructions a second.
-Result<std::unique_ptr<Engine>> make_step_engine(const CpuModel& model, GuestMemory& memory, uint32_t revision);
-
 }  // namespace dejavm::kvm

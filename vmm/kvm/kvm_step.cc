@@ -11,7 +11,7 @@
 #include <fmt/format.h>
 
 #include "vmm/kvm/kvm_cpuid.h"
-#include "vmm/kvm/kvm_engine.h"
+#include "vmm/kvm/kvm_step.h"
 #include "vmm/kvm/kvm_probe.h"
 #include "vmm/kvm/kvm_state.h"
 #include "vmm/kvm/kvm_vm.h"

@@ -6,6 +6,7 @@
 
 #include "vmm/boot/boot.h"
 #include "vmm/kvm/kvm_engine.h"
+#include "vmm/kvm/kvm_step.h"
 #include "vmm/soft/soft_engine.h"
 
 namespace dejavm {

@@ -7,6 +7,7 @@
 #include "replay/record/recorder.h"
 #include "vmm/boot/boot.h"
 #include "vmm/machine/host.h"
+#include "vmm/boot/firmware.h"
 
 namespace dejavm {
 namespace {

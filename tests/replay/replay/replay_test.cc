@@ -3,10 +3,13 @@
 
 #include <fmt/format.h>
 
+#include "replay/trace/cursor.h"
 #include "replay/guest/where.h"
 #include "replay/record/recorder.h"
 #include "replay/replay/replayer.h"
 #include "replay/timeline/timeline.h"
+#include "replay/replay/parts.h"
+#include "replay/replay/devices_only.h"
 
 namespace dejavm {
 namespace {

@@ -5,7 +5,9 @@
 #include <vector>
 
 #include "replay/state/state_codec.h"
-#include "replay/trace/trace.h"
+#include "replay/trace/cursor.h"
+#include "replay/trace/reader.h"
+#include "replay/trace/writer.h"
 #include "vmm/state/vcpu_state.h"
 
 namespace dejavm {

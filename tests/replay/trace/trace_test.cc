@@ -1,4 +1,6 @@
-#include "replay/trace/trace.h"
+#include "replay/trace/cursor.h"
+#include "replay/trace/reader.h"
+#include "replay/trace/writer.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

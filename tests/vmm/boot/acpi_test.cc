@@ -6,6 +6,7 @@
 #include "devices/vhpet.h"
 #include "tests/vmm/boot/loading.h"
 #include "vmm/boot/layout.h"
+#include "vmm/boot/acpi.h"
 
 namespace dejavm::boot {
 namespace {

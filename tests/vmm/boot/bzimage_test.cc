@@ -3,6 +3,7 @@
 
 #include "tests/vmm/boot/loading.h"
 #include "vmm/boot/layout.h"
+#include "vmm/boot/bzimage.h"
 
 namespace dejavm::boot {
 namespace {

@@ -6,6 +6,9 @@
 #include "tests/vmm/boot/loading.h"
 #include "vmm/boot/default_guest.h"
 #include "vmm/boot/layout.h"
+#include "vmm/boot/bzimage.h"
+#include "vmm/boot/pvh.h"
+#include "vmm/boot/multiboot.h"
 
 namespace dejavm::boot {
 namespace {

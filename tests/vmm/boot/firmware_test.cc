@@ -1,6 +1,7 @@
 // Firmware images, and files as such.
 #include "tests/vmm/boot/loading.h"
 #include "vmm/boot/layout.h"
+#include "vmm/boot/firmware.h"
 
 namespace dejavm::boot {
 namespace {

@@ -1,4 +1,4 @@
-// String operations. Source: Intel SDM vol. 2. One call of a plain function is one iteration; a repeated operation with
+// String operations on memory. Source: Intel SDM vol. 2. One call of a plain function is one iteration; a repeated operation with
 // iterations left stays at its own address, so that it is one retired instruction per iteration and interrupts and
 // limits come between any two. With a count of zero it does nothing and is one instruction.
 #include "vmm/soft/integer/exec_string.h"
@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "vmm/soft/integer/flags.h"
+#include "vmm/soft/integer/iterate.h"
 #include "vmm/soft/mmu.h"
 
 namespace dejavm::soft {
@@ -13,40 +14,7 @@ namespace {
 
 uint64_t load(Cpu& c, unsigned seg, uint64_t offset, unsigned size) { return c.load_sized(seg, offset, size); }
 
-void step(Cpu& c, const Decoded& d, unsigned reg) {
-  const uint64_t size = d.op_size;
-  c.set_reg(reg, d.addr_size, c.r[reg] + (c.flag(kDF_) ? uint64_t{0} - size : size));
-}
-
-// Runs one iteration and decides whether the instruction is finished. `body` returns false when CMPS or SCAS must stop.
-template <class Body>
-void iterate(Cpu& c, const Decoded& d, Body body) {
-  if (d.rep == Rep::kNone) {
-    body();
-    return;
-  }
-  const uint64_t count = c.reg(kRcx, d.addr_size);
-  if (count == 0) return;
-  const bool go_on = body();
-  c.set_reg(kRcx, d.addr_size, count - 1);
-  if (count != 1 && go_on) c.next_rip = c.rip;
-}
-
 bool continues(const Decoded& d, uint64_t flags) { return ((flags & kZF) != 0) == (d.rep == Rep::kRep); }
-
-// I/O permission: SDM vol. 1, 19.5.2.
-void check_io(Cpu& c, unsigned port, unsigned size) {
-  if (!c.protected_mode() || (c.cpl <= c.iopl() && !c.v86())) return;
-  const SegmentState& tr = c.s.segment[kTr];
-  const unsigned type = tr.attributes & 15;
-  if ((type != 9 && type != 11) || tr.limit < 103) Cpu::fault(kGP, 0);
-  const uint64_t at = uint64_t{c.load_system<uint16_t>(tr.base + 0x66)} + port / 8;
-  if (at + 1 > tr.limit) Cpu::fault(kGP, 0);
-  const unsigned bits = c.load_system<uint16_t>(tr.base + at);
-  if ((bits >> (port & 7)) & ((1u << size) - 1)) Cpu::fault(kGP, 0);
-}
-
-Port port_of(uint64_t v) { return Port{static_cast<uint16_t>(v)}; }
 
 }  // namespace
 
@@ -96,45 +64,6 @@ void exec_scas(Cpu& c, const Decoded& d) {
     step(c, d, kRdi);
     return continues(d, flags);
   });
-}
-
-void exec_ins(Cpu& c, const Decoded& d) {
-  iterate(c, d, [&] {
-    const Port port = port_of(c.r[kRdx]);
-    check_io(c, port.value, d.op_size);
-    // The port is read only when the store cannot fault.
-    const uint64_t at = c.linear(kEs, c.reg(kRdi, d.addr_size), d.op_size, Access::kWrite);
-    c.probe_write(at, d.op_size);
-    const uint64_t v = c.exits->io_read(c.position(), port, d.op_size);
-    c.write_linear(at, &v, d.op_size);
-    step(c, d, kRdi);
-    return true;
-  });
-}
-
-void exec_outs(Cpu& c, const Decoded& d) {
-  iterate(c, d, [&] {
-    const Port port = port_of(c.r[kRdx]);
-    check_io(c, port.value, d.op_size);
-    const uint64_t v = load(c, d.seg, c.reg(kRsi, d.addr_size), d.op_size);
-    c.exits->io_write(c.position(), port, d.op_size, v);
-    step(c, d, kRsi);
-    return true;
-  });
-}
-
-void exec_in(Cpu& c, const Decoded& d) {
-  const Port port = port_of(c.read_operand(d, 1));
-  const unsigned size = d.operands[0].size;
-  check_io(c, port.value, size);
-  c.set_reg(kRax, size, c.exits->io_read(c.position(), port, size) & mask_of(size));
-}
-
-void exec_out(Cpu& c, const Decoded& d) {
-  const Port port = port_of(c.read_operand(d, 0));
-  const unsigned size = d.operands[1].size;
-  check_io(c, port.value, size);
-  c.exits->io_write(c.position(), port, size, c.reg(kRax, size));
 }
 
 // --- in bulk ---

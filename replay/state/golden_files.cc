@@ -1,4 +1,5 @@
-// The gate around the goldens: their manifest, reports, and a command line for programs with models of their own.
+#include "replay/state/golden_files.h"
+
 #include <fmt/format.h>
 
 #include <unistd.h>
@@ -9,7 +10,6 @@
 #include <iostream>
 
 #include "replay/store/atomic_file.h"
-#include "replay/state/golden.h"
 #include "replay/state/golden_json.h"
 
 namespace dejavm {
@@ -17,7 +17,6 @@ namespace {
 
 namespace fs = std::filesystem;
 constexpr uint64_t kMaxGoldenBytes = 256 << 20;
-constexpr int kDone = 0, kUsage = 1, kDiffers = 3;  // exit statuses
 constexpr const char* kManifest = "manifest.json";
 
 // Every file of the folder but the manifest and what is written for people, sorted.
@@ -48,7 +47,7 @@ std::string xml(std::string_view text) {
 
 int fail(const Error& e) {
   fmt::print(stderr, "golden: {}\n", e.message);
-  return kUsage;
+  return kGoldenUsage;
 }
 
 Result<void> write_whole(const std::string& path, std::span<const uint8_t> content) {
@@ -78,20 +77,6 @@ Result<void> write_goldens(const std::string& folder, std::span<const GoldenFile
     if (auto done = write_whole(path, f.content); !done) return done;
   }
   return {};
-}
-
-Result<Json> read_golden_json(const std::string& folder, const std::string& path) {
-  auto bytes = read_golden(folder, path);
-  if (!bytes) return bytes.error();
-  auto shallow = [](int depth, Json::parse_event_t, Json&) { return depth <= 4; };
-  Json j = Json::parse(bytes->begin(), bytes->end(), shallow, false);
-  if (!j.is_object()) return Error{ErrorKind::kBadInput, fmt::format("{}/{}: is not a JSON object", folder, path)};
-  return j;
-}
-
-Bytes golden_text(const Json& j) {
-  const std::string text = j.dump(1) + "\n";
-  return {text.begin(), text.end()};
 }
 
 Result<GoldenManifest> read_manifest(const std::string& folder) {
@@ -179,7 +164,7 @@ int report_goldens(std::span<const GoldenRow> rows, const std::string& junit) {
     const std::string text = golden_junit(rows);
     if (auto done = write_whole(junit, {reinterpret_cast<const uint8_t*>(text.data()), text.size()}); !done) return fail(done.error());
   }
-  return std::ranges::all_of(rows, [](const GoldenRow& r) { return r.problems.empty(); }) ? kDone : kDiffers;
+  return std::ranges::all_of(rows, [](const GoldenRow& r) { return r.problems.empty(); }) ? kGoldenDone : kGoldenDiffers;
 }
 
 int apply_goldens(const std::string& folder, std::span<const GoldenFile> changes, bool yes) {
@@ -190,7 +175,7 @@ int apply_goldens(const std::string& folder, std::span<const GoldenFile> changes
   if (!changes.empty() && !yes) {
     if (!isatty(STDIN_FILENO)) {
       fmt::print("{} files would change: nothing was written; --yes writes them\n", changes.size());
-      return kDiffers;
+      return kGoldenDiffers;
     }
     fmt::print("write these {} files? [y/N] ", changes.size());
     std::fflush(stdout);
@@ -198,7 +183,7 @@ int apply_goldens(const std::string& folder, std::span<const GoldenFile> changes
     std::getline(std::cin, answer);
     if (answer != "y" && answer != "yes") {
       fmt::print("nothing was written\n");
-      return kDiffers;
+      return kGoldenDiffers;
     }
   }
   if (auto done = write_goldens(folder, changes); !done) return fail(done.error());
@@ -208,33 +193,7 @@ int apply_goldens(const std::string& folder, std::span<const GoldenFile> changes
     if (auto done = write_goldens(folder, {&*manifest, 1}); !done) return fail(done.error());
   if (changes.empty()) fmt::print("nothing to change\n");
   else fmt::print("{} files written\n", changes.size());
-  return kDone;
-}
-
-int golden_main(int argc, char** argv, std::string_view writer, std::span<const DeviceModel> models, std::span<const Upgrade> upgrades) {
-  const std::string what = argc > 1 ? argv[1] : "";
-  std::string folder = "golden-snapshots", junit;
-  bool yes = false, wrong = what != "check" && what != "update";
-  for (int i = 2; i < argc && !wrong; ++i) {
-    const std::string_view a = argv[i];
-    if (a == "--yes") yes = true;
-    else if (a == "--junit" && i + 1 < argc) junit = argv[++i];
-    else if (a.starts_with("-")) wrong = true;
-    else folder = a;
-  }
-  if (wrong) {
-    fmt::print(stderr, "usage: {} check [FOLDER] [--junit FILE] | update [FOLDER] [--yes]\n", argc ? argv[0] : "golden");
-    return kUsage;
-  }
-  if (what == "check") {
-    auto manifest = read_manifest(folder);
-    if (!manifest) return fail(manifest.error());
-    auto rows = check_golden_devices(folder, models, upgrades);
-    rows.push_back(check_manifest(folder, *manifest));
-    return report_goldens(rows, junit);
-  }
-  auto changes = update_golden_devices(folder, writer, models, upgrades);
-  return changes ? apply_goldens(folder, *changes, yes) : fail(changes.error());
+  return kGoldenDone;
 }
 
 }  // namespace dejavm
