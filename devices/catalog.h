@@ -1,5 +1,4 @@
-// Every device model there is: what the conformance suite, the fuzz targets, `dejavm device` and the golden gate work
-// from. A model that is added here gets all of them.
+// The models of models.h at run time: what the conformance suite, the fuzz targets, `dejavm device` and the golden gate work from.
 #pragma once
 
 #include <span>

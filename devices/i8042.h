@@ -85,6 +85,7 @@ struct I8042 {
   enum Line : uint64_t { kIrq1 = 1, kIrq12 = 2, kReset = 4 };
 
   static const char* invalid(const State&);
+  static DeviceModel model();  // i8042_model.cc
   static void reset(State&);
   static uint64_t read(State&, Nanos now, uint64_t offset, unsigned size);
   static void write(State&, Nanos now, uint64_t offset, unsigned size, uint64_t value);

@@ -27,6 +27,7 @@ struct Pctestdev {
     }
   };
 
+  static DeviceModel model();  // pctestdev_model.cc
   static void reset(State& s) { s = State{}; }
   static uint64_t read(State&, Nanos now, uint64_t offset, unsigned size);
   static void write(State&, Nanos now, uint64_t offset, unsigned size, uint64_t value);

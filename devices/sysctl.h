@@ -45,6 +45,7 @@ struct Sysctl {
   enum Line : uint64_t { kReset = 1 << 0, kDebugExit = 1 << 1 };  // stay until reset
 
   static const char* invalid(const State&);
+  static DeviceModel model();  // sysctl_model.cc
   static void reset(State&);
   static uint64_t read(State&, Nanos now, uint64_t offset, unsigned size);
   static void write(State&, Nanos now, uint64_t offset, unsigned size, uint64_t value);

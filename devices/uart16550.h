@@ -80,6 +80,7 @@ struct Uart16550 {
   enum Line : uint64_t { kIrq = 1 };
 
   static const char* invalid(const State&);
+  static DeviceModel model();  // uart16550_model.cc
   static void reset(State&);   // keeps what set_timed said
   static uint64_t read(State&, Nanos now, uint64_t offset, unsigned size);
   static void write(State&, Nanos now, uint64_t offset, unsigned size, uint64_t value);

@@ -65,6 +65,7 @@ struct Vatpic {
   enum Line : uint64_t { kIntr = 1 << 0 };
 
   static const char* invalid(const State&);
+  static DeviceModel model();  // vatpic_model.cc
   static void reset(State&);
   static uint64_t read(State&, Nanos now, uint64_t offset, unsigned size);
   static void write(State&, Nanos now, uint64_t offset, unsigned size, uint64_t value);

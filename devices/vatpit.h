@@ -79,6 +79,7 @@ struct Vatpit {
   enum Line : uint64_t { kOut0 = 1 << 0, kOut2 = 1 << 2 };
 
   static const char* invalid(const State&);
+  static DeviceModel model();  // vatpit_model.cc
   static void reset(State&);
   static uint64_t read(State&, Nanos now, uint64_t offset, unsigned size);
   static void write(State&, Nanos now, uint64_t offset, unsigned size, uint64_t value);

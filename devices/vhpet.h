@@ -83,6 +83,7 @@ struct Vhpet {
                          kLegacyIrq8 = uint64_t{1} << 34 };
 
   static const char* invalid(const State&);
+  static DeviceModel model();  // vhpet_model.cc
   static void reset(State&);
   static uint64_t read(State&, Nanos now, uint64_t offset, unsigned size);
   static void write(State&, Nanos now, uint64_t offset, unsigned size, uint64_t value);

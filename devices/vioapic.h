@@ -68,6 +68,7 @@ struct Vioapic {
   };
 
   static const char* invalid(const State&);
+  static DeviceModel model();  // vioapic_model.cc
   static void reset(State&);
   static uint64_t read(State&, Nanos now, uint64_t offset, unsigned size);
   static void write(State&, Nanos now, uint64_t offset, unsigned size, uint64_t value);

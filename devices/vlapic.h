@@ -137,6 +137,7 @@ struct Vlapic {
   static constexpr int kAckNothing = -1, kAckFromPic = -2;
 
   static const char* invalid(const State&);
+  static DeviceModel model();  // vlapic_model.cc
   static void reset(State&);       // power-on; keeps initial_id
   static void init_reset(State&);  // what INIT does: keeps ids, base, time, inputs, a later STARTUP and messages
   static uint64_t read(State&, Nanos now, uint64_t offset, unsigned size);
@@ -153,6 +154,7 @@ struct Vlapic {
   static void set_cr8(State&, Nanos now, uint64_t value);
   static void set_tsc_offset(State&, Nanos now, int64_t offset_ns);
   static bool window_open(const State&);  // whether memory accesses at the base address reach this APIC
+  static uint64_t window(const State& s) { return s.base & ~uint64_t{0xfff}; }
 
   // Whether a message is for this APIC; `is_sender`: this APIC sent it.
   static bool matches(const State&, const BusMessage&, bool is_sender);

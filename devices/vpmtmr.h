@@ -60,6 +60,7 @@ struct Vpmtmr {
   enum Line : uint64_t { kSci = 1 << 0 };  // level: an enabled status bit is set
 
   static const char* invalid(const State&);
+  static DeviceModel model();  // vpmtmr_model.cc
   static void reset(State&);  // keeps what set_extended said
   static uint64_t read(State&, Nanos now, uint64_t offset, unsigned size);
   static void write(State&, Nanos now, uint64_t offset, unsigned size, uint64_t value);

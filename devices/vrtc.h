@@ -48,6 +48,7 @@ struct Vrtc {
   enum Line : uint64_t { kIrq = 1 };  // IRQF
 
   static const char* invalid(const State&);
+  static DeviceModel model();  // vrtc_model.cc
   static void reset(State&);
   static uint64_t read(State&, Nanos now, uint64_t offset, unsigned size);
   static void write(State&, Nanos now, uint64_t offset, unsigned size, uint64_t value);

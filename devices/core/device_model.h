@@ -28,20 +28,29 @@ struct DeviceOp {
   bool operator==(const DeviceOp&) const = default;
 };
 
-struct DeviceModel {
-  const Schema* schema;
+// For lists of idioms.
+constexpr DeviceOp read_op(uint64_t offset, uint8_t size) { return {DeviceOp::Kind::kRead, size, 0, offset, 0}; }
+constexpr DeviceOp write_op(uint64_t offset, uint8_t size, uint64_t value) { return {DeviceOp::Kind::kWrite, size, 0, offset, value}; }
+constexpr DeviceOp line_op(uint16_t input, uint64_t level) { return {DeviceOp::Kind::kLine, 1, input, level, 0}; }
+constexpr DeviceOp call_op(uint16_t call, uint64_t a, uint64_t b = 0) { return {DeviceOp::Kind::kCall, 1, call, a, b}; }
+
+// What is not to be found in a model's functions and fields.
+struct DeviceDescription {
   std::string_view summary;                // one line
   std::string_view sources;                // the documents that it follows
   std::span<const uint16_t> registers;     // offsets at which there is something; accesses anywhere have a result
-  unsigned inputs;                         // of set_line
-  std::span<const std::string_view> line_names;  // of the bits of lines() that have one, by bit; empty: none
-  std::span<const DeviceCall> calls;
-  std::span<const DeviceOp> idioms;        // what drivers do: seeds for generators
+  unsigned inputs = 0;                     // of set_line
+  std::span<const std::string_view> line_names{};  // of the bits of lines() that have one, by bit; empty: none
+  std::span<const DeviceCall> calls{};
+  std::span<const DeviceOp> idioms{};      // what drivers do: seeds for generators
   // The longest silence: time alone changes lines() or sends a message no earlier than next_event says, and next_event
   // comes at most so many times in a row without a change (its documented bound), not counting what is kSeldomNs away.
   static constexpr uint64_t kSeldomNs = 10'000'000'000;
-  unsigned idle_events;
+  unsigned idle_events = 0;
+};
 
+struct DeviceModel : DeviceDescription {
+  const Schema* schema;
   void (*reset)(void* state);
   uint64_t (*read)(void* state, Nanos now, uint64_t offset, unsigned size);
   void (*write)(void* state, Nanos now, uint64_t offset, unsigned size, uint64_t value);
@@ -66,9 +75,9 @@ const typename M::State& state_at(const void* s) {
 
 // M: a type of the shape in model.h.
 template <class M>
-DeviceModel device_model(std::string_view summary, std::string_view sources, std::span<const uint16_t> registers, unsigned inputs,
-                  std::span<const std::string_view> line_names, std::span<const DeviceCall> calls, std::span<const DeviceOp> idioms, unsigned idle_events) {
-  DeviceModel d{&schema_of<M>(), summary, sources, registers, inputs, line_names, calls, idioms, idle_events,
+DeviceModel device_model(const DeviceDescription& description) {
+  DeviceModel d{description,
+                &schema_of<M>(),
                 [](void* s) { M::reset(state_at<M>(s)); },
                 [](void* s, Nanos t, uint64_t o, unsigned n) { return M::read(state_at<M>(s), t, o, n); },
                 [](void* s, Nanos t, uint64_t o, unsigned n, uint64_t v) { M::write(state_at<M>(s), t, o, n, v); },

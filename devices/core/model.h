@@ -7,6 +7,7 @@
 //     enum Input : unsigned { ... };                        // indices for set_line
 //     enum Line : uint64_t { kOut0 = 1 << 0, ... };         // bits of lines()
 //     static const char* invalid(const State&);             // cross-field rule, optional
+//     static DeviceModel model();                           // for generic code: device_model.h
 //     static void reset(State&);                            // the documented power-on state, at time 0
 //     static uint64_t read(State&, Nanos now, uint64_t offset, unsigned size);
 //     static void write(State&, Nanos now, uint64_t offset, unsigned size, uint64_t value);
@@ -35,6 +36,8 @@
 #include "devices/core/types.h"
 
 namespace dejavm {
+
+struct DeviceModel;  // device_model.h
 
 // Interrupt messages on the APIC bus (Intel SDM vol. 3, 11.11 and 11.6): from an I/O APIC pin, an MSI or an ICR.
 enum class Delivery : uint8_t { kFixed = 0, kLowestPriority = 1, kSmi = 2, kNmi = 4, kInit = 5, kStartup = 6, kExtInt = 7 };

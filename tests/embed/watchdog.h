@@ -71,7 +71,8 @@ struct Watchdog {
 inline dejavm::DeviceModel watchdog_model() {
   static constexpr uint16_t kRegisters[] = {0, 4, 8};
   static constexpr std::string_view kLines[] = {"BITE"};
-  return dejavm::device_model<Watchdog>("a watchdog timer", "this file", kRegisters, 0, kLines, {}, {}, 1);
+  return dejavm::device_model<Watchdog>(
+      {.summary = "a watchdog timer", .sources = "this file", .registers = kRegisters, .line_names = kLines, .idle_events = 1});
 }
 
 }  // namespace other

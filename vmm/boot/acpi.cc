@@ -1,5 +1,6 @@
 // ACPI 6.5, chapter 5: the tables of a PC without PCI. All in the BIOS area from 0xe0000, where the RSDP is searched
 // for (5.2.5.1); addresses are those at which the board has its devices.
+#include "vmm/board/address_map.h"
 #include "vmm/boot/bytes.h"
 #include "vmm/boot/acpi.h"
 
@@ -7,9 +8,8 @@ namespace dejavm::boot {
 namespace {
 
 constexpr uint64_t kAcpiEnd = kMiB;
-constexpr uint32_t kLocalApic = 0xfee00000, kIoApic = 0xfec00000, kHpet = 0xfed00000;
-constexpr uint16_t kPm1Event = 0x600, kPm1Control = 0x604, kPmTimer = 0x608, kResetPort = 0xcf9;
-constexpr uint8_t kSci = 9, kCenturyIndex = 0x32, kResetValue = 6;
+using namespace address_map;
+constexpr uint8_t kCenturyIndex = 0x32, kResetValue = 6;
 
 uint8_t checksum(std::span<const uint8_t> bytes) {
   uint8_t sum = 0;
@@ -41,14 +41,14 @@ Bytes fadt(uint32_t facs_at, uint32_t dsdt_at, bool pm_timer_32) {  // 5.2.9
   constexpr uint16_t kNoC2 = 101, kNoC3 = 1001;  // latencies that say so, in microseconds
   constexpr size_t kGasBytes = 12;
   Bytes b;
-  b.u32(facs_at).u32(dsdt_at).u8(0).u8(0).u16(kSci);
+  b.u32(facs_at).u32(dsdt_at).u8(0).u8(0).u16(kSciIrq);
   b.u32(0).zeros(4);  // no SMI command: the machine is in ACPI mode from the start
   b.u32(kPm1Event).u32(0).u32(kPm1Control).u32(0).u32(0).u32(kPmTimer).u32(0).u32(0);
   b.u8(4).u8(2).u8(0).u8(4).u8(0).u8(0).u8(0).u8(0);
   b.u16(kNoC2).u16(kNoC3).u16(0).u16(0).u8(0).u8(0).u8(0).u8(0).u8(kCenturyIndex);
   b.u16(kLegacyDevices | kHas8042 | kNoVga).u8(0);
   b.u32(kWbinvd | kProcC1 | kNoFixedSleepButton | kNoFixedRtcWake | (pm_timer_32 ? kPmTimer32 : 0) | kResetRegister);
-  b.append(address(true, 8, 1, kResetPort).v).u8(kResetValue).u16(0).u8(5);  // minor version 5
+  b.append(address(true, 8, 1, kResetControl).v).u8(kResetValue).u16(0).u8(5);  // minor version 5
   b.u64(0).u64(dsdt_at);
   b.append(address(true, 32, 2, kPm1Event).v).zeros(kGasBytes).append(address(true, 16, 2, kPm1Control).v);
   b.zeros(2 * kGasBytes).append(address(true, 32, 3, kPmTimer).v).zeros(2 * kGasBytes);
@@ -61,7 +61,7 @@ Bytes madt(uint32_t vcpus) {  // 5.2.12
   constexpr uint16_t kConforming = 0, kActiveHighLevel = 0xd;
   constexpr uint8_t kAllProcessors = 0xff;
   Bytes b;
-  b.u32(kLocalApic).u32(kPcatCompatible);
+  b.u32(uint32_t{kLocalApic}).u32(kPcatCompatible);
   for (uint32_t n = 0; n < vcpus; ++n) {
     if (n < 255)
       b.u8(0).u8(8).u8(static_cast<uint8_t>(n)).u8(static_cast<uint8_t>(n)).u32(kEnabled);
@@ -69,8 +69,8 @@ Bytes madt(uint32_t vcpus) {  // 5.2.12
       b.u8(9).u8(16).u16(0).u32(n).u32(kEnabled).u32(n);
   }
   b.u8(1).u8(12).u8(0).u8(0).u32(kIoApic).u32(0);
-  b.u8(2).u8(10).u8(0).u8(0).u32(2).u16(kConforming);  // the timer's IRQ 0 comes at pin 2
-  b.u8(2).u8(10).u8(0).u8(kSci).u32(kSci).u16(kActiveHighLevel);
+  b.u8(2).u8(10).u8(0).u8(0).u32(kTimerPin).u16(kConforming);  // the timer's IRQ 0 comes at pin 2
+  b.u8(2).u8(10).u8(0).u8(kSciIrq).u32(kSciIrq).u16(kActiveHighLevel);
   b.u8(4).u8(6).u8(kAllProcessors).u16(kConforming).u8(1);  // NMI at LINT1
   return table("APIC", 5, b);
 }

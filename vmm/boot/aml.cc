@@ -1,9 +1,13 @@
 // The DSDT in ACPI machine language (ACPI 6.5, chapter 20; resource descriptors 6.4; device ids 5.6.7 and PNP's list).
 // It names the processors, the devices at a PC's fixed addresses, and the sleep type that powers the machine off.
+#include <algorithm>
 #include <cstdio>
 #include <string>
+#include <tuple>
+#include <vector>
 
 #include "devices/core/result.h"
+#include "vmm/board/devices.h"
 #include "vmm/boot/bytes.h"
 
 namespace dejavm::boot {
@@ -71,11 +75,38 @@ Bytes irq(unsigned line) { return Bytes{}.u8(0x22).u16(static_cast<uint16_t>(1u 
 Bytes memory(uint32_t start, uint32_t len) { return Bytes{}.u8(0x86).u16(9).u8(1).u32(start).u32(len); }
 Bytes end_tag() { return Bytes{}.u8(0x79).u8(0); }
 
-Bytes legacy_device(std::string_view seg, const char* id, std::initializer_list<Bytes> resources) {
-  Bytes list;
-  for (const Bytes& r : resources) list.append(r.v);
+Bytes with_resources(std::string_view seg, const char* id, const Bytes& resources) {
+  Bytes list = resources;
   list.append(end_tag().v);
   return device(seg, name("_HID", eisa_id(id)).append(name("_CRS", buffer(list)).v));
+}
+
+Bytes io(const PortRange& range) { return io(range.first, static_cast<uint8_t>(range.count)); }
+
+Bytes legacy_device(const AcpiDevice& d) {
+  Bytes resources;
+  for (const PortRange& range : d.ports) resources.append(io(range).v);
+  if (d.memory.len_bytes != 0) resources.append(memory(static_cast<uint32_t>(d.memory.first), static_cast<uint32_t>(d.memory.len_bytes)).v);
+  if (d.irq != kNoIrq) resources.append(irq(d.irq).v);
+  return with_resources(d.name, d.id, resources);
+}
+
+// The board's, in the DSDT's order.
+std::vector<AcpiDevice> board_devices() {
+  std::vector<AcpiDevice> out;
+  std::apply([&](const auto&... row) { (out.insert(out.end(), row.acpi.begin(), row.acpi.end()), ...); }, kBoardDevices);
+  std::ranges::stable_sort(out, {}, &AcpiDevice::order);
+  return out;
+}
+
+// What the operating system must leave alone: ACPI registers, system control ports, reset.
+Bytes reserved_ports() {
+  std::vector<PortRange> ranges;
+  std::apply([&](const auto&... row) { (ranges.insert(ranges.end(), row.reserved.begin(), row.reserved.end()), ...); }, kBoardDevices);
+  std::ranges::sort(ranges, {}, &PortRange::first);
+  Bytes resources;
+  for (const PortRange& range : ranges) resources.append(io(range).v);
+  return with_resources("SYSR", "PNP0C02", resources);
 }
 
 Bytes processor(uint32_t n) {
@@ -91,18 +122,8 @@ std::vector<uint8_t> dsdt_definition_block(uint32_t vcpus) {
   Bytes devices;
   devices.text("_SB_");
   for (uint32_t n = 0; n < vcpus; ++n) devices.append(processor(n).v);
-  for (const Bytes& d : {
-           legacy_device("PIC_", "PNP0000", {io(0x20, 2), io(0xa0, 2), io(0x4d0, 2), irq(2)}),
-           legacy_device("TIMR", "PNP0100", {io(0x40, 4), irq(0)}),
-           legacy_device("HPET", "PNP0103", {memory(0xfed00000, 0x400)}),
-           legacy_device("RTC_", "PNP0B00", {io(0x70, 2), irq(8)}),
-           legacy_device("PS2K", "PNP0303", {io(0x60, 1), io(0x64, 1), irq(1)}),
-           legacy_device("PS2M", "PNP0F13", {irq(12)}),
-           legacy_device("COM1", "PNP0501", {io(0x3f8, 8), irq(4)}),
-           // What the operating system must leave alone: ACPI registers, system control ports, reset.
-           legacy_device("SYSR", "PNP0C02", {io(0x61, 1), io(0x92, 1), io(0x600, 12), io(0xcf9, 1)}),
-       })
-    devices.append(d.v);
+  for (const AcpiDevice& d : board_devices()) devices.append(legacy_device(d).v);
+  devices.append(reserved_ports().v);
   Bytes block = name("_S5_", package({5, 5, 0, 0}));  // SLP_TYPa, SLP_TYPb, two reserved
   block.u8(kScopeOp).append(with_package_length(devices).v);
   return block.v;

@@ -10,6 +10,7 @@
 
 #include "devices/core/result.h"
 #include "devices/core/types.h"
+#include "vmm/board/address_map.h"
 
 namespace dejavm {
 
@@ -32,7 +33,7 @@ struct MemoryRegion {
 inline constexpr uint64_t kLowRamLimit = uint64_t{3} << 30, kFourGiB = uint64_t{4} << 30;
 inline constexpr uint64_t kMaxRamBytes = (uint64_t{1} << 40) - (kFourGiB - kLowRamLimit);  // 40 physical address bits
 // What tests have for memory that no system uses, as QEMU's pc-testdev has.
-inline constexpr uint64_t kTestWindow = 0xff000000, kTestWindowBytes = 64 << 10;
+using address_map::kTestWindow, address_map::kTestWindowBytes;
 
 // The regions of a machine with so much RAM and so large a firmware window, ascending, without host memory.
 inline std::vector<MemoryRegion> memory_layout(uint64_t ram_bytes, uint64_t rom_bytes, bool test_window) {

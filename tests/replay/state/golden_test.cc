@@ -142,7 +142,7 @@ struct NextSameName : other::Watchdog {
 template <class M>
 DeviceModel variant() {
   DeviceModel m = other::watchdog_model();
-  const DeviceModel v = device_model<M>("", "", m.registers, 0, m.line_names, {}, {}, 1);
+  const DeviceModel v = device_model<M>({.registers = m.registers, .line_names = m.line_names, .idle_events = 1});
   return v;
 }
 

@@ -3,10 +3,16 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
+#include <map>
 #include <random>
 #include <string>
+#include <vector>
+
+#include "devices/catalog.h"
+#include "vmm/board/models.h"
 
 namespace dejavm {
 namespace {
@@ -44,6 +50,55 @@ class ThreeProcessors : public testing::Test {
   std::array<RunControl, 3> controls;
   std::unique_ptr<Board> board;
 };
+
+// What bhyve's snapshots could forget: each model of the catalogue is on the board, and the board saves each.
+TEST(BoardTable, HasEveryModelAndSavesEachOfItsStates) {
+  MachineConfig config;
+  config.vcpus = 3;
+  config.test_device = true;
+  std::array<RunControl, 3> controls;
+  Board board(config, controls, nullptr);
+  std::map<std::string, uint32_t> saved;
+  for (const ChunkRef& chunk : board.chunks()) EXPECT_EQ(chunk.instance, saved[std::string(chunk.schema->name)]++);
+  std::map<std::string, uint32_t> expected = {{"board", 1}};
+  for (const DeviceModel& model : device_catalog()) expected[std::string(model.name())] = model.name() == "vlapic" ? 3 : 1;
+  EXPECT_EQ(saved, expected);
+  config.test_device = false;
+  EXPECT_EQ(Board(config, controls, nullptr).chunks().size(), expected.size() - 1 + 2);
+}
+
+TEST(BoardTable, NoTwoDevicesAnswerAtOnePlace) {
+  std::map<uint32_t, int> ports, msrs;
+  std::vector<Window> windows;
+  for_each_row([&]<size_t kRow>() {
+    const auto& row = std::get<kRow>(kBoardDevices);
+    for (const PortRange& range : row.ports)
+      for (uint32_t n = 0; n < range.count; ++n) ++ports[range.first + n];
+    for (const MsrRange& range : row.msrs)
+      for (uint32_t n = 0; n < range.count; ++n) ++msrs[range.first + n];
+    windows.insert(windows.end(), row.windows.begin(), row.windows.end());
+  });
+  for (const auto& [port, devices] : ports) EXPECT_EQ(devices, 1) << std::hex << port;
+  for (const auto& [msr, devices] : msrs) EXPECT_EQ(devices, 1) << std::hex << msr;
+  std::ranges::sort(windows, {}, &Window::first);
+  for (size_t n = 1; n < windows.size(); ++n) EXPECT_LE(windows[n - 1].first + windows[n - 1].len_bytes, windows[n].first);
+  EXPECT_GT(ports.size(), 60u);
+  EXPECT_EQ(windows.size(), 3u);
+}
+
+TEST(BoardTable, TellsReadersOfLogsWhoAnswers) {
+  EXPECT_EQ(device_at_port({0x3f9}), "uart16550");
+  EXPECT_EQ(device_at_port({0x61}), "vatpit");
+  EXPECT_EQ(device_at_port({0xe9}), "sysctl");
+  EXPECT_EQ(device_at_port({0xe8}), "pctestdev");
+  EXPECT_EQ(device_at_port({0x3f7}), "-");
+  EXPECT_EQ(device_at_gpa({0xfec00010}), "vioapic");
+  EXPECT_EQ(device_at_gpa({0xfed003ff}), "vhpet");
+  EXPECT_EQ(device_at_gpa({0xfed00400}), "-");
+  EXPECT_EQ(device_at_gpa({0xfee00300}), "vlapic");
+  EXPECT_EQ(device_of_msr(0x3b), "vlapic");
+  EXPECT_EQ(device_of_msr(0x10), "-");
+}
 
 TEST_F(ThreeProcessors, Sdm11_6_2_4_TheLowestPriorityTakesTheMessage) {
   apic(0, kTpr, 0x40), apic(1, kTpr, 0x20), apic(2, kTpr, 0x30);

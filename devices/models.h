@@ -1,0 +1,23 @@
+// Every device model there is. The catalogue, the conformance suite, fuzz targets, `dejavm device` and the golden gate work from
+// this list; the board's table (vmm/board/devices.h) must have each of them.
+#pragma once
+
+#include "devices/i8042.h"
+#include "devices/pctestdev.h"
+#include "devices/sysctl.h"
+#include "devices/uart16550.h"
+#include "devices/vatpic.h"
+#include "devices/vatpit.h"
+#include "devices/vhpet.h"
+#include "devices/vioapic.h"
+#include "devices/vlapic.h"
+#include "devices/vpmtmr.h"
+#include "devices/vrtc.h"
+
+namespace dejavm {
+
+template <class... Models>
+struct ModelList {};
+using AllModels = ModelList<Vatpic, Vatpit, Vhpet, Vioapic, Vlapic, Vpmtmr, Vrtc, Uart16550, I8042, Sysctl, Pctestdev>;
+
+}  // namespace dejavm
