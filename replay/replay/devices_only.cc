@@ -104,14 +104,14 @@ class LoneBoard {
 }  // namespace
 
 std::string_view device_of(const Event& e) {
-  switch (e.kind) {
-    case EventKind::kIoRead: case EventKind::kIoWrite: return device_at_port({static_cast<uint16_t>(e.address)});
-    case EventKind::kMmioRead: case EventKind::kMmioWrite: return device_at_gpa({e.address});
-    case EventKind::kMsrRead: case EventKind::kMsrWrite: return device_of_msr(static_cast<uint32_t>(e.address));
-    case EventKind::kCr8Read: case EventKind::kCr8Write: case EventKind::kInterrupt: case EventKind::kPlace: return "vlapic";
-    case EventKind::kCpuid: return "cpu";
-    case EventKind::kConsole: return "uart16550";
-    case EventKind::kStop: case EventKind::kControl: case EventKind::kIdle: break;
+  switch (descriptor_of(e.kind).target) {
+    case EventTarget::kPort: return device_at_port({static_cast<uint16_t>(e.address)});
+    case EventTarget::kGpa: return device_at_gpa({e.address});
+    case EventTarget::kMsr: return device_of_msr(static_cast<uint32_t>(e.address));
+    case EventTarget::kLocalApic: return "vlapic";
+    case EventTarget::kCpu: return "cpu";
+    case EventTarget::kConsole: return "uart16550";
+    case EventTarget::kNobody: break;
   }
   return "-";
 }

@@ -61,7 +61,7 @@ void EventCursor::load() {
     error_ = content.error();
     return;
   }
-  EventDecoder decoder(*content);
+  EventDecoder decoder(*content, reader_.version());
   batch_.reserve(head.count);
   while (decoder.next(batch_.emplace_back())) {
     const EventKind kind = batch_.back().kind;

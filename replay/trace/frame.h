@@ -12,7 +12,8 @@
 
 namespace dejavm {
 
-inline constexpr uint32_t kTraceVersion = 1;
+inline constexpr uint32_t kTraceVersion = 2;        // that is written
+inline constexpr uint32_t kOldestTraceVersion = 1;  // that is read
 inline constexpr std::array<uint8_t, 8> kTraceMagic{0x89, 'D', 'J', 'V', 'T', '\r', '\n', 0x1a};
 inline constexpr std::array<uint8_t, 8> kTrailerMagic{0x89, 'D', 'J', 'V', 'E', '\r', '\n', 0x1a};
 inline constexpr uint32_t kPreambleBytes = 16;  // magic, version, zero

@@ -39,7 +39,7 @@ Error TraceReader::refuse(const FrameInfo& f, std::string_view why) const {
 }
 Error TraceReader::damaged(uint32_t frame, std::string_view why) const { return refuse(frames_[frame], why); }
 
-Result<void> TraceReader::check_preamble() const {
+Result<void> TraceReader::check_preamble() {
   std::array<uint8_t, kPreambleBytes> have{};
   const size_t len = static_cast<size_t>(std::min<uint64_t>(kPreambleBytes, source_->size()));
   if (auto done = source_->read_at(0, std::span(have).first(len)); !done) return done;
@@ -48,10 +48,10 @@ Result<void> TraceReader::check_preamble() const {
   if (!std::equal(have.begin(), have.begin() + static_cast<ptrdiff_t>(magic), kTraceMagic.begin()))
     return error_at(0, "this is not a trace of dejavm");
   if (len < kPreambleBytes) return error_at(len, "the recording was cut off before its initial state was complete");
-  const uint32_t version = load_le<uint32_t>(have.data() + 8);
-  if (version != kTraceVersion)
-    return error_at(8, fmt::format("trace version {}; this build reads version {}{}", version, kTraceVersion,
-                                   version > kTraceVersion ? ": a newer dejavm is needed" : ""));
+  version_ = load_le<uint32_t>(have.data() + 8);
+  if (version_ < kOldestTraceVersion || version_ > kTraceVersion)
+    return error_at(8, fmt::format("trace version {}; this build reads versions {} to {}{}", version_, kOldestTraceVersion, kTraceVersion,
+                                   version_ > kTraceVersion ? ": a newer dejavm is needed" : ""));
   if (load_le<uint32_t>(have.data() + 12) != 0) return error_at(12, "unknown flags");
   return {};
 }

@@ -37,6 +37,7 @@ class TraceReader {
   static Result<std::unique_ptr<TraceReader>> open(std::unique_ptr<ByteSource>, Check = Check::kHeads);
   ~TraceReader();
 
+  uint32_t version() const { return version_; }  // of the format
   const TraceHeader& header() const { return header_; }
   const Bytes& header_payload() const { return header_payload_; }
   // How the run ended; none if the recorder was interrupted or is still at it.
@@ -64,7 +65,7 @@ class TraceReader {
 
  private:
   explicit TraceReader(std::unique_ptr<ByteSource> source) : source_(std::move(source)) {}
-  Result<void> check_preamble() const;
+  Result<void> check_preamble();
   Result<bool> load_index();  // false: there is none
   Result<void> scan(Check);
   Result<void> check_trailer(uint64_t offset);
@@ -76,6 +77,7 @@ class TraceReader {
   Result<Bytes> read_payload(const FrameInfo&) const;
 
   std::unique_ptr<ByteSource> source_;
+  uint32_t version_ = 0;
   TraceHeader header_;
   Bytes header_payload_;
   std::optional<TraceEnd> end_;

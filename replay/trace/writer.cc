@@ -171,6 +171,13 @@ uint64_t TraceWriter::bytes_written() const {
   return written_;
 }
 
+Result<void> TraceWriter::close() {
+  flush_events();
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return error_ || (queue_.empty() && !busy_); });
+  return error_ ? Result<void>(*error_) : Result<void>();
+}
+
 Result<void> TraceWriter::finish(const TraceEnd& end) {
   flush_events();
   enqueue(FrameKind::kEnd, 0, {end.instructions}, {end.instructions}, encode_end(end), event_count_);

@@ -55,6 +55,8 @@ class TraceWriter {
   std::optional<Error> error() const;
   // Waits for everything to be written; `instructions`, `events` and `exits` of the end are the caller's word.
   Result<void> finish(const TraceEnd&);
+  // Of a trace without an end: waits for what there is to be written.
+  Result<void> close();
   uint64_t bytes_written() const;
 
  private:

@@ -216,6 +216,18 @@ expect 0 'devices identical' replay --devices-only part.dvt
 expect 2 'without memory; only .replay --devices-only. can read it' replay part.dvt
 expect 1 'exists' trace devices a.dvt -o part.dvt
 
+# --- traces of version 1 are read and replayed, and written anew they are the same recording ---
+old=$source/golden-snapshots/traces/builtin.dvt
+expect 0 '1367 events' trace upgrade "$old" -o upgraded.dvt
+[ "$(head -c 9 "$old" | tail -c 1 | od -An -tu1)" -eq 1 ] || fail "the golden trace is no longer of version 1"
+[ "$(head -c 9 upgraded.dvt | tail -c 1 | od -An -tu1)" -eq 2 ] || fail "an upgraded trace has version 2"
+"$dejavm" trace dump "$old" > old.txt
+"$dejavm" trace dump upgraded.dvt > new.txt
+same old.txt new.txt
+expect 0 'identical, 1337 exits' replay upgraded.dvt
+expect 0 'identical, 1337 exits' replay "$old"
+expect 1 'exists' trace upgrade "$old" -o upgraded.dvt
+
 # --- a killed recorder leaves what it had ---
 if [ -s "$source/build/guest/vmlinuz" ]; then
   "$dejavm" record -o killed.dvt --console none --kernel "$source/build/guest/vmlinuz" >/dev/null 2>&1 &

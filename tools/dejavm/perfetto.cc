@@ -88,7 +88,7 @@ Result<void> export_perfetto(const TraceReader& trace, const std::string& path, 
         out.event({{"ph", "i"}, {"s", "p"}, {"name", fmt::format("vector {:#x}", e->value)}, {"cat", "interrupt"}, {"pid", 1}, {"tid", track("interrupts")}, {"ts", us(now)}, {"args", where}});
       continue;
     }
-    if (e->kind == EventKind::kPlace) continue;
+    if (descriptor_of(e->kind).role == EventRole::kPlace) continue;
     const std::string device(device_of(*e));
     // What the guest prints, by the line.
     if (e->kind == EventKind::kIoWrite && e->address == 0x3f8 && device == "uart16550") {
@@ -98,9 +98,9 @@ Result<void> export_perfetto(const TraceReader& trace, const std::string& path, 
       else if (c != '\r') line += c;
       if (line.size() > 4096) end_line();
     }
-    const std::string name = e->kind == EventKind::kIoRead || e->kind == EventKind::kIoWrite || e->kind == EventKind::kMmioRead || e->kind == EventKind::kMmioWrite
-                                 ? fmt::format("{} {:#x}", name_of(e->kind), e->address)
-                                 : std::string(name_of(e->kind));
+    const EventTarget target = descriptor_of(e->kind).target;
+    const bool at_address = target == EventTarget::kPort || target == EventTarget::kGpa;
+    const std::string name = at_address ? fmt::format("{} {:#x}", name_of(e->kind), e->address) : std::string(name_of(e->kind));
     out.event({{"ph", "i"}, {"s", "t"}, {"name", name}, {"cat", device == "-" ? "machine" : device}, {"pid", 1}, {"tid", track(device == "-" ? "machine" : device)}, {"ts", us(now)}, {"args", where}});
     if (!out.result()) return out.result();
   }

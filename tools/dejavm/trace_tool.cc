@@ -9,7 +9,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include "replay/trace/copy_devices.h"
+#include "replay/trace/copy.h"
 #include "replay/trace/cursor.h"
 #include "replay/guest/where.h"
 #include "replay/store/atomic_file.h"
@@ -31,26 +31,27 @@ void print(const std::string& line) { std::puts(line.c_str()); }
 
 std::string hex(uint64_t v) { return fmt::format("{:#x}", v); }
 
+json as_json(const Event& e, const EventOperand& operand) {
+  const uint64_t value = operand_value(e, operand);
+  if (!operand.none.empty() && value == ~uint64_t{0}) return nullptr;
+  switch (operand.text) {
+    case OperandText::kHex: return hex(value);
+    case OperandText::kHash: return fmt::format("{:016x}", value);
+    case OperandText::kDecimal:
+    case OperandText::kTime: return value;
+    case OperandText::kCharacters: break;
+    case OperandText::kIfSet:
+    case OperandText::kIfClear: return value != 0;
+  }
+  // Of bytes from outside any may be there; a request is text.
+  if (descriptor_of(e.kind).guest_sees) return e.data;
+  return std::string(e.data.begin(), e.data.end());
+}
+
 json as_json(const Event& e, uint64_t index) {
   json j{{"event", index}, {"kind", std::string(name_of(e.kind))}, {"vcpu", e.at.vcpu}, {"instruction", e.at.retired.value}};
   if (const auto device = device_of(e); device != "-") j["device"] = std::string(device);
-  switch (e.kind) {
-    case EventKind::kIoRead: case EventKind::kIoWrite: case EventKind::kMmioRead: case EventKind::kMmioWrite:
-      j["address"] = hex(e.address), j["size"] = e.size, j["value"] = hex(e.value);
-      break;
-    case EventKind::kMsrRead: case EventKind::kMsrWrite: j["msr"] = hex(e.address), j["ok"] = e.ok, j["value"] = hex(e.value); break;
-    case EventKind::kCr8Read: case EventKind::kCr8Write: j["value"] = hex(e.value); break;
-    case EventKind::kCpuid:
-      j["leaf"] = hex(e.address), j["subleaf"] = hex(e.subleaf);
-      j["result"] = {hex(e.cpuid.eax), hex(e.cpuid.ebx), hex(e.cpuid.ecx), hex(e.cpuid.edx)};
-      break;
-    case EventKind::kInterrupt: j["vector"] = e.value == kNoVector ? json() : json(e.value); break;
-    case EventKind::kConsole: j["data"] = e.data; break;
-    case EventKind::kControl: j["request"] = std::string(e.data.begin(), e.data.end()); break;
-    case EventKind::kStop: break;
-    case EventKind::kPlace: j["rip"] = hex(e.address), j["registers_hash"] = hex(e.value), j["nmi"] = e.ok; break;
-    case EventKind::kIdle: j["now_ns"] = e.now.value, j["to_ns"] = e.value; break;
-  }
+  for (const EventOperand& operand : descriptor_of(e.kind)) j[std::string(operand.name)] = as_json(e, operand);
   return j;
 }
 
@@ -238,16 +239,21 @@ class AtomicSink final : public ByteSink {
   uint64_t at_ = 0;
 };
 
-int copy(const TraceOptions& o) {
+// `upgrade`: all of it, also of a recording that was interrupted; else the devices' part of a whole one.
+int copy(const TraceOptions& o, bool upgrade) {
   auto trace = TraceReader::open(o.file, TraceReader::Check::kAll);
   if (!trace) return fail(trace.error());
-  if (!(*trace)->end()) return fail({ErrorKind::kBadInput, fmt::format("{}: is not complete: the recording was interrupted, or still runs", o.file)});
+  if (!upgrade && !(*trace)->end())
+    return fail({ErrorKind::kBadInput, fmt::format("{}: is not complete: the recording was interrupted, or still runs", o.file)});
   auto file = AtomicFile::create(o.output, o.force);
   if (!file) return fail(file.error(), kUsage);
   auto to = TraceWriter::create(std::make_unique<AtomicSink>(**file));
-  if (auto done = copy_devices(**trace, *to); !done) return fail(done.error());
+  if (auto done = copy_trace(**trace, *to, upgrade ? TraceParts::kAll : TraceParts::kDevices); !done) return fail(done.error());
+  const uint64_t events = to->events();
+  if (auto done = to->close(); !done) return fail(done.error(), kUsage);
+  const uint64_t bytes = to->bytes_written();
   if (auto done = (*file)->commit(); !done) return fail(done.error(), kUsage);
-  print(fmt::format("{}: {} events, {} bytes", o.output, to->events(), to->bytes_written()));
+  print(fmt::format("{}: {} events, {} bytes", o.output, events, bytes));
   return kDone;
 }
 
@@ -277,6 +283,10 @@ void add_trace_tool(CLI::App& app, TraceOptions& o) {
   s->add_option("trace", o.file, "a trace")->type_name("FILE")->required();
   s->add_option("-o,--output", o.output, "the trace to write")->type_name("FILE")->required();
   s->add_flag("--force", o.force, "replace an existing file");
+  s = app.add_subcommand("upgrade", "write a trace of an earlier version of the format in the present one");
+  s->add_option("trace", o.file, "a trace, whole or not")->type_name("FILE")->required();
+  s->add_option("-o,--output", o.output, "the trace to write")->type_name("FILE")->required();
+  s->add_flag("--force", o.force, "replace an existing file");
   s = app.add_subcommand("export", "write it for another program: Perfetto (ui.perfetto.dev), chrome://tracing");
   s->add_option("trace", o.file, "a trace")->type_name("FILE")->required();
   s->add_option("--perfetto", o.output, "JSON of the Trace Event Format: exits, interrupts, sleep and console on one virtual time line")->type_name("FILE")->required();
@@ -293,7 +303,8 @@ int run_trace(const CLI::App& app, const TraceOptions& o) {
     if (auto done = export_perfetto(**trace, o.output, o.force); !done) return fail(done.error());
     return kDone;
   }
-  return what == "devices" ? copy(o) : what == "info" ? info(o) : what == "dump" ? dump(o) : tail(o);
+  if (what == "devices" || what == "upgrade") return copy(o, what == "upgrade");
+  return what == "info" ? info(o) : what == "dump" ? dump(o) : tail(o);
 }
 
 }  // namespace dejavm::cli

@@ -1,10 +1,14 @@
 #!/usr/bin/env python3
 """Reads a trace by FORMAT.md alone, with cbor2 and the zstd program, and compares its events with our reader's.
 
-Usage: second_reader.py PROGRAM, where PROGRAM FILE writes a trace to FILE and prints its events.
+What kinds of events there are, and of what they consist, it takes from that text's table.
+
+Usage: second_reader.py PROGRAM FORMAT.md OLD, where PROGRAM FILE writes a trace to FILE and prints its events, and OLD is the same
+trace as version 1 of the format had it.
 Exits with 77 (skipped) when cbor2 or zstd is missing.
 """
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -39,8 +43,13 @@ def unzigzag(v):
     return v >> 1 if v % 2 == 0 else -(v >> 1) - 1
 
 
+def version_of(data):
+    version, zero = struct.unpack("<II", data[8:16])
+    assert data[:8] == b"\x89DJVT\r\n\x1a" and version in (1, 2) and zero == 0
+    return version
+
+
 def frames(data):
-    assert data[:8] == b"\x89DJVT\r\n\x1a" and struct.unpack("<II", data[8:16]) == (1, 0)
     pos, number, heads = 16, 0, b""
     while len(data) - pos > 16:
         head = data[pos:pos + 64]
@@ -67,72 +76,79 @@ def canonical(data):
     return value
 
 
-def events(data, count):
-    pos, vcpu, retired, ports, gpas, base = 0, 0, {}, [0, 0], [0, 0], 0
-    names = "io_read io_write mmio_read mmio_write msr_read msr_write cr8_read cr8_write cpuid interrupt console stop idle control place".split()
-    for _ in range(count):
-        tag = data[pos]
-        pos += 1
+def event_kinds(format_md):
+    """The table of FORMAT.md: kind -> (name, [(operand, form)])."""
+    kinds = {}
+    for line in open(format_md, encoding="utf-8"):
+        row = re.fullmatch(r"\| (\d+) \| `(\w+)` \| (exit|input|time|place) \| (?:yes|no) \| (.*) \| .* \|\n", line)
+        if row:
+            kinds[int(row[1])] = (row[2], re.findall(r"`(\w+)` ([a-z ]+)", row[4]))
+    return kinds
+
+
+class Batch:
+    def __init__(self, data, version):
+        self.data, self.version, self.pos = data, version, 0
+        self.vcpu, self.retired, self.last, self.base = 0, {}, {}, 0
+
+    def byte(self):
+        self.pos += 1
+        return self.data[self.pos - 1]
+
+    def number(self):
+        value, self.pos = varint(self.data, self.pos)
+        return value
+
+    def take(self, length):
+        self.pos += length
+        assert self.pos <= len(self.data)
+        return self.data[self.pos - length:self.pos]
+
+    def operand(self, form, kind, tag, at, before):
+        if form == "size":
+            return (tag >> 4 & 7) + 1
+        if form == "flag":
+            return tag >> 7
+        if form == "last":
+            if not tag >> 7:
+                self.last[kind] = (self.last.get(kind, 0) + unzigzag(self.number())) & MASK
+            return self.last.get(kind, 0)
+        if form == "number":
+            return self.number()
+        if form == "number if flag":
+            return self.number() if tag >> 7 else 0
+        if form == "successor":
+            return (self.number() - 1) & MASK
+        if form == "bytes":
+            return self.take(self.number()).hex()
+        if form == "word":
+            return int.from_bytes(self.take(8), "little")
+        if form == "time":
+            return (at + self.base + unzigzag(self.number())) & MASK
+        if form == "later":
+            time = before + self.number()
+            self.base = time - at
+            return time
+        assert form == "due", form
+        return (before + self.number() - 1) & MASK if self.data[self.pos] else (self.number() - 1) & MASK
+
+    def event(self, kinds):
+        tag = self.byte()
         if tag == 0x0F:
-            vcpu, pos = varint(data, pos)
-            tag = data[pos]
-            pos += 1
-        kind, flag = tag & 15, tag >> 7
-        delta, pos = varint(data, pos)
-        at = retired[vcpu] = retired.get(vcpu, 0) + delta
-        text = f"{names[kind]} vcpu {vcpu} at {at}"
-        if kind < 4:
-            last = (ports, gpas)[kind // 2]
-            if not flag:
-                delta, pos = varint(data, pos)
-                last[kind % 2] = (last[kind % 2] + unzigzag(delta)) & MASK
-            value, pos = varint(data, pos)
-            text += f": {('port', 'address')[kind // 2]} {last[kind % 2]:#x} size {(tag >> 4 & 7) + 1} {('->', '<-')[kind % 2]} {value:#x}"
-        elif kind < 6:
-            index, pos = varint(data, pos)
-            value = 0
-            if flag or kind == 5:
-                value, pos = varint(data, pos)
-            text += f": msr {index:#x} {('->', '<-')[kind - 4]} {value:#x}" + ("" if flag else " #GP")
-        elif kind < 8:
-            value, pos = varint(data, pos)
-            text += f": {('->', '<-')[kind - 6]} {value:#x}"
-        elif kind == 8:
-            v = []
-            for _ in range(8):
-                one, pos = varint(data, pos)
-                v.append(one)
-            text += ": leaf {:#x} subleaf {:#x} cr4 {:#x} xcr0 {:#x} -> {:#x} {:#x} {:#x} {:#x}".format(*v)
-        elif kind == 9:
-            value, pos = varint(data, pos)
-            text += f": vector {value - 1:#x}" if value else ": no vector"
-        elif kind in (10, 13):
-            length, pos = varint(data, pos)
-            shown = "".join(chr(b) if 0x20 <= b < 0x7F and b != 0x5C else f"\\x{b:02x}" for b in data[pos:pos + length])
-            text += f": {shown}"
-            pos += length
-        elif kind == 12:
-            delta, pos = varint(data, pos)
-            now = (at + base + unzigzag(delta)) & MASK
-            skip, pos = varint(data, pos)
-            rest, pos = varint(data, pos)
-            to = now + skip
-            base = to - at
-            text += f": now {now} ns next {'never' if rest == 0 else str(to + rest - 1) + ' ns'} -> {to} ns"
-        elif kind == 14:
-            rip, pos = varint(data, pos)
-            text += f": rip {rip:#x} registers {int.from_bytes(data[pos:pos + 8], 'little'):016x}" + (" nmi" if flag else "")
-            pos += 8
-        yield text
-    assert pos == len(data)
+            self.vcpu = self.number()
+            tag = self.byte()
+        kind = self.number() if tag & 15 == 14 and self.version > 1 else tag & 15
+        name, operands = kinds[kind]
+        which = self.vcpu if self.version == 1 else "the machine"
+        at = self.retired[which] = self.retired.get(which, 0) + self.number()
+        text, before = f"{name} {self.vcpu} {at}", 0
+        for operand, form in operands:
+            before = self.operand(form, kind, tag, at, before)
+            text += f" {operand}={before}"
+        return text
 
 
-def main():
-    with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "sample")
-        expected = subprocess.run([sys.argv[1], path], stdout=subprocess.PIPE, check=True).stdout.decode().splitlines()
-        with open(path, "rb") as file:
-            data = file.read()
+def check(data, event_rows, expected):
     got, pages, kinds = [], 0, []
     for kind, count, before, payload in frames(data):
         kinds.append(kind)
@@ -149,13 +165,29 @@ def main():
             pages = 0
         elif kind == "events":
             assert before == len(got)
-            got += events(payload, count)
+            batch = Batch(payload, version_of(data))
+            got += [batch.event(event_rows) for _ in range(count)]
+            assert batch.pos == len(payload)
         elif kind == "end":
             end = canonical(payload)
             assert end["end"] == 3 and end["instructions"] == 62 and end["detail"] == "asked to", end
     assert kinds == ["header", "memory", "snapshot", "events", "memory", "snapshot", "events", "end"], kinds
     assert got == expected, "\n".join(f"{a!r} | {b!r}" for a, b in zip(got, expected) if a != b)
-    print(f"{len(got)} events agree")
+    print(f"version {version_of(data)}: {len(got)} events agree")
+
+
+def main():
+    program, format_md, old = sys.argv[1:]
+    event_rows = event_kinds(format_md)
+    assert len(event_rows) >= 15, event_rows
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "sample")
+        expected = subprocess.run([program, path], stdout=subprocess.PIPE, check=True).stdout.decode().splitlines()
+        for one, version in ((path, 2), (old, 1)):
+            with open(one, "rb") as file:
+                data = file.read()
+            assert version_of(data) == version
+            check(data, event_rows, expected)
 
 
 main()

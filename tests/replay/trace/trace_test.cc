@@ -13,6 +13,7 @@
 
 #include <fmt/format.h>
 
+#include "replay/trace/copy.h"
 #include "tests/replay/trace/sample_trace.h"
 
 namespace dejavm {
@@ -313,6 +314,26 @@ TEST(TraceHeader, OfAMachineThatThisBuildCannotMakeIsRefused) {
   EXPECT_THAT(refusal([](TraceHeader& h) { h.config.vcpus = 2; }), testing::HasSubstr("2 vCPUs"));
   EXPECT_THAT(refusal([](TraceHeader& h) { h.config.memory_bytes = uint64_t{1} << 41; }), testing::HasSubstr("memory of"));
   EXPECT_THAT(refusal([](TraceHeader& h) { h.config.memory_bytes = 4097; }), testing::HasSubstr("memory of 4097"));
+}
+
+std::vector<Event> all_events(const TraceReader& trace) {
+  std::vector<Event> out;
+  EventCursor cursor(trace, trace.keyframes().front());
+  for (; const Event* e = cursor.peek(); cursor.pop()) out.push_back(*e);
+  EXPECT_FALSE(cursor.error());
+  return out;
+}
+
+// sample_v1.dvt was written by the last build of version 1.
+TEST(Trace, ATraceOfVersion1HasTheSameEventsAndUpgradesToTheSameFile) {
+  auto old = TraceReader::open(DEJAVM_SAMPLE_V1 ".dvt", TraceReader::Check::kAll);
+  ASSERT_TRUE(old.ok()) << old.error().message;
+  EXPECT_EQ((*old)->version(), 1u);
+  EXPECT_EQ(all_events(**old), sample_events());
+  Bytes upgraded;
+  auto writer = TraceWriter::create(std::make_unique<MemorySink>(upgraded));
+  ASSERT_TRUE(copy_trace(**old, *writer, TraceParts::kAll).ok());
+  EXPECT_EQ(upgraded, sample_trace());
 }
 
 }  // namespace
