@@ -4,6 +4,8 @@
 #include <memory>
 
 #include "fuzz/fuzz.h"
+
+#include "devices/core/split_mix.h"
 #include "tests/vmm/soft/engine/guest.h"
 
 namespace dejavm::soft {
@@ -11,11 +13,11 @@ namespace {
 
 constexpr uint64_t kInstructions = 500;
 
-uint64_t mix(uint64_t& s) {  // SplitMix64
-  uint64_t z = (s += 0x9e3779b97f4a7c15);
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
-  z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
-  return z ^ (z >> 31);
+uint64_t mix(uint64_t& state) {
+  SplitMix64 random{state};
+  const uint64_t value = random.next();
+  state = random.state;
+  return value;
 }
 
 // A machine that is put back after each input.

@@ -7,42 +7,24 @@
 #include <fmt/format.h>
 
 #include "replay/guest/kallsyms.h"
+#include "vmm/state/page_tables.h"
 
 namespace dejavm {
 namespace {
 
-constexpr uint64_t kCr0Pe = 1, kCr0Pg = uint64_t{1} << 31, kCr4Pae = 1 << 5, kCr4La57 = 1 << 12,
-                   kEferLma = 1 << 10, kRflagsVm = 1 << 17;
-constexpr uint64_t kPresent = 1, kLarge = 1 << 7, kAddressMask = 0x000ffffffffff000;
-
-std::optional<uint64_t> entry(const GuestMemory& m, uint64_t gpa, unsigned size) {
-  uint64_t v = 0;
-  if (!m.read({gpa}, &v, size) || !(v & kPresent)) return std::nullopt;
-  return v;
-}
+constexpr uint64_t kCr0Pe = 1, kEferLma = 1 << 10, kRflagsVm = 1 << 17;
 
 }  // namespace
 
-// SDM vol. 3, chapter 4.
-std::optional<uint64_t> translate(const GuestMemory& m, const VcpuState& s, uint64_t gva) {
-  if (!(s.cr0 & kCr0Pg)) return gva;
-  if (!(s.cr4 & kCr4Pae)) {
-    auto e = entry(m, (s.cr3 & 0xfffff000) + (gva >> 22 & 0x3ff) * 4, 4);
-    if (!e) return e;
-    if (*e & kLarge) return (*e & 0xffc00000) | (*e >> 13 & 0xff) << 32 | (gva & 0x3fffff);
-    e = entry(m, (*e & 0xfffff000) + (gva >> 12 & 0x3ff) * 4, 4);
-    return e ? std::optional((*e & 0xfffff000) | (gva & 0xfff)) : std::nullopt;
-  }
-  const bool lma = s.efer & kEferLma;
-  uint64_t table = lma ? s.cr3 & kAddressMask : s.cr3 & 0xffffffe0;
-  for (unsigned level = lma ? (s.cr4 & kCr4La57 ? 5 : 4) : 3; level > 0; --level) {
-    const unsigned shift = 12 + 9 * (level - 1);
-    const auto e = entry(m, table + (gva >> shift & 0x1ff) * 8, 8);
-    if (!e) return e;
-    const uint64_t offset = (uint64_t{1} << shift) - 1;
-    if (level == 1 || (level <= 3 && (*e & kLarge) && (lma || level == 2)))
-      return (*e & kAddressMask & ~offset) | (gva & offset);
-    table = *e & kAddressMask;
+std::optional<uint64_t> translate(const GuestMemory& memory, const VcpuState& s, uint64_t linear) {
+  const PageTables tables(s);
+  if (tables.levels().empty()) return linear;
+  uint64_t table = tables.root();
+  for (unsigned level = 0; level < tables.levels().size(); ++level) {
+    uint64_t entry = 0;
+    if (!memory.read({tables.entry_at(level, table, linear)}, &entry, tables.entry_bytes()) || !(entry & kEntryPresent)) return std::nullopt;
+    if (tables.is_leaf(level, entry)) return tables.physical(level, entry, linear);
+    table = tables.next_table(entry);
   }
   return std::nullopt;
 }

@@ -126,67 +126,6 @@ RunSummary run_plain(Machine& machine, Inputs& inputs, Retired until, bool diges
   return summarize(machine, end, 0, hash);
 }
 
-uint64_t RecordingExits::io_read(Position at, Port port, unsigned size) {
-  const uint64_t v = to_.io_read(at, port, size);
-  log_.access(EventKind::kIoRead, at, port.value, size, v);
-  return v;
-}
-void RecordingExits::io_write(Position at, Port port, unsigned size, uint64_t value) {
-  to_.io_write(at, port, size, value);
-  log_.access(EventKind::kIoWrite, at, port.value, size, value);
-}
-uint64_t RecordingExits::mmio_read(Position at, Gpa gpa, unsigned size) {
-  const uint64_t v = to_.mmio_read(at, gpa, size);
-  log_.access(EventKind::kMmioRead, at, gpa.value, size, v);
-  return v;
-}
-void RecordingExits::mmio_write(Position at, Gpa gpa, unsigned size, uint64_t value) {
-  to_.mmio_write(at, gpa, size, value);
-  log_.access(EventKind::kMmioWrite, at, gpa.value, size, value);
-}
-bool RecordingExits::msr_read(Position at, uint32_t index, uint64_t& value) {
-  const bool ok = to_.msr_read(at, index, value);
-  log_.event({.kind = EventKind::kMsrRead, .ok = ok, .at = at, .address = index, .value = ok ? value : 0});
-  return ok;
-}
-bool RecordingExits::msr_write(Position at, uint32_t index, uint64_t value) {
-  const bool ok = to_.msr_write(at, index, value);
-  log_.event({.kind = EventKind::kMsrWrite, .ok = ok, .at = at, .address = index, .value = value});
-  return ok;
-}
-uint64_t RecordingExits::cr8_read(Position at) {
-  const uint64_t v = to_.cr8_read(at);
-  log_.event({.kind = EventKind::kCr8Read, .at = at, .value = v});
-  return v;
-}
-void RecordingExits::cr8_write(Position at, uint64_t value) {
-  to_.cr8_write(at, value);
-  log_.event({.kind = EventKind::kCr8Write, .at = at, .value = value});
-}
-CpuidResult RecordingExits::cpuid(Position at, uint32_t leaf, uint32_t subleaf, uint64_t cr4, uint64_t xcr0) {
-  const CpuidResult r = to_.cpuid(at, leaf, subleaf, cr4, xcr0);
-  log_.event({.kind = EventKind::kCpuid,
-              .at = at,
-              .address = leaf,
-              .subleaf = subleaf,
-              .cr4 = cr4,
-              .xcr0 = xcr0,
-              .cpuid = r});
-  return r;
-}
-int RecordingExits::acknowledge_interrupt(Position at) {
-  const int vector = to_.acknowledge_interrupt(at);
-  log_.event({.kind = EventKind::kInterrupt,
-              .at = at,
-              .value = vector < 0 ? kNoVector : static_cast<uint64_t>(vector)});
-  return vector;
-}
-
-void RecordingExits::place(Position at, const Registers& registers, bool nmi) {
-  to_.place(at, registers, nmi);
-  log_.event(place_event(at, registers, nmi));
-}
-
 Retired RecordingInputs::next_poll(Position at) {
   const Retired ours{at.retired.value + kPollInterval};
   if (options_.progress && at.retired.value >= next_progress_) {

@@ -15,6 +15,7 @@
 
 #include "replay/record/digest.h"
 #include "replay/record/stops.h"
+#include "replay/trace/exit_decorator.h"
 #include "replay/trace/writer.h"
 #include "vmm/machine/machine.h"
 
@@ -62,23 +63,14 @@ RunSummary run_plain(Machine&, Inputs&, Retired until, bool digest, std::vector<
 RunSummary summarize(Machine&, RunEnd, uint64_t exits, const Hash128& digest);
 
 // Logs each exit with the answer of `to`, which is the board or ends in it.
-class RecordingExits final : public ExitHandler {
+class RecordingExits final : public ExitDecorator<RecordingExits> {
  public:
-  RecordingExits(ExitHandler& to, TraceWriter& log) : to_(to), log_(log) {}
-  uint64_t io_read(Position, Port, unsigned size) override;
-  void io_write(Position, Port, unsigned size, uint64_t value) override;
-  uint64_t mmio_read(Position, Gpa, unsigned size) override;
-  void mmio_write(Position, Gpa, unsigned size, uint64_t value) override;
-  bool msr_read(Position, uint32_t index, uint64_t& value) override;
-  bool msr_write(Position, uint32_t index, uint64_t value) override;
-  uint64_t cr8_read(Position) override;
-  void cr8_write(Position, uint64_t value) override;
-  CpuidResult cpuid(Position, uint32_t leaf, uint32_t subleaf, uint64_t cr4, uint64_t xcr0) override;
-  int acknowledge_interrupt(Position) override;
-  void place(Position, const Registers&, bool nmi) override;
+  RecordingExits(ExitHandler& to, TraceWriter& log) : ExitDecorator(&to), log_(log) {}
+  void access(EventKind kind, Position at, uint64_t address, unsigned size, uint64_t value) { log_.access(kind, at, address, size, value); }
+  void event(const Event& e) { log_.event(e); }
 
  private:
-  ExitHandler& to_;
+  friend ExitDecorator;
   TraceWriter& log_;
 };
 

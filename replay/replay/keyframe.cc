@@ -31,7 +31,7 @@ Result<void> apply_pages(const TraceReader& trace, int64_t from, int64_t to, Mac
 }
 
 Result<Restored> restore_keyframe(const TraceReader& trace, size_t number, Console* console,
-                                  const std::string& engine) {
+                                  const EngineChoice& engine) {
   if (number >= trace.keyframes().size())
     return Error{ErrorKind::kHost, fmt::format("{}: has keyframes 0 to {}; there is no keyframe {}",
                                                trace.name(), trace.keyframes().size() - 1, number)};
@@ -42,7 +42,7 @@ Result<Restored> restore_keyframe(const TraceReader& trace, size_t number, Conso
   auto snapshot = trace.snapshot(keyframe);
   if (!snapshot) return snapshot.error();
   r.snapshot = snapshot.take();
-  auto machine = Machine::create(trace.header().config, engine.empty() ? trace.header().engine : engine, console);
+  auto machine = Machine::create(trace.header().config, engine.or_else(trace.header().engine), console);
   if (!machine) return machine.error();
   r.machine = machine.take();
   if (auto done = apply_pages(trace, -1, static_cast<int64_t>(number), *r.machine); !done) return done.error();
@@ -56,7 +56,7 @@ Result<Restored> restore_keyframe(const TraceReader& trace, size_t number, Conso
                                                      r.machine->position().retired.value, keyframe.at.value));
   const Snapshot now = take_snapshot(*r.machine, r.summer);
   // Another engine has other chunks, and so another digest; memory is the same for all.
-  const bool same = engine.empty() || engine == trace.header().engine ? now.digest == r.snapshot.digest
+  const bool same = engine.or_else(trace.header().engine).name == trace.header().engine ? now.digest == r.snapshot.digest
                                                                       : now.memory == r.snapshot.memory;
   if (!same) return trace.damaged(keyframe.frame, explain_digest(trace, keyframe, r.snapshot, now, *r.machine));
   return r;

@@ -18,7 +18,7 @@ struct Restored {
 
 // The machine as it was at keyframe number `keyframe`. `engine`: empty for the one that recorded. The digest of the
 // result is compared with the snapshot's, so a machine that comes back is the machine that was recorded.
-Result<Restored> restore_keyframe(const TraceReader&, size_t keyframe, Console*, const std::string& engine = {});
+Result<Restored> restore_keyframe(const TraceReader&, size_t keyframe, Console*, const EngineChoice& engine = {});
 
 // Brings the machine's memory from keyframe `from` to keyframe `to` (exclusive, inclusive); from = -1: from zero.
 Result<void> apply_pages(const TraceReader&, int64_t from, int64_t to, Machine&);

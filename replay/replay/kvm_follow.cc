@@ -10,10 +10,12 @@ namespace {
 // A processor does at most so many instructions in a tick of its TSC. Beyond that the guest is not where it was.
 constexpr uint64_t kInstructionsPerTick = 8, kSlackInstructions = 1'000'000;
 
-class FollowEngine final : public Engine, private ExitHandler {
+class FollowEngine final : public Engine, private ExitDecorator<FollowEngine> {
+  friend ExitDecorator;
+
  public:
-  FollowEngine(std::unique_ptr<Engine> soft, ExitHandler& board, LogFollower& log, const TraceReader& trace)
-      : soft_(std::move(soft)), board_(board), log_(log), trace_(trace), at_{soft_->registers(0).retired}, count_(at_.value) {
+  FollowEngine(std::unique_ptr<Engine> soft, ExitHandler& board, LogVerifier& log, const TraceReader& trace)
+      : ExitDecorator(nullptr), soft_(std::move(soft)), board_(board), log_(log), trace_(trace), at_{soft_->registers(0).retired}, count_(at_.value) {
     log_.set_note([this] { return unlogged_note(); });
   }
   std::string_view name() const override { return soft_->name(); }
@@ -35,7 +37,7 @@ class FollowEngine final : public Engine, private ExitHandler {
 
   StopReason run(uint32_t vcpu, RunControl& control, ExitHandler& exits) override {
     control_ = &control;
-    exits_ = &exits;
+    to_ = &exits;
     for (;;) {
       if (control.init) return StopReason::kInit;
       if (control.stop) return StopReason::kStopped;
@@ -110,7 +112,7 @@ class FollowEngine final : public Engine, private ExitHandler {
     }
     const bool nmi = e.ok;
     at_ = e.at.retired;
-    exits_->place(position(), soft_->registers(vcpu), nmi);
+    to_->place(position(), soft_->registers(vcpu), nmi);
     if (log_.stop()) return false;
     in_ = {};
     in_.until = {count_ + 1};
@@ -150,52 +152,30 @@ class FollowEngine final : public Engine, private ExitHandler {
   }
 
   // --- the guest's exits: each is the log's next ---
-  Position next_exit() {
+  Position where(Position) {
     const Event* e = log_.ahead(position());
     if (e != nullptr && e->at.retired > at_ && is_exit(e->kind)) at_ = e->at.retired;
     in_.stop = true;  // what comes next may be a place
     return position();
   }
-  void done() {
-    cr8_ = control_->cr8;
-  }
-  uint64_t io_read(Position, Port port, unsigned size) override {
-    const uint64_t v = exits_->io_read(next_exit(), port, size);
-    return done(), v;
-  }
-  void io_write(Position, Port port, unsigned size, uint64_t value) override { exits_->io_write(next_exit(), port, size, value), done(); }
-  uint64_t mmio_read(Position, Gpa gpa, unsigned size) override {
-    const uint64_t v = exits_->mmio_read(next_exit(), gpa, size);
-    return done(), v;
-  }
-  void mmio_write(Position, Gpa gpa, unsigned size, uint64_t value) override { exits_->mmio_write(next_exit(), gpa, size, value), done(); }
-  bool msr_read(Position, uint32_t index, uint64_t& value) override {
-    const bool ok = exits_->msr_read(next_exit(), index, value);
-    return done(), ok;
-  }
-  bool msr_write(Position, uint32_t index, uint64_t value) override {
-    const bool ok = exits_->msr_write(next_exit(), index, value);
-    return done(), ok;
-  }
+  void done() { cr8_ = control_->cr8; }
   // KVM holds CR8 and answers CPUID itself.
   uint64_t cr8_read(Position) override { return cr8_; }
   void cr8_write(Position, uint64_t value) override { cr8_ = static_cast<uint8_t>(value); }
   CpuidResult cpuid(Position, uint32_t leaf, uint32_t subleaf, uint64_t cr4, uint64_t xcr0) override {
     return board_.cpuid(position(), leaf, subleaf, cr4, xcr0);
   }
-  int acknowledge_interrupt(Position) override {
+  int acknowledge_interrupt(Position at) override {
     acknowledged_ = true;
     in_.intr = false;
-    const int vector = exits_->acknowledge_interrupt(next_exit());
-    return done(), vector;
+    return ExitDecorator::acknowledge_interrupt(at);
   }
 
   std::unique_ptr<Engine> soft_;
   ExitHandler& board_;
-  LogFollower& log_;
+  LogVerifier& log_;
   const TraceReader& trace_;
   RunControl* control_ = nullptr;
-  ExitHandler* exits_ = nullptr;
   RunControl in_;            // the deterministic engine's own
   Retired at_;               // the log's
   uint64_t count_ = 0;       // the deterministic engine's
@@ -206,7 +186,7 @@ class FollowEngine final : public Engine, private ExitHandler {
 
 }  // namespace
 
-std::unique_ptr<Engine> make_follow_engine(std::unique_ptr<Engine> soft, ExitHandler& board, LogFollower& log, const TraceReader& trace) {
+std::unique_ptr<Engine> make_follow_engine(std::unique_ptr<Engine> soft, ExitHandler& board, LogVerifier& log, const TraceReader& trace) {
   return std::make_unique<FollowEngine>(std::move(soft), board, log, trace);
 }
 

@@ -16,6 +16,6 @@ namespace dejavm {
 
 // `soft` executes. Positions, and `retired` in get_state, are the log's; run() minds RunControl.until only at the log's events.
 // `board` answers what the engine that recorded answered itself: CPUID.
-std::unique_ptr<Engine> make_follow_engine(std::unique_ptr<Engine> soft, ExitHandler& board, LogFollower& log, const TraceReader& trace);
+std::unique_ptr<Engine> make_follow_engine(std::unique_ptr<Engine> soft, ExitHandler& board, LogVerifier& log, const TraceReader& trace);
 
 }  // namespace dejavm

@@ -33,7 +33,7 @@ std::vector<size_t> divide(const TraceReader& trace, size_t from, Retired until,
 
 Result<ReplaySummary> replay_in_parts(const TraceReader& trace, const ReplayOptions& options, unsigned jobs) {
   const size_t from = options.from_keyframe;
-  const std::string& engine = options.engine.empty() ? trace.header().engine : options.engine;
+  const std::string engine = options.engine.or_else(trace.header().engine).name;
   if (jobs < 2 || from >= trace.keyframes().size() || options.until < trace.keyframes()[from].at || engine != "deterministic" || trace.header().engine == "kvm")
     return replay(trace, nullptr, options);
   const std::vector<size_t> starts = divide(trace, from, options.until, jobs);

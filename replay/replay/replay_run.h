@@ -65,15 +65,15 @@ struct Replay {
   }
 
   // KVM's recordings do not count instructions: the log says where the guest is.
-  bool follows() const { return trace.header().engine == "kvm" && options.engine != "kvm"; }
-  bool same_engine() const { return options.engine.empty() || options.engine == trace.header().engine; }
+  bool follows() const { return trace.header().engine == "kvm" && options.engine.name != "kvm"; }
+  bool same_engine() const { return options.engine.or_else(trace.header().engine).name == trace.header().engine; }
 
   const TraceReader& trace;
   const ReplayOptions& options;
   std::unique_ptr<Machine> machine;
   MemorySummer summer;
   uint64_t exits_before;
-  LogFollower log;
+  LogVerifier log;
   size_t keyframe;  // the next to compare
   VerifyingExits exits;
   ReplayInputs inputs;

@@ -23,7 +23,7 @@ namespace dejavm {
 struct ReplayOptions {
   size_t from_keyframe = 0;   // 0: the initial state
   Retired until = kForever;   // stop there, with the machine's digest
-  std::string engine{};       // empty: the one that recorded
+  EngineChoice engine{};      // empty: the one that recorded
   std::function<void(const Progress&)> progress{};
   // Called at a divergence with a machine that stands before the instruction that diverged; its text is appended to the
   // report (instruction, registers). Default: describe_instruction.

@@ -10,11 +10,6 @@ namespace {
 // How far the machine runs at most without asking: so long may a run go on that has already diverged.
 constexpr uint64_t kMaxPoll = 20'000'000;
 
-// As EventEncoder logs it.
-Event vector_event(Position at, int vector) {
-  return {.kind = EventKind::kInterrupt, .at = at, .value = vector < 0 ? kNoVector : static_cast<uint64_t>(vector)};
-}
-
 }  // namespace
 
 std::optional<Retired> quiet_end(const TraceReader& trace) {
@@ -23,7 +18,7 @@ std::optional<Retired> quiet_end(const TraceReader& trace) {
 }
 
 // nullptr: no event is left, or nothing is compared any more.
-const Event* LogFollower::next(Position at) {
+const Event* LogVerifier::next(Position at) {
   if (!open_) return nullptr;
   const Event* e = cursor_.peek();
   if (e) return e;
@@ -37,7 +32,7 @@ const Event* LogFollower::next(Position at) {
   return nullptr;
 }
 
-void LogFollower::seek(uint64_t index, uint64_t exits) {
+void LogVerifier::seek(uint64_t index, uint64_t exits) {
   cursor_.seek(index);
   exits_ = exits;
   open_ = true;
@@ -47,14 +42,14 @@ void LogFollower::seek(uint64_t index, uint64_t exits) {
   error_.reset();
 }
 
-void LogFollower::matched() {
+void LogVerifier::matched() {
   const Event* e = cursor_.peek();
   exits_ += is_exit(e->kind) ? 1 : 0;
   history_[matched_++ % kHistory] = *e;
   cursor_.pop();
 }
 
-bool LogFollower::follow(const Event& actual) {
+bool LogVerifier::verify(const Event& actual) {
   const Event* e = next(actual.at);
   if (e && *e == actual) {
     matched();
@@ -66,7 +61,7 @@ bool LogFollower::follow(const Event& actual) {
   return false;
 }
 
-void LogFollower::diverge(Position at, const std::string& what) {
+void LogVerifier::diverge(Position at, const std::string& what) {
   if (!open_) return;
   open_ = false;
   std::string text = fmt::format("the replay differs from the log at event {}, instruction {} of vCPU {}\n{}",
@@ -78,26 +73,26 @@ void LogFollower::diverge(Position at, const std::string& what) {
   divergence_ = Divergence{cursor_.index(), at, std::move(text)};
 }
 
-const Event* LogFollower::due(Position at, EventKind kind) {
+const Event* LogVerifier::due(Position at, EventKind kind) {
   const Event* e = next(at);
   return e && e->kind == kind && e->at == at ? e : nullptr;
 }
 
-void LogFollower::at_boundary(Position at) {
+void LogVerifier::at_boundary(Position at) {
   const Event* e = next(at);
   if (e && e->at.vcpu == at.vcpu && e->at.retired < at.retired)
     diverge(at, fmt::format("expected {}\nhappened nothing: the machine is at instruction {}", describe(*e),
                             at.retired.value));
 }
 
-void LogFollower::finish(Position at, bool whole_log) {
+void LogVerifier::finish(Position at, bool whole_log) {
   at_boundary(at);
   const Event* e = whole_log ? next(at) : nullptr;
   if (e) diverge(at, fmt::format("expected {}\nhappened the end of the run", describe(*e)));
 }
 
 // The batch at hand bounds how far the machine may run without asking again, so that a missing event is noticed soon.
-Retired LogFollower::next_poll(Position at) {
+Retired LogVerifier::next_poll(Position at) {
   const Event* first = next(at);
   if (!first) return stop() ? Retired{at.retired.value + 1} : kForever;
   const bool input = is_taken(first->kind);
@@ -106,65 +101,6 @@ Retired LogFollower::next_poll(Position at) {
   const bool ahead_is_input = is_taken(ahead->kind);
   const uint64_t due = ahead->at.retired.value + (ahead_is_input ? 0 : 1);
   return {std::clamp(due, at.retired.value + 1, at.retired.value + kMaxPoll)};
-}
-
-uint64_t VerifyingExits::io_read(Position at, Port port, unsigned size) {
-  const uint64_t v = to_.io_read(at, port, size);
-  log_.follow_access(EventKind::kIoRead, at, port.value, size, v);
-  return v;
-}
-void VerifyingExits::io_write(Position at, Port port, unsigned size, uint64_t value) {
-  log_.follow_access(EventKind::kIoWrite, at, port.value, size, value);
-  to_.io_write(at, port, size, value);
-}
-uint64_t VerifyingExits::mmio_read(Position at, Gpa gpa, unsigned size) {
-  const uint64_t v = to_.mmio_read(at, gpa, size);
-  log_.follow_access(EventKind::kMmioRead, at, gpa.value, size, v);
-  return v;
-}
-void VerifyingExits::mmio_write(Position at, Gpa gpa, unsigned size, uint64_t value) {
-  log_.follow_access(EventKind::kMmioWrite, at, gpa.value, size, value);
-  to_.mmio_write(at, gpa, size, value);
-}
-bool VerifyingExits::msr_read(Position at, uint32_t index, uint64_t& value) {
-  const bool ok = to_.msr_read(at, index, value);
-  log_.follow({.kind = EventKind::kMsrRead, .ok = ok, .at = at, .address = index, .value = ok ? value : 0});
-  return ok;
-}
-bool VerifyingExits::msr_write(Position at, uint32_t index, uint64_t value) {
-  const bool ok = to_.msr_write(at, index, value);
-  log_.follow({.kind = EventKind::kMsrWrite, .ok = ok, .at = at, .address = index, .value = value});
-  return ok;
-}
-uint64_t VerifyingExits::cr8_read(Position at) {
-  const uint64_t v = to_.cr8_read(at);
-  log_.follow({.kind = EventKind::kCr8Read, .at = at, .value = v});
-  return v;
-}
-void VerifyingExits::cr8_write(Position at, uint64_t value) {
-  log_.follow({.kind = EventKind::kCr8Write, .at = at, .value = value});
-  to_.cr8_write(at, value);
-}
-CpuidResult VerifyingExits::cpuid(Position at, uint32_t leaf, uint32_t subleaf, uint64_t cr4, uint64_t xcr0) {
-  const CpuidResult r = to_.cpuid(at, leaf, subleaf, cr4, xcr0);
-  log_.follow({.kind = EventKind::kCpuid,
-               .at = at,
-               .address = leaf,
-               .subleaf = subleaf,
-               .cr4 = cr4,
-               .xcr0 = xcr0,
-               .cpuid = r});
-  return r;
-}
-int VerifyingExits::acknowledge_interrupt(Position at) {
-  const int vector = to_.acknowledge_interrupt(at);
-  log_.follow(vector_event(at, vector));
-  return vector;
-}
-
-void VerifyingExits::place(Position at, const Registers& registers, bool nmi) {
-  to_.place(at, registers, nmi);
-  log_.follow(place_event(at, registers, nmi));
 }
 
 Retired ReplayInputs::next_poll(Position at) {
@@ -198,7 +134,7 @@ Nanos ReplayInputs::idle(Position at, Nanos now, Nanos next_event) {
   // An idle that gains no time is logged only when nothing will ever happen.
   const bool sound = e && to <= next_event && (to > now || next_event == kNever);
   const Event actual{.kind = EventKind::kIdle, .at = at, .value = to.value, .now = now, .next_event = next_event};
-  if (log_.follow(actual) && sound) return to;
+  if (log_.verify(actual) && sound) return to;
   log_.diverge(at, fmt::format("expected a skip of time that leads on\nhappened {}", describe(actual)));
   return next_event == kNever ? now : next_event;
 }

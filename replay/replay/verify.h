@@ -8,6 +8,7 @@
 #include <string>
 
 #include "replay/trace/cursor.h"
+#include "replay/trace/exit_decorator.h"
 #include "replay/trace/reader.h"
 #include "vmm/engine.h"
 #include "vmm/board/inputs.h"
@@ -26,19 +27,19 @@ std::optional<Retired> quiet_end(const TraceReader&);
 
 // The place in the log that the machine has reached. After the first difference nothing is compared any more and
 // stop() is true: the run ends at the next boundary at which inputs are asked for.
-class LogFollower {
+class LogVerifier {
  public:
-  LogFollower(const TraceReader& reader, const Keyframe& from)
+  LogVerifier(const TraceReader& reader, const Keyframe& from)
       : cursor_(reader, from), complete_(reader.end().has_value()), quiet_until_(quiet_end(reader)) {}
 
   // An exit happened. True if it is the next event of the log.
-  bool follow(const Event& actual);
+  bool verify(const Event& actual);
   // The same for the accesses that make up most of a log; no Event is built unless it differs.
-  void follow_access(EventKind kind, Position at, uint64_t address, unsigned size, uint64_t value) {
+  void verify_access(EventKind kind, Position at, uint64_t address, unsigned size, uint64_t value) {
     const Event* e = open_ ? cursor_.peek() : nullptr;
     if (e && e->kind == kind && e->at == at && e->address == address && e->size == size && e->value == value)
       return matched();
-    follow({.kind = kind, .size = static_cast<uint8_t>(size), .at = at, .address = address, .value = value});
+    verify({.kind = kind, .size = static_cast<uint8_t>(size), .at = at, .address = address, .value = value});
   }
   // The next event if it is due at this boundary and of this kind.
   const Event* due(Position at, EventKind kind);
@@ -81,37 +82,28 @@ class LogFollower {
 };
 
 // Runs the real board and compares each exit, operands and answer, with the log.
-class VerifyingExits final : public ExitHandler {
+class VerifyingExits final : public ExitDecorator<VerifyingExits> {
  public:
-  VerifyingExits(ExitHandler& to, LogFollower& log) : to_(to), log_(log) {}
-  uint64_t io_read(Position, Port, unsigned size) override;
-  void io_write(Position, Port, unsigned size, uint64_t value) override;
-  uint64_t mmio_read(Position, Gpa, unsigned size) override;
-  void mmio_write(Position, Gpa, unsigned size, uint64_t value) override;
-  bool msr_read(Position, uint32_t index, uint64_t& value) override;
-  bool msr_write(Position, uint32_t index, uint64_t value) override;
-  uint64_t cr8_read(Position) override;
-  void cr8_write(Position, uint64_t value) override;
-  CpuidResult cpuid(Position, uint32_t leaf, uint32_t subleaf, uint64_t cr4, uint64_t xcr0) override;
-  int acknowledge_interrupt(Position) override;
-  void place(Position, const Registers&, bool nmi) override;
+  VerifyingExits(ExitHandler& to, LogVerifier& log) : ExitDecorator(&to), log_(log) {}
+  void access(EventKind kind, Position at, uint64_t address, unsigned size, uint64_t value) { log_.verify_access(kind, at, address, size, value); }
+  void event(const Event& e) { log_.verify(e); }
 
  private:
-  ExitHandler& to_;
-  LogFollower& log_;
+  friend ExitDecorator;
+  LogVerifier& log_;
 };
 
 // Answers from the log, and from nothing else.
 class ReplayInputs final : public Inputs {
  public:
-  explicit ReplayInputs(LogFollower& log, std::function<void(Position)> progress = {})
+  explicit ReplayInputs(LogVerifier& log, std::function<void(Position)> progress = {})
       : log_(log), progress_(std::move(progress)) {}
   Retired next_poll(Position at) override;
   Input take(Position at, Nanos now) override;
   Nanos idle(Position at, Nanos now, Nanos next_event) override;
 
  private:
-  LogFollower& log_;
+  LogVerifier& log_;
   std::function<void(Position)> progress_;
   uint64_t next_progress_ = 0;
 };

@@ -1,4 +1,5 @@
 #include "replay/snapshot/core_notes.h"
+#include "vmm/state/page_tables.h"
 
 #include <elf.h>
 #include <sys/procfs.h>
@@ -94,58 +95,38 @@ constexpr char kVmcoreinfo[] = "VMCOREINFO";
 // A walk of page tables that collects runs.
 class Walk {
  public:
-  Walk(const VcpuState& s, std::span<const MemoryRegion> regions) : regions_(regions) {
-    constexpr uint64_t kPg = uint64_t{1} << 31, kPae = 1 << 5, kPse = 1 << 4, kLma = 1 << 10;
-    if (!(s.cr0 & kPg)) return;
-    if (s.efer & kLma) table(s.cr3, 39, 0, 8, true);
-    else if (s.cr4 & kPae) pdpt(s.cr3);
-    else table(s.cr3, 22, 0, 4, (s.cr4 & kPse) != 0);
+  Walk(const VcpuState& s, std::span<const MemoryRegion> regions) : tables_(s), regions_(regions) {
+    if (!tables_.levels().empty()) table(0, tables_.root(), 0);
   }
   std::vector<ElfLoad> take() { return std::move(out_); }
 
  private:
-  static constexpr uint64_t kPresent = 1, kWritable = 2, kLarge = 1 << 7, kAddress = 0x000ffffffffff000;
-
   const uint8_t* read(uint64_t gpa) const {
     for (const MemoryRegion& r : regions_)
       if (gpa >= r.start.value && gpa - r.start.value < r.len_bytes) return r.host + (gpa - r.start.value);
     return nullptr;
   }
 
-  void pdpt(uint64_t cr3) {  // four entries, no permissions
-    const uint8_t* p = read(cr3 & 0xfffff000);
-    for (uint64_t i = 0; p && i < 4; ++i) {
-      uint64_t e;
-      std::memcpy(&e, p + (cr3 & 0xfe0) + i * 8, 8);
-      if (e & kPresent) table(e & kAddress, 21, i << 30, 8, true);
-    }
-  }
-
-  // One table, whose entries map 1 << shift bytes each; entries of `width` bytes.
-  void table(uint64_t base, unsigned shift, uint64_t linear, unsigned width, bool large) {
-    const uint8_t* p = read(base & kAddress);
-    const uint64_t entries = kElfDataAlignment / width;
-    const unsigned step = width == 8 ? 9 : 10;
-    for (uint64_t i = 0; p && i < entries; ++i) {
+  // One table, and all below it; `linear`: the first address that it maps.
+  void table(unsigned level, uint64_t base, uint64_t linear) {
+    const uint8_t* entries = read(base);
+    const unsigned shift = tables_.levels()[level].shift;
+    const bool is_root = level == 0;
+    for (uint64_t i = 0; entries && i < tables_.entries(level); ++i) {
       if (++steps_ > kMaxTableEntries || out_.size() >= kMaxMappings) return;
-      uint64_t e = 0;
-      std::memcpy(&e, p + i * width, width);
-      if (!(e & kPresent)) continue;
+      uint64_t entry = 0;
+      std::memcpy(&entry, entries + i * tables_.entry_bytes(), tables_.entry_bytes());
+      if (!(entry & kEntryPresent)) continue;
       uint64_t at = linear | i << shift;
-      if (shift == 39 && at >> 47) at |= 0xffff000000000000;
-      if (shift == 12 || ((e & kLarge) && large && shift <= 30)) {
-        const uint64_t len = uint64_t{1} << shift;
-        uint64_t to = e & kAddress & ~(len - 1);
-        if (width == 4 && shift == 22) to |= (e & 0x1fe000) << 19;  // PSE-36
-        leaf(at, to, len, e);
-      } else {
-        table(e & kAddress, shift - step, at, width, large);
-      }
+      const bool upper_half = is_root && tables_.levels().size() > 3 && i >= tables_.entries(level) / 2;
+      if (upper_half) at |= ~uint64_t{0} << shift << 9;
+      if (tables_.is_leaf(level, entry)) leaf(at, tables_.mapped(level, entry), uint64_t{1} << shift, entry);
+      else table(level + 1, tables_.next_table(entry), at);
     }
   }
 
   void leaf(uint64_t linear, uint64_t physical, uint64_t len, uint64_t entry) {
-    const uint32_t flags = PF_R | (entry & kWritable ? PF_W : 0) | (entry >> 63 ? 0 : PF_X);
+    const uint32_t flags = PF_R | (entry & kEntryWritable ? PF_W : 0) | (entry & kEntryNoExecute ? 0 : PF_X);
     for (const MemoryRegion& r : regions_) {
       const uint64_t from = std::max(physical, r.start.value), to = std::min(physical + len, r.start.value + r.len_bytes);
       if (from < to) add({linear + (from - physical), from, to - from, 0, 0, flags});
@@ -164,6 +145,7 @@ class Walk {
     if (out_.size() < kMaxMappings) out_.push_back(run);
   }
 
+  PageTables tables_;
   std::span<const MemoryRegion> regions_;
   size_t steps_ = 0;
   std::vector<ElfLoad> out_;

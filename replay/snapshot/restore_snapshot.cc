@@ -115,7 +115,7 @@ Result<RestoredFile> restore_file(const std::string& path, Console* console, con
   RestoredFile r;
   r.chain = std::make_shared<SnapshotChain>(chain.take());
   const SnapshotHead& head = r.chain->head();
-  auto machine = Machine::create(head.config, options.engine.empty() ? head.engine : options.engine, console);
+  auto machine = Machine::create(head.config, options.engine.or_else(head.engine), console);
   if (!machine) return machine.error();
   r.machine = machine.take();
   r.machine->sync_out();

@@ -45,7 +45,7 @@ class Verification {
 };
 
 struct RestoreOptions {
-  std::string engine;   // empty: the one that saved
+  EngineChoice engine;  // empty: the one that saved
   bool verify = false;  // compare all of memory before the machine is handed out
 };
 

@@ -58,7 +58,7 @@ struct Timeline::Impl {
     return {};
   }
   Result<void> from_file(size_t from) {
-    auto restored = restore_keyframe(trace, from, console);
+    auto restored = restore_keyframe(trace, from, console, options.engine);
     if (!restored) return restored.error();
     replay = std::make_unique<Replay>(trace, restored.take(), from, options);
     checkpoints.new_machine(machine(), replay->summer);
@@ -132,7 +132,7 @@ Result<std::unique_ptr<Timeline>> Timeline::open(const TraceReader& trace, Conso
   if (trace.header().engine == "kvm")
     return Error{ErrorKind::kHost, trace.name() + ": was recorded on KVM, where instructions are not counted: it can be replayed, but not stopped in. "
                                                       "Record on the deterministic engine or with --engine kvm-step"};
-  std::unique_ptr<Timeline> t(new Timeline(std::unique_ptr<Impl>(new Impl{trace, console, Checkpoints(options.memory_budget_bytes)})));
+  std::unique_ptr<Timeline> t(new Timeline(std::unique_ptr<Impl>(new Impl{trace, console, Checkpoints(options.memory_budget_bytes), ReplayOptions{.engine = {"", options.translation}}})));
   if (auto done = t->seek(t->begin()); !done) return done.error();
   return t;
 }

@@ -13,11 +13,13 @@
 #include "replay/guest/kallsyms.h"
 #include "replay/trace/reader.h"
 #include "vmm/machine/machine.h"
+#include "vmm/state/engine_choice.h"
 
 namespace dejavm {
 
 struct TimelineOptions {
   uint64_t memory_budget_bytes = uint64_t{1} << 30;  // for checkpoints
+  TranslateOptions translation{};
 };
 
 class Timeline {

@@ -5,7 +5,6 @@
 
 #include "replay/replay/position.h"
 #include "vmm/state/cpu_model.h"
-#include "vmm/soft/translate/options.h"
 
 namespace dejavm::cli {
 namespace {
@@ -55,20 +54,15 @@ CLI::Validator instruction_count() {
   }, "");
 }
 
-uint64_t parse_size(const std::string& text) {
-  constexpr const char* kRule = "a size, such as 256M (units K, M, G, T)";
-  size_t end = 0;
-  uint64_t v = 0;
-  while (end < text.size() && text[end] >= '0' && text[end] <= '9') {
-    v = v * 10 + static_cast<uint64_t>(text[end++] - '0');
-    if (v >> 44) refuse(text, kRule);
-  }
-  if (end == 0) refuse(text, kRule);
-  const std::string unit = text.substr(end);
-  const size_t power = unit.empty() ? 0 : std::string("KMGT").find(static_cast<char>(std::toupper(unit[0]))) + 1;
-  if (unit.size() > 1 || (!unit.empty() && power == 0)) refuse(text, kRule);
-  if (power > 0 && (v >> (60 - 10 * power))) refuse(text, kRule);
-  return v << (10 * power);
+CLI::Validator size_in_bytes() {
+  return CLI::Validator([](std::string& text) {
+    const std::string given = text;
+    try {
+      if (CLI::AsSizeValue(false)(text).empty()) return std::string();
+    } catch (const CLI::ValidationError&) {  // of a unit that there is not, or a number that does not fit
+    }
+    return "'" + given + "' is not a size, such as 256M (units K, M, G, T)";
+  }, "");
 }
 
 uint64_t parse_duration(const std::string& text) {
@@ -105,23 +99,22 @@ int64_t parse_time(const std::string& text) {
 }
 
 void add_engine_option(CLI::App& app, Options& o, const char* text) {
-  app.add_option("--engine", o.engine, text)->check(CLI::IsMember({"deterministic", "kvm", "kvm-step"}));
+  app.add_option("--engine", o.engine.name, text)->check(CLI::IsMember({"deterministic", "kvm", "kvm-step"}));
   app.add_flag("--step", o.step, "--engine kvm-step, the exact mode: KVM executes the guest step by step, and counts, exits and answers are the "
                                  "deterministic engine's; slow");
   app.add_option_function<std::string>("--sandbox", [&o](const std::string& v) { o.sandbox = v == "on"; },
                                        "once the guest runs, dejavm can start no program, open no connection and gain no privilege: on or off [on]")
       ->check(CLI::IsMember({"on", "off"}));
-  app.add_option_function<std::string>("--translate", [](const std::string& v) { soft::default_translation().on = v == "on"; },
+  app.add_option_function<std::string>("--translate", [&o](const std::string& v) { o.engine.translation.on = v == "on"; },
                                        "hot guest code becomes host code: on or off; the guest does the same either way [on]")
       ->check(CLI::IsMember({"on", "off"}));
-  app.add_option("--translate-threshold", soft::default_translation().threshold, "executions after which a block of guest code is hot [50]")
+  app.add_option("--translate-threshold", o.engine.translation.threshold, "executions after which a block of guest code is hot [50]")
       ->check(CLI::Range(1u, 1u << 15));
-  app.add_option_function<std::string>("--translate-cache", [](const std::string& v) {
-       soft::default_translation().cache_bytes = parse_size(v);
-     }, "host code kept at most, 1M to 1G [64M]")->check([](const std::string& v) {
-       const uint64_t n = parse_size(v);
-       return n >= 1 << 20 && n <= 1 << 30 ? std::string() : "--translate-cache is from 1M to 1G";
-     })->type_name("SIZE");
+  app.add_option("--translate-cache", o.engine.translation.cache_bytes, "host code kept at most, 1M to 1G [64M]")
+      ->type_name("SIZE")->transform(size_in_bytes())->check([](const std::string& bytes) {
+        const uint64_t n = std::stoull(bytes);
+        return n >= 1 << 20 && n <= 1 << 30 ? std::string() : "--translate-cache is from 1M to 1G";
+      });
 }
 
 void add_machine_options(CLI::App& app, Options& o) {
@@ -131,8 +124,7 @@ void add_machine_options(CLI::App& app, Options& o) {
   app.add_option("--firmware", o.boot.firmware, "a PC firmware image, such as SeaBIOS's bios-256k.bin, from the reset vector on; instead of a kernel")->type_name("FILE")->excludes("--kernel");
   app.add_option("--initrd", o.boot.initrd, "initial RAM disk for the kernel")->type_name("FILE");
   app.add_option("--append", o.boot.append, "the kernel's command line, e.g. console=ttyS0")->type_name("TEXT");
-  app.add_option_function<std::string>("--memory", [&o](const std::string& v) { o.config.memory_bytes = parse_size(v); },
-                                       "guest RAM, e.g. 512M [256M]")->type_name("SIZE");
+  app.add_option("--memory", o.config.memory_bytes, "guest RAM, e.g. 512M [256M]")->type_name("SIZE")->transform(size_in_bytes());
   app.add_option("--seed", o.config.seed, "what RDRAND and the kernel's random seed are drawn from [0]")->type_name("N");
   app.add_option_function<std::string>("--start-time", [&o](const std::string& v) { o.config.start_time_unix_s = parse_time(v); },
                                        "what the real-time clock shows at the start [2000-01-01T00:00:00Z]")->type_name("RFC3339");

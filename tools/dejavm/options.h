@@ -22,7 +22,7 @@ struct SnapshotRequest {
 struct Options {
   std::chrono::steady_clock::time_point begun = std::chrono::steady_clock::now();  // the command
   MachineConfig config;
-  std::string engine;  // empty: deterministic, or a snapshot's own
+  EngineChoice engine;  // without a name: deterministic, or a snapshot's own
   bool step = false;   // kvm-step
   BootSource boot;
   std::string console = "stdio";
@@ -48,8 +48,8 @@ struct Options {
   bool sandbox = true;
 };
 
-// "256M": bytes, with K, M, G or T for powers of 1024; throws CLI::ValidationError.
-uint64_t parse_size(const std::string&);
+// Of an option that takes a size: "256M" (K, M, G and T for powers of 1024) becomes bytes.
+CLI::Validator size_in_bytes();
 // Of an option that takes a number of instructions: "5M" (k, M and G for powers of 1000) becomes 5000000.
 CLI::Validator instruction_count();
 // "90", "1.5", "10m", "2h": seconds, minutes, hours to ns, more than 0; throws CLI::ValidationError.

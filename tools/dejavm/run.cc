@@ -41,8 +41,8 @@ Result<void> check_files(const Options& o, const NamedFile& recorded) {
   return distinct_files({{"--kernel", o.boot.kernel}, {"--firmware", o.boot.firmware}, {"--initrd", o.boot.initrd}, {"the snapshot", o.snapshot}, recorded}, outputs);
 }
 
-std::string engine_of(const Options& o, const char* otherwise) {
-  return o.step ? "kvm-step" : o.engine.empty() ? otherwise : o.engine;
+EngineChoice engine_of(const Options& o, const char* otherwise) {
+  return o.step ? EngineChoice("kvm-step", o.engine.translation) : o.engine.or_else(otherwise);
 }
 
 // A machine that is ready to run, with its console and inputs.
@@ -212,9 +212,9 @@ int replay(const Options& o) {
   }
   // Exact traces are replayed by the engine that needs no KVM, unless another is asked for.
   const std::string& recorded = (*trace)->header().engine;
-  if (recorded == "kvm" && engine_of(o, "deterministic") != "deterministic")
+  if (recorded == "kvm" && engine_of(o, "deterministic").name != "deterministic")
     return fail({ErrorKind::kHost, (*trace)->name() + ": was recorded on KVM; its guest can be run again on the deterministic engine alone"}, kUsage);
-  const std::string engine = engine_of(o, recorded.starts_with("kvm") ? "deterministic" : "");
+  const EngineChoice engine = engine_of(o, recorded.starts_with("kvm") ? "deterministic" : "");
   auto from = first_keyframe(**trace, o.from);
   if (!from) return fail(from.error(), kUsage);
   if (o.sandbox)

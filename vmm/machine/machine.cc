@@ -28,6 +28,7 @@ std::string describe_registers(const VcpuState& s) {
 
 struct Machine::Impl {
   MachineConfig config;
+  TranslateOptions translation;
   std::unique_ptr<GuestMemory> memory;
   std::vector<RunControl> controls;
   std::unique_ptr<Board> board;
@@ -95,7 +96,7 @@ struct Machine::Impl {
   // `name`: as is_engine() has it.
   Result<std::unique_ptr<Engine>> make_engine(std::string_view name) const {
     const CpuModel& model = *find_cpu_model(config.cpu_model);
-    if (name == "deterministic") return soft::make_soft_engine(model, *memory, config.vcpus, {.strict = config.strict, .revision = config.revision});
+    if (name == "deterministic") return soft::make_soft_engine(model, *memory, config.vcpus, {.strict = config.strict, .revision = config.revision, .translation = translation});
     if (name == "kvm") return kvm::make_kvm_engine(model, *memory, config.cpu_without);
     if (name == "kvm-step") return kvm::make_step_engine(model, *memory, config.revision);
     return host_error(fmt::format("unknown engine '{}'; there are 'deterministic', 'kvm' and 'kvm-step'", name));
@@ -108,7 +109,7 @@ struct Machine::Impl {
 Machine::Machine() : impl_(std::make_unique<Impl>()) {}
 Machine::~Machine() = default;
 
-Result<std::unique_ptr<Machine>> Machine::create(const MachineConfig& config, std::string_view engine_name, Console* console) {
+Result<std::unique_ptr<Machine>> Machine::create(const MachineConfig& config, const EngineChoice& choice, Console* console) {
   if (find_cpu_model(config.cpu_model) == nullptr) return host_error("unknown CPU model '" + config.cpu_model + "'; there are dejavm-v1 and dejavm-v2");
   if (config.vcpus != 1) return host_error(fmt::format("{} vCPUs: a machine has one", config.vcpus));
   auto memory = GuestMemory::create(config.memory_bytes, config.rom_bytes, config.test_device);
@@ -116,12 +117,13 @@ Result<std::unique_ptr<Machine>> Machine::create(const MachineConfig& config, st
   std::unique_ptr<Machine> machine(new Machine);
   Impl& m = *machine->impl_;
   m.config = config;
-  if (auto done = m.fit_to_host(engine_name); !done) return done.error();
+  m.translation = choice.translation;
+  if (auto done = m.fit_to_host(choice.name); !done) return done.error();
   m.memory = memory.take();
   m.controls.resize(config.vcpus);
   m.vcpus.resize(config.vcpus);
   m.board = std::make_unique<Board>(m.config, m.controls, console);
-  auto engine = m.make_engine(engine_name);
+  auto engine = m.make_engine(choice.name);
   if (!engine) return engine.error();
   m.engine = engine.take();
   for (uint32_t n = 0; n < config.vcpus; ++n) m.engine->power_on(n, m.power_on_vcpu());

@@ -8,6 +8,7 @@
 
 #include "vmm/board/board.h"
 #include "vmm/state/config.h"
+#include "vmm/state/engine_choice.h"
 #include "vmm/engine.h"
 #include "vmm/board/inputs.h"
 #include "vmm/state/memory.h"
@@ -36,8 +37,8 @@ struct MachineClock {
 
 class Machine {
  public:
-  // engine_name: "deterministic" or "kvm". Memory is zero and the vCPU at reset; then boot or restore.
-  static Result<std::unique_ptr<Machine>> create(const MachineConfig&, std::string_view engine_name, Console*);
+  // EngineChoice::name is not empty. Memory is zero and the vCPU at reset; then boot or restore.
+  static Result<std::unique_ptr<Machine>> create(const MachineConfig&, const EngineChoice&, Console*);
   ~Machine();
 
   // Loads a BootSource (vmm/boot). Without kernel and firmware: the embedded default guest.

@@ -160,6 +160,7 @@ struct alignas(64) Cpu {
   bool v86() const { return other_flags & kVM; }
   bool real_or_v86() const { return !protected_mode() || v86(); }
   bool long_mode() const { return s.efer & kEferLMA; }
+  uint64_t physical_mask() const { return (uint64_t{1} << model->physical_address_bits) - 1; }
   bool long64() const { return code_mode == CodeMode::k64; }
   unsigned iopl() const { return (other_flags >> 12) & 3; }
   // Call after changing CR0, CR4, EFER, CS, cpl or EFLAGS.VM: recomputes code_mode and the rights of the fast memory path.

@@ -2,20 +2,19 @@
 
 #include "devices/core/model.h"
 #include "vmm/soft/blocks/blocks.h"
+#include "vmm/state/page_tables.h"
 
 namespace dejavm::soft {
 namespace {
 
 constexpr uint64_t kPageMask = ~uint64_t{0xfff};
 enum PageError : uint32_t { kErrPresent = 1, kErrWrite = 2, kErrUser = 4, kErrReserved = 8, kErrFetch = 16 };
-enum Pte : uint64_t { kPteP = 1, kPteW = 2, kPteU = 4, kPteA = 32, kPteD = 64, kPtePS = 128, kPteG = 256 };
-constexpr uint64_t kPteNX = uint64_t{1} << 63;
 
 struct Walk {
   uint64_t gpa = 0;          // of the 4 KiB page
   uint64_t flags = 0;        // TlbFlag
   unsigned levels = 0;
-  struct { uint64_t gpa, value; } entry[4];  // for A and D bits, root first
+  struct { uint64_t gpa, value; } entry[5];  // for A and D bits, root first
   unsigned entry_bytes = 8;
 };
 
@@ -49,76 +48,42 @@ bool allowed(const Cpu& c, uint64_t flags, const Need& n) {
   return !(n.fetch && (flags & kTlbNoExecute));
 }
 
-struct Level {
-  unsigned shift;
-  bool may_be_leaf;
-  uint64_t leaf_reserved;  // address bits below the page size that must be 0
-};
-
-// 4-level and PAE tables share the entry format; PAE starts with four PDPTEs of their own format (4.4.1).
-void walk_pae(Cpu& c, uint64_t linear, const Need& n, Walk& w) {
-  static constexpr Level kLevels[] = {{39, false, 0}, {30, true, 0x3fffe000}, {21, true, 0x1fe000}, {12, true, 0}};
-  const bool long_mode = c.long_mode();
-  const uint64_t physical_mask = (uint64_t{1} << c.model->physical_address_bits) - 1;
-  uint64_t reserved = ~physical_mask & 0x000fffffffffffff;
-  if (!(c.s.efer & kEferNXE)) reserved |= kPteNX;
-  if (!long_mode) reserved |= 0x7ff0000000000000;
-  uint64_t table = c.s.cr3 & (long_mode ? physical_mask & kPageMask : 0xffffffe0);
-  uint64_t flags = kTlbWrite | kTlbUser;
-  for (unsigned l = long_mode ? 0 : 1; l < 4; ++l) {
-    const Level& level = kLevels[l];
-    const bool pdpte = !long_mode && l == 1;
-    const uint64_t at = table + ((linear >> level.shift) & (pdpte ? 3 : 0x1ff)) * 8;
-    const uint64_t e = read_entry(c, at, 8);
-    if (!(e & kPteP)) c.page_fault(linear, error_code(c, n, 0));
-    const bool leaf = l == 3 || (level.may_be_leaf && !pdpte && (e & kPtePS));
-    uint64_t bad = e & reserved;
-    if (pdpte) bad |= e & (0x1e6 | kPteNX);
-    else if (l == 0) bad |= e & kPtePS;
-    if (leaf && l < 3) bad |= e & level.leaf_reserved;
-    if (bad) c.page_fault(linear, error_code(c, n, kErrPresent | kErrReserved));
-    if (!pdpte) {
-      if (!(e & kPteW)) flags &= ~uint64_t{kTlbWrite};
-      if (!(e & kPteU)) flags &= ~uint64_t{kTlbUser};
-      if (e & kPteNX) flags |= kTlbNoExecute;
-      w.entry[w.levels++] = {at, e};
-    }
-    table = e & physical_mask & kPageMask;
-    if (leaf) {
-      const uint64_t offset_mask = (uint64_t{1} << level.shift) - 1;
-      w.gpa = ((table & ~offset_mask) | (linear & offset_mask)) & kPageMask;
-      if (l < 3) flags |= kTlbLarge;
-      if ((e & kPteG) && (c.s.cr4 & kCr4PGE)) flags |= kTlbGlobal;
-      break;
-    }
-  }
-  w.flags = flags;
+// Reserved bits of every present entry, besides those of its level (4.4.2, 4.5.4).
+uint64_t reserved_bits(const Cpu& c, const PageTables& tables) {
+  if (tables.entry_bytes() == 4) return 0;
+  uint64_t reserved = ~c.physical_mask() & 0x000fffffffffffff;
+  if (!(c.s.efer & kEferNXE)) reserved |= kEntryNoExecute;
+  if (!c.long_mode()) reserved |= 0x7ff0000000000000;
+  return reserved;
 }
 
-void walk_legacy(Cpu& c, uint64_t linear, const Need& n, Walk& w) {
-  w.entry_bytes = 4;
+void walk_tables(Cpu& c, uint64_t linear, const Need& n, Walk& w) {
+  const PageTables tables(c.s, c.physical_mask());
+  w.entry_bytes = tables.entry_bytes();
+  const uint64_t reserved = reserved_bits(c, tables);
   uint64_t flags = kTlbWrite | kTlbUser;
-  uint64_t table = c.s.cr3 & 0xfffff000;
-  for (unsigned l = 0; l < 2; ++l) {
-    const uint64_t at = table + ((linear >> (l == 0 ? 22 : 12)) & 0x3ff) * 4;
-    const uint64_t e = read_entry(c, at, 4);
-    if (!(e & kPteP)) c.page_fault(linear, error_code(c, n, 0));
-    const bool large = l == 0 && (e & kPtePS) && (c.s.cr4 & kCr4PSE);
-    if (large && (e & 0x200000)) c.page_fault(linear, error_code(c, n, kErrPresent | kErrReserved));
-    if (!(e & kPteW)) flags &= ~uint64_t{kTlbWrite};
-    if (!(e & kPteU)) flags &= ~uint64_t{kTlbUser};
-    w.entry[w.levels++] = {at, e};
-    if (large) {  // PSE-36: bits 20:13 are address bits 39:32
-      w.gpa = (((e & 0x1fe000) << 19) | (e & 0xffc00000) | (linear & 0x3ff000));
-      flags |= kTlbLarge;
-    } else {
-      w.gpa = e & 0xfffff000;
+  uint64_t table = tables.root();
+  for (unsigned l = 0; l < tables.levels().size(); ++l) {
+    const PagingLevel& level = tables.levels()[l];
+    const uint64_t at = tables.entry_at(l, table, linear);
+    const uint64_t e = read_entry(c, at, w.entry_bytes);
+    if (!(e & kEntryPresent)) c.page_fault(linear, error_code(c, n, 0));
+    const bool leaf = tables.is_leaf(l, e);
+    const bool large = leaf && l + 1 != tables.levels().size();
+    if (e & (reserved | level.reserved | (large ? level.leaf_reserved : 0))) c.page_fault(linear, error_code(c, n, kErrPresent | kErrReserved));
+    if (level.has_rights) {
+      if (!(e & kEntryWritable)) flags &= ~uint64_t{kTlbWrite};
+      if (!(e & kEntryUser)) flags &= ~uint64_t{kTlbUser};
+      if (w.entry_bytes == 8 && (e & kEntryNoExecute)) flags |= kTlbNoExecute;
+      w.entry[w.levels++] = {at, e};
     }
-    table = w.gpa;
-    if (large || l == 1) {
-      if ((e & kPteG) && (c.s.cr4 & kCr4PGE)) flags |= kTlbGlobal;
+    if (leaf) {
+      w.gpa = tables.physical(l, e, linear) & kPageMask;
+      if (large) flags |= kTlbLarge;
+      if ((e & kEntryGlobal) && (c.s.cr4 & kCr4PGE)) flags |= kTlbGlobal;
       break;
     }
+    table = tables.next_table(e);
   }
   w.flags = flags;
 }
@@ -131,15 +96,14 @@ Walk walk(Cpu& c, uint64_t linear, const Need& n) {
     w.flags = kTlbWrite | kTlbUser | kTlbDirty;
     return w;
   }
-  if (c.s.cr4 & kCr4PAE) walk_pae(c, linear, n, w);
-  else walk_legacy(c, linear, n, w);
+  walk_tables(c, linear, n, w);
   if (!allowed(c, w.flags, n)) c.page_fault(linear, error_code(c, n, kErrPresent));
   for (unsigned l = 0; l < w.levels; ++l) {
     const bool leaf = l + 1 == w.levels;
-    uint64_t v = w.entry[l].value | kPteA;
-    if (leaf && n.write) v |= kPteD;
+    uint64_t v = w.entry[l].value | kEntryAccessed;
+    if (leaf && n.write) v |= kEntryDirty;
     if (v != w.entry[l].value) store_physical(c, w.entry[l].gpa, &v, w.entry_bytes);
-    if (leaf && (v & kPteD)) w.flags |= kTlbDirty;
+    if (leaf && (v & kEntryDirty)) w.flags |= kTlbDirty;
   }
   return w;
 }

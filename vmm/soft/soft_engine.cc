@@ -156,11 +156,6 @@ class SoftEngine final : public Engine {
 
 }  // namespace
 
-TranslateOptions& default_translation() {
-  static TranslateOptions options;
-  return options;
-}
-
 void set_execution(Engine& engine, Execution how) {
   CHECK(engine.name() == "deterministic");
   auto& e = static_cast<SoftEngine&>(engine);

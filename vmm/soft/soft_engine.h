@@ -7,8 +7,8 @@
 #include "vmm/state/cpu_model.h"
 #include "vmm/engine.h"
 #include "vmm/state/config.h"
+#include "vmm/state/engine_choice.h"
 #include "vmm/state/memory.h"
-#include "vmm/soft/translate/options.h"
 
 namespace dejavm::soft {
 
@@ -18,7 +18,7 @@ struct SoftOptions {
   bool strict = false;
   uint32_t revision = kMachineRevision;  // MachineConfig::revision
   bool use_blocks = true;
-  TranslateOptions translation = default_translation();
+  TranslateOptions translation{};
 };
 
 std::unique_ptr<Engine> make_soft_engine(const CpuModel& model, GuestMemory& memory, uint32_t vcpus, SoftOptions options);

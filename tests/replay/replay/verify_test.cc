@@ -60,7 +60,7 @@ struct Replayed {
   bool act(const Event& e) { return dejavm::act(e, board, exits, inputs); }
   std::unique_ptr<TraceReader> reader;
   ScriptedBoard board;
-  LogFollower log;
+  LogVerifier log;
   VerifyingExits exits;
   ReplayInputs inputs;
 };

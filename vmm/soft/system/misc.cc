@@ -1,4 +1,5 @@
 // The rest: identification, time, random numbers, TLB and cache control, SMAP's flag. Source: Intel SDM vol. 2.
+#include "devices/core/split_mix.h"
 #include "vmm/soft/mmu.h"
 #include "vmm/soft/system/control.h"
 
@@ -18,15 +19,9 @@ void check_tsc(const Cpu& c) {
   if ((c.s.cr4 & kCr4TSD) && c.cpl != 0) Cpu::fault(kGP, 0);
 }
 
-// Answer n of RDRAND and RDSEED is SplitMix64's output n for the machine's seed: seed + (n + 1) times the golden
-// ratio, mixed (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014). Part of the trace
-// format: a recording replays only with the same answers.
-uint64_t next_random(Cpu& c) {
-  uint64_t z = c.s.random_seed + ++c.s.random_counter * 0x9e3779b97f4a7c15;
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
-  z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
-  return z ^ (z >> 31);
-}
+// Answer n of RDRAND and RDSEED is SplitMix64's output n for the machine's seed. Part of the trace format: a recording replays only
+// with the same answers.
+uint64_t next_random(Cpu& c) { return SplitMix64::output(c.s.random_seed, c.s.random_counter++); }
 
 // Entropy never runs out: CF is always 1, the other arithmetic flags are 0.
 void random(Cpu& c, const Decoded& d) {

@@ -12,7 +12,7 @@
 
 #include "vmm/soft/blocks/blocks.h"
 #include "vmm/soft/translate/code_memory.h"
-#include "vmm/soft/translate/options.h"
+#include "vmm/state/engine_choice.h"
 
 namespace dejavm::soft {
 

@@ -4,19 +4,15 @@
 
 #include <fmt/format.h>
 
+#include "devices/core/split_mix.h"
 #include "tests/vmm/soft/engine/guest.h"
 
 namespace dejavm::soft {
 namespace {
 
 struct Random {
-  uint64_t s;
-  uint64_t next() {  // SplitMix64
-    uint64_t z = (s += 0x9e3779b97f4a7c15);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
-    return z ^ (z >> 31);
-  }
+  SplitMix64 numbers;
+  uint64_t next() { return numbers.next(); }
   uint64_t below(uint64_t n) { return next() % n; }
 };
 

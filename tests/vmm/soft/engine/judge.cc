@@ -29,8 +29,8 @@ struct Side {
   unsigned threshold;
   // The digest after `to`, run in one go from the keyframe; an empty one if the run does not get there.
   Hash128 run(Retired to, std::function<void(Machine&)> then = {}) const {
-    soft::default_translation() = {.on = translate, .threshold = threshold};
-    auto s = replay(trace, nullptr, {.from_keyframe = keyframe, .until = to, .at_end = std::move(then)});
+    const EngineChoice engine("", {.on = translate, .threshold = threshold});
+    auto s = replay(trace, nullptr, {.from_keyframe = keyframe, .until = to, .engine = engine, .at_end = std::move(then)});
     return s ? s->digest : Hash128{};
   }
 };
@@ -75,13 +75,11 @@ int windows(const TraceReader& trace, int argc, char** argv) {
   const auto number = [&](int n, uint64_t otherwise) { return argc > n ? std::strtoull(argv[n], nullptr, 0) : otherwise; };
   const uint64_t count = number(1, 100), seed = number(2, 1), length = number(3, 20000);
   std::mt19937_64 random(seed);  // the same everywhere, unlike the distributions
-  auto& translation = soft::default_translation();
   auto open = [&] {
     auto t = Timeline::open(trace, nullptr);
     if (!t) std::puts(t.error().message.c_str()), std::exit(1);
     return t.take();
   };
-  translation = {.on = true};
   auto steps = open();
   std::vector<uint64_t> at(count);
   const uint64_t begin = steps->begin().value, span = steps->end().value - begin;
@@ -92,7 +90,6 @@ int windows(const TraceReader& trace, int argc, char** argv) {
   for (uint64_t n = 0; n < count; ++n) {
     const Retired from{at[n]}, to{std::min(at[n] + length, begin + span)};
     if (n > 0 && from.value < at[n - 1] + length) continue;  // it would go back
-    translation.threshold = 50;
     for (Timeline* t : {steps.get(), hot.get()})
       if (auto done = t->seek(from); !done) return std::puts(done.error().message.c_str()), 4;
     soft::set_execution(steps->machine().engine(), soft::Execution::kSteps);

@@ -4,24 +4,20 @@
 #include <array>
 #include <cstdint>
 
+#include "devices/core/split_mix.h"
 #include "tests/vmm/soft/sse/forms.h"
 #include "tests/vmm/soft/sse/native.h"
 
 namespace dejavm::soft {
 
-class Random {  // SplitMix64
+class Random {
  public:
-  explicit Random(uint64_t seed) : state_(seed) {}
-  uint64_t next() {
-    uint64_t z = state_ += 0x9e3779b97f4a7c15;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
-    return z ^ (z >> 31);
-  }
+  explicit Random(uint64_t seed) : numbers_{seed} {}
+  uint64_t next() { return numbers_.next(); }
   unsigned below(unsigned n) { return static_cast<unsigned>(next() % n); }
 
  private:
-  uint64_t state_;
+  SplitMix64 numbers_;
 };
 
 using Bits128 = std::array<uint64_t, 2>;
