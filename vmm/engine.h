@@ -20,8 +20,9 @@
 
 namespace dejavm {
 
-// Where on which vCPU's life line: `retired` instructions were complete when it happened, so an exit made by an
-// instruction carries the count before that instruction (within a REP: before that iteration).
+// A moment of the machine, and the vCPU that acted in it. `retired` orders all that happens in a machine: it counts the instructions
+// that all vCPUs together have completed, so an exit made by an instruction carries the count before that instruction (within
+// a REP: before that iteration), and exits at one count come from one vCPU, in program order.
 struct Position {
   uint32_t vcpu = 0;
   Retired retired;
@@ -68,6 +69,8 @@ class ExitHandler {
 // Shared between the run loop, the board (which may change it inside an exit) and the engine (which looks at it on
 // entry and after every exit, before the next instruction).
 struct RunControl {
+  // The machine's count, from which the vCPU goes on. kForever: from its own, which of one vCPU is the machine's.
+  Retired from = kForever;
   Retired until;            // return kLimit with exactly this count; never past it (KVM: as soon after it as can be)
   uint64_t time_base_ns = 0;  // virtual now = retired + time_base_ns (one instruction is one ns)
   bool intr = false;        // the INTR line: level
@@ -147,8 +150,10 @@ class Engine {
   // What else is worth telling of a run, by name.
   virtual std::vector<std::pair<std::string_view, uint64_t>> counters() const { return {}; }
 
-  // Somebody other than the guest wrote RAM (loader, DMA, restore): counts as a store for self-modifying code.
+  // Somebody other than the guest wrote RAM (loader, restore): counts as a store for self-modifying code.
   virtual void memory_written(Gpa start, uint64_t len_bytes) = 0;
+  // A device did: the same, and a store for DebugPoints.
+  virtual void dma_written(Gpa start, uint64_t len_bytes) { memory_written(start, len_bytes); }
   // GuestMemory's dirty flags were cleared: stores must be noticed anew. Must not change what the guest can see.
   virtual void dirty_flags_cleared() = 0;
 

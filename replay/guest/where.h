@@ -8,11 +8,10 @@
 #include <vector>
 
 #include "vmm/machine/machine.h"
+#include "vmm/state/page_tables.h"
 
 namespace dejavm {
 
-// The physical address of a linear one by the page tables, without rights and side effects, as a debugger reads; none: not mapped.
-std::optional<uint64_t> translate(const GuestMemory&, const VcpuState&, uint64_t linear);
 // The linear address of the next instruction.
 uint64_t linear_rip(const VcpuState&);
 // At RIP, through the page tables without rights or side effects: up to 15, fewer where memory cannot be read.

@@ -197,6 +197,7 @@ RunEnd Machine::Impl::run(Retired until, Inputs& inputs, ExitHandler& exits) {
     control.until = std::min(until, std::max(inputs.next_poll(position()), at + 1));
     const Nanos event = std::min(board->next_event(), time_limit);
     if (event != kNever) control.until = std::min(control.until, Retired{std::max(event.value - clock.time_base_ns, at.value)});
+    control.from = at;
     const StopReason why = engine->run(0, control, exits);
     pull();
     switch (why) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "vmm/soft/mmu.h"
+#include "vmm/state/page_tables.h"
 
 namespace dejavm::soft {
 namespace {
@@ -57,6 +58,24 @@ void note_debug_points(Cpu& c, uint64_t linear, unsigned len, bool write) {
     return;
   }
 }
+
+}  // namespace
+
+// A device's store is none of an instruction's: the run stops at the boundary that comes next.
+void note_dma(Cpu& c, uint64_t gpa, uint64_t len_bytes) {
+  if (c.debug == nullptr) return;
+  for (const DebugPoints::Data& d : c.debug->data) {
+    if (!d.write) continue;
+    for (uint64_t i = 0; i < d.len_bytes; ++i) {
+      const auto at = dejavm::translate(*c.memory, c.s, d.start + i);
+      if (!at || *at - gpa >= len_bytes) continue;
+      (c.debug->passing ? c.debug->last : c.debug->hit) = {DebugPoints::Kind::kWrite, d.start + i, Retired{c.retired}};
+      break;
+    }
+  }
+}
+
+namespace {
 
 // MMIO happens last in an instruction that can be left and entered again; see LeaveBlock.
 void leave_block_for_mmio(Cpu& c, const Pieces& p) {

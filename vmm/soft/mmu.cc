@@ -222,7 +222,7 @@ uint64_t translate_fetch(Cpu& c, uint64_t linear) {
   if (!near_canonical_edge(linear)) {
     FastFetch& f = m.fast_fetch[c.cpl == 3 ? 0 : 1][index];
     const uint64_t page = linear & kPageMask, gpa = entry & kPageMask;
-    if (f.last_tag != page || f.gpa != gpa) f.last_serial = ++m.serials;
+    if (f.last_tag != page || f.gpa != gpa) f.last_serial = c.blocks->serials->of(page, gpa, c.cpl == 3);
     f.tag = f.last_tag = page;
     f.gpa = gpa;
     f.serial = f.last_serial;

@@ -14,6 +14,8 @@
 #include <bit>
 #include <cstdint>
 #include <memory>
+#include <unordered_map>
+#include <utility>
 
 #include "vmm/soft/cpu.h"
 
@@ -51,7 +53,7 @@ struct FastEntry {
 struct FastFetch {
   uint64_t tag = kNoTag;
   uint64_t gpa = 0;
-  // What is here, as a number that nothing else ever has; 0: nothing. The same again after a flush keeps its number.
+  // What is here, as a number of PageSerials; 0: nothing. The same again after a flush keeps its number.
   uint64_t serial = 0;
   uint64_t last_tag = kNoTag, last_serial = 0;
   void drop() {
@@ -91,11 +93,30 @@ template <unsigned kEntries> struct Filled {
   }
 };
 
+// Numbers for mappings of code pages, the same for the same mapping on every vCPU, since translated code is shared by all: a jump to
+// another page is good while that page has this number. None is ever given to something else.
+class PageSerials {
+ public:
+  uint64_t of(uint64_t page, uint64_t gpa, bool user) {
+    if (known_.size() >= kMostKnown) known_.clear();  // what is asked for again gets a new number
+    uint64_t& serial = known_[{page, gpa | (user ? 1 : 0)}];
+    if (serial == 0) serial = ++last_;
+    return serial;
+  }
+
+ private:
+  static constexpr size_t kMostKnown = 1 << 16;
+  struct Hash {
+    size_t operator()(const std::pair<uint64_t, uint64_t>& p) const { return (p.first ^ std::rotl(p.second, 27)) * 0x9e3779b97f4a7c15 >> 12; }
+  };
+  std::unordered_map<std::pair<uint64_t, uint64_t>, uint64_t, Hash> known_;
+  uint64_t last_ = 0;
+};
+
 struct Mmu {
   TlbState tlb;
   std::array<std::array<FastEntry, kDataTlbEntries>, kClassCount> fast;
   std::array<std::array<FastFetch, kFetchTlbEntries>, 2> fast_fetch;  // user, supervisor
-  uint64_t serials = 0;
   std::array<std::array<JumpEntry, kJumpEntries>, 4> jumps;           // user, supervisor; the same of 32-bit code
   Filled<kDataTlbEntries> filled_data;
   Filled<kFetchTlbEntries> filled_fetch;
@@ -156,6 +177,8 @@ const uint8_t* fetch_host_page(Cpu& c, uint64_t gpa);
 // A store to RAM at a physical address, with dirty flag and self-modifying code; len within the page.
 void store_physical(Cpu& c, uint64_t gpa, const void* from, unsigned len);
 
+// A device wrote memory: hits of the debugger's points on it.
+void note_dma(Cpu& c, uint64_t gpa, uint64_t len_bytes);
 void forget_fast(Cpu& c);                        // all fast arrays; after changes of rights, restore
 void forget_fast_writes(Cpu& c);                 // dirty flags were cleared
 void forget_fast_writes_to(Cpu& c, uint8_t* host_page);  // that page now holds decoded code

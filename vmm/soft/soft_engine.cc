@@ -30,6 +30,7 @@ class SoftEngine final : public Engine {
       c.mmu = &vcpus_[n]->mmu;
       c.model = &model;
       c.blocks = &blocks_;
+      blocks_.cpus.push_back(&c);
       c.translator = translator_.get();
       c.strict = options.strict;
       c.revision = options.revision;
@@ -89,12 +90,18 @@ class SoftEngine final : public Engine {
     Cpu& c = vcpus_[vcpu]->cpu;
     c.control = &control;
     c.exits = &exits;
+    if (control.from != kForever) c.retired = control.from.value;
     const StopReason why = run_vcpu(c, options_.use_blocks);
     if (why == StopReason::kUnimplemented) describe(c);
     return why;
   }
 
   std::string detail() const override { return detail_; }
+
+  void dma_written(Gpa start, uint64_t len_bytes) override {
+    memory_written(start, len_bytes);
+    for (auto& one : vcpus_) note_dma(one->cpu, start.value, len_bytes);
+  }
 
   void memory_written(Gpa start, uint64_t len_bytes) override {
     for (uint64_t at = start.value, end = start.value + len_bytes; at < end;) {

@@ -4,8 +4,10 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 
+#include "vmm/state/memory.h"
 #include "vmm/state/vcpu_state.h"
 
 namespace dejavm {
@@ -83,4 +85,6 @@ class PageTables {
   uint64_t address_mask_;
 };
 
+// The physical address of a linear one by the page tables, without rights and side effects, as a debugger reads; none: not mapped.
+std::optional<uint64_t> translate(const GuestMemory&, const VcpuState&, uint64_t linear);
 }  // namespace dejavm

@@ -26,7 +26,7 @@ void kill(BlockCache& cache, Block* block) {
 
 }  // namespace
 
-BlockCache::BlockCache(const GuestMemory& memory) {
+BlockCache::BlockCache(const GuestMemory& memory) : serials(std::make_unique<PageSerials>()) {
   void* p = mmap(nullptr, kArenaBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   CHECK(p != MAP_FAILED);
   arena = static_cast<std::byte*>(p);
@@ -80,7 +80,7 @@ void blocks_insert(Cpu& c, Block* block) {
   if (!(*flags & kPageCode)) {
     *flags |= kPageCode;
     page->idle_stores = 0;
-    forget_fast_writes_to(c, c.memory->page(Gpa{gpa}));
+    for (Cpu* cpu : cache.cpus) forget_fast_writes_to(*cpu, c.memory->page(Gpa{gpa}));
   }
   page->lines |= line_mask(gpa & 0xfff, block->len_bytes);
   block->next_in_page = page->blocks;
@@ -117,7 +117,8 @@ void drop_blocks(Cpu& c) {
   BlockCache& cache = *c.blocks;
   cache.clear();
   if (cache.translator != nullptr) cache.translator->clear();
-  for (auto& array : c.mmu->jumps) array.fill(JumpEntry{});
+  for (Cpu* cpu : cache.cpus)
+    for (auto& array : cpu->mmu->jumps) array.fill(JumpEntry{});
   for (BlockCache::Again& a : cache.again) a.insn = nullptr;
   for (auto& [start, pages] : cache.regions)
     for (size_t i = 0; i < pages.size(); ++i)

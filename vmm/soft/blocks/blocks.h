@@ -18,6 +18,8 @@
 
 namespace dejavm::soft {
 
+class PageSerials;  // mmu.h
+
 struct Insn;
 // Executes *i and, unless it returns to the run loop, what follows. Returns the next Insn for builds without tail
 // calls, nullptr to leave to the run loop with c.rip and c.block_base at an instruction boundary.
@@ -78,6 +80,8 @@ struct BlockCache {
   std::vector<std::pair<Gpa, std::vector<CodePage>>> regions;  // as GuestMemory's
   bool full = false;                 // recycle at the next boundary
   Translator* translator = nullptr;
+  std::vector<Cpu*> cpus;            // all that run these blocks
+  std::unique_ptr<PageSerials> serials;
   // Instructions decoded anew for slow(), by their Insn. Valid until the arena is recycled.
   struct Again {
     const Insn* insn = nullptr;

@@ -21,11 +21,11 @@ struct Guest {
   RunControl control;
   ScriptedExits exits;
 
-  explicit Guest(bool use_blocks = true, TranslateOptions translation = {.on = true, .threshold = 2}, const char* model = "dejavm-v1") {
+  explicit Guest(bool use_blocks = true, TranslateOptions translation = {.on = true, .threshold = 2}, const char* model = "dejavm-v1", uint32_t vcpus = 1) {
     auto m = GuestMemory::create(kRamBytes, 0);
     CHECK(m.ok());
     memory = m.take();
-    engine = make_soft_engine(*find_cpu_model(model), *memory, 1, {.strict = false, .use_blocks = use_blocks, .translation = translation});
+    engine = make_soft_engine(*find_cpu_model(model), *memory, vcpus, {.strict = false, .use_blocks = use_blocks, .translation = translation});
     write<uint64_t>(kPml4, kPdpt | 7);
     write<uint64_t>(kPdpt, kPd | 7);
     for (uint64_t t = 0; t < 8; ++t) {
