@@ -70,6 +70,7 @@ class ExitHandler {
 // entry and after every exit, before the next instruction).
 struct RunControl {
   // The machine's count, from which the vCPU goes on. kForever: from its own, which of one vCPU is the machine's.
+  // An engine that has taken it makes it kForever.
   Retired from = kForever;
   Retired until;            // return kLimit with exactly this count; never past it (KVM: as soon after it as can be)
   uint64_t time_base_ns = 0;  // virtual now = retired + time_base_ns (one instruction is one ns)

@@ -90,7 +90,10 @@ class SoftEngine final : public Engine {
     Cpu& c = vcpus_[vcpu]->cpu;
     c.control = &control;
     c.exits = &exits;
-    if (control.from != kForever) c.retired = control.from.value;
+    if (control.from != kForever) {
+      c.retired = control.from.value;
+      control.from = kForever;
+    }
     const StopReason why = run_vcpu(c, options_.use_blocks);
     if (why == StopReason::kUnimplemented) describe(c);
     return why;
