@@ -5,6 +5,7 @@
 #include "devices/i8042.h"
 #include "devices/pctestdev.h"
 #include "devices/sysctl.h"
+#include "devices/testdma.h"
 #include "devices/uart16550.h"
 #include "devices/vatpic.h"
 #include "devices/vatpit.h"
@@ -18,6 +19,6 @@ namespace dejavm {
 
 template <class... Models>
 struct ModelList {};
-using AllModels = ModelList<Vatpic, Vatpit, Vhpet, Vioapic, Vlapic, Vpmtmr, Vrtc, Uart16550, I8042, Sysctl, Pctestdev>;
+using AllModels = ModelList<Vatpic, Vatpit, Vhpet, Vioapic, Vlapic, Vpmtmr, Vrtc, Uart16550, I8042, Sysctl, Pctestdev, Testdma>;
 
 }  // namespace dejavm

@@ -18,7 +18,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   for (size_t i = 0; i < count; ++i) {
     const uint8_t* p = data + i * kOp;
     DeviceOp op;
-    op.kind = static_cast<DeviceOp::Kind>(p[0] % 7);
+    op.kind = static_cast<DeviceOp::Kind>(p[0] % (m.next_transfer ? 8 : 7));
     op.size = p[1];
     op.index = static_cast<uint16_t>(p[2] | p[3] << 8);
     for (int k = 0; k < 7; ++k) op.a |= uint64_t{p[4 + k]} << (8 * k);

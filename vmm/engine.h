@@ -10,6 +10,7 @@
 #include <array>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -64,6 +65,11 @@ class ExitHandler {
   // From engines whose positions do not tell where the guest is: the registers at which the interrupt that is acknowledged
   // next goes in, or, with `nmi`, an NMI now.
   virtual void place(Position, const Registers&, bool nmi) { (void)nmi; }
+  // From the machine, within an exit or between two instructions: a device has read guest memory, or (not ok) tried to. What it reads
+  // a replay of devices alone cannot know otherwise.
+  virtual void dma_read(Position, uint16_t requester, Gpa, uint32_t len_bytes, bool ok, std::span<const uint8_t> bytes) {
+    (void)requester, (void)len_bytes, (void)ok, (void)bytes;
+  }
 };
 
 // Shared between the run loop, the board (which may change it inside an exit) and the engine (which looks at it on

@@ -7,6 +7,7 @@
 
 #include "devices/core/fields.h"
 #include "devices/core/model.h"
+#include "devices/core/transfer.h"
 
 namespace dejavm {
 
@@ -19,11 +20,11 @@ struct DeviceCall {
 };
 
 struct DeviceOp {
-  enum class Kind : uint8_t { kRead, kWrite, kLine, kWait, kReset, kMessage, kCall };
+  enum class Kind : uint8_t { kRead, kWrite, kLine, kWait, kReset, kMessage, kCall, kTransfer };
   Kind kind = Kind::kRead;
   uint8_t size = 1;      // kRead, kWrite: 1-8
   uint16_t index = 0;    // kLine: the input; kCall: which of the model's
-  uint64_t a = 0;        // offset; level; ns; first argument
+  uint64_t a = 0;        // offset; level; ns; first argument; kTransfer: 1, or 0 if memory refuses it
   uint64_t b = 0;        // value; second argument
   bool operator==(const DeviceOp&) const = default;
 };
@@ -32,6 +33,8 @@ struct DeviceOp {
 constexpr DeviceOp read_op(uint64_t offset, uint8_t size) { return {DeviceOp::Kind::kRead, size, 0, offset, 0}; }
 constexpr DeviceOp write_op(uint64_t offset, uint8_t size, uint64_t value) { return {DeviceOp::Kind::kWrite, size, 0, offset, value}; }
 constexpr DeviceOp line_op(uint16_t input, uint64_t level) { return {DeviceOp::Kind::kLine, 1, input, level, 0}; }
+constexpr DeviceOp wait_op(uint64_t ns) { return {DeviceOp::Kind::kWait, 1, 0, ns, 0}; }
+constexpr DeviceOp transfer_op(bool ok) { return {DeviceOp::Kind::kTransfer, 1, 0, ok ? 1u : 0u, 0}; }
 constexpr DeviceOp call_op(uint16_t call, uint64_t a, uint64_t b = 0) { return {DeviceOp::Kind::kCall, 1, call, a, b}; }
 
 // What is not to be found in a model's functions and fields.
@@ -59,6 +62,8 @@ struct DeviceModel : DeviceDescription {
   uint64_t (*lines)(const void* state);
   void (*set_line)(void* state, Nanos now, unsigned input, bool level);
   bool (*pop_message)(void* state, BusMessage& message);  // nullptr: it sends none
+  bool (*next_transfer)(const void* state, Transfer& transfer);  // nullptr: it is no bus master
+  void (*transferred)(void* state, Nanos now, bool ok, std::span<const uint8_t> bytes);
 
   std::string_view name() const { return schema->name; }
 };
@@ -85,9 +90,15 @@ DeviceModel device_model(const DeviceDescription& description) {
                 [](const void* s) { return M::next_event(state_at<M>(s)); },
                 [](const void* s) { return M::lines(state_at<M>(s)); },
                 [](void* s, Nanos t, unsigned i, bool l) { M::set_line(state_at<M>(s), t, i, l); },
+                nullptr,
+                nullptr,
                 nullptr};
   if constexpr (requires(typename M::State& s, BusMessage& m) { M::pop_message(s, m); })
     d.pop_message = [](void* s, BusMessage& m) { return M::pop_message(state_at<M>(s), m); };
+  if constexpr (requires(const typename M::State& s, Transfer& t) { M::next_transfer(s, t); }) {
+    d.next_transfer = [](const void* s, Transfer& t) { return M::next_transfer(state_at<M>(s), t); };
+    d.transferred = [](void* s, Nanos now, bool ok, std::span<const uint8_t> bytes) { M::transferred(state_at<M>(s), now, ok, bytes); };
+  }
   return d;
 }
 

@@ -16,6 +16,8 @@
 //     static uint64_t lines(const State&);
 //     static void set_line(State&, Nanos now, unsigned input, bool level);
 //     static bool pop_message(State&, BusMessage&);         // only for models that send messages
+//     static bool next_transfer(const State&, Transfer&);   // only for bus masters: transfer.h
+//     static void transferred(State&, Nanos now, bool ok, std::span<const uint8_t> bytes);
 //   };
 //
 // - `offset` is relative to the model's own window (its header says which); every offset, size (1-8) and value has

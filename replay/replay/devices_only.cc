@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <functional>
 #include <optional>
 
@@ -10,11 +11,46 @@
 namespace dejavm {
 namespace {
 
+// Guest memory as the log knows it: what devices read, in the order in which they read it. That they write is not looked at.
+class LoggedDma final : public GuestDma {
+ public:
+  LoggedDma(const TraceReader& trace, const Keyframe& from)
+      : cursor_(trace, from), regions_(memory_layout(trace.header().config.memory_bytes, trace.header().config.rom_bytes, trace.header().config.test_device)) {}
+  bool read(Position at, uint16_t requester, Gpa gpa, std::span<uint8_t> to) override {
+    while (cursor_.peek() && cursor_.peek()->kind != EventKind::kDmaRead) cursor_.pop();
+    const Event* e = cursor_.peek();
+    const Event asked{.kind = EventKind::kDmaRead, .ok = e != nullptr && e->ok, .at = at, .address = gpa.value, .value = to.size(), .subleaf = requester, .data = e ? e->data : std::vector<uint8_t>()};
+    if (e == nullptr || e->address != gpa.value || e->value != to.size() || e->subleaf != requester) {
+      if (difference_.empty())
+        difference_ = fmt::format("expected {}\nhappened a device's read: {}", e ? describe(*e) : std::string("no more reads of memory by devices"), describe(asked));
+      return false;
+    }
+    const bool ok = e->ok;
+    std::copy_n(e->data.begin(), ok ? to.size() : 0, to.begin());
+    cursor_.pop();
+    return ok;
+  }
+  bool write(Position, uint16_t, Gpa gpa, std::span<const uint8_t> from) override {
+    for (const MemoryRegion& region : regions_) {
+      const uint64_t offset = gpa.value - region.start.value;
+      if (!region.rom && offset < region.len_bytes && region.len_bytes - offset >= from.size()) return true;
+    }
+    return false;
+  }
+  // The first read that is not the log's; empty: none.
+  const std::string& difference() const { return difference_; }
+
+ private:
+  EventCursor cursor_;
+  std::vector<MemoryRegion> regions_;
+  std::string difference_;
+};
+
 // A board and the controls that a machine would keep for it, without a machine.
 class LoneBoard {
  public:
-  LoneBoard(const MachineConfig& config, Console* console)
-      : controls_(config.vcpus), board_(config, controls_, console) {
+  LoneBoard(const MachineConfig& config, Console* console, GuestDma& dma)
+      : controls_(config.vcpus), board_(config, controls_, console, &dma) {
     for (RunControl& c : controls_) c.until = kForever;
   }
 
@@ -84,7 +120,7 @@ class LoneBoard {
         break;
       }
       case EventKind::kConsole: board_.console_input(board_.now(e.at), e.data); break;
-      case EventKind::kStop: case EventKind::kControl: case EventKind::kPlace: break;
+      case EventKind::kStop: case EventKind::kControl: case EventKind::kPlace: case EventKind::kDmaRead: break;
       case EventKind::kIdle:
         a.now = board_.now(e.at);
         for (RunControl& c : controls_) c.time_base_ns += e.value - e.now.value;
@@ -121,7 +157,8 @@ Result<DevicesSummary> replay_devices_only(const TraceReader& trace, Console* co
   auto snapshot = trace.snapshot(start);
   if (!snapshot) return snapshot.error();
   const MachineConfig config = trace.header().config;
-  LoneBoard board(config, console);
+  LoggedDma dma(trace, start);
+  LoneBoard board(config, console, dma);
   if (auto done = board.load(*snapshot); !done) return trace.damaged(start.frame, done.error().message);
   DevicesSummary s;
   EventCursor cursor(trace, start);
@@ -148,6 +185,10 @@ Result<DevicesSummary> replay_devices_only(const TraceReader& trace, Console* co
                                                      trace.name(), cursor.index(), e->at.vcpu, config.vcpus)};
     const Event answer = board.feed(*e);
     if (!differs.empty()) continue;  // on the way to the next keyframe
+    if (!dma.difference().empty()) {
+      differs = fmt::format("{}: a device reads other memory than in the log, at event {}\n{}", trace.name(), cursor.index(), dma.difference());
+      continue;
+    }
     if (!(answer == *e)) {
       differs = fmt::format("{}: {} differs from the log at event {}\nexpected {}\nhappened {}", trace.name(), device_of(*e),
                             cursor.index(), describe(*e), describe(answer));
@@ -169,7 +210,8 @@ Result<void> interrupts_taken(const TraceReader& trace, const std::function<void
   const Keyframe& start = trace.keyframes().front();
   auto snapshot = trace.snapshot(start);
   if (!snapshot) return snapshot.error();
-  LoneBoard board(trace.header().config, nullptr);
+  LoggedDma dma(trace, start);
+  LoneBoard board(trace.header().config, nullptr, dma);
   if (auto done = board.load(*snapshot); !done) return trace.damaged(start.frame, done.error().message);
   std::optional<Nanos> raised;
   auto look = [&](Nanos now) {

@@ -36,6 +36,7 @@ class FollowEngine final : public Engine, private ExitDecorator<FollowEngine> {
   }
 
   StopReason run(uint32_t vcpu, RunControl& control, ExitHandler& exits) override {
+    control.from = kForever;
     control_ = &control;
     to_ = &exits;
     for (;;) {
@@ -45,7 +46,8 @@ class FollowEngine final : public Engine, private ExitDecorator<FollowEngine> {
       const Event* e = log_.ahead(position());
       if (log_.stop()) return StopReason::kLimit;
       if (e == nullptr) return to_the_end(vcpu);
-      if (is_taken(e->kind)) {
+      // What a device does as time goes by is done between two runs, at its time.
+      if (is_taken(e->kind) || e->kind == EventKind::kDmaRead) {
         at_ = std::max(at_, e->at.retired);
         return StopReason::kLimit;
       }

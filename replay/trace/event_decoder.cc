@@ -65,6 +65,7 @@ bool EventDecoder::start(uint8_t& tag, EventKind& kind) {
     tag = in_[pos_++];
   }
   uint64_t number = tag & kKindMask;
+  if (number == kVcpuTag) return fail(fmt::format("unknown event {:#x}", tag));
   if (number == kLongKindTag && version_ >= 2) {
     if (!small(number, kMaxEventKinds - 1, "event kind")) return false;
     if (number < kLongKindTag) return fail("the kind of an event is not in its shortest form");
@@ -122,7 +123,8 @@ bool EventDecoder::operand(uint8_t tag, const EventOperand& o, Event& e, uint64_
       if (!small(value, o.max + 1, o.name)) return false;
       --value;
       break;
-    case OperandForm::kBytes: return bytes_operand(o, e);
+    case OperandForm::kBytes: return bytes_operand(e);
+    case OperandForm::kBytesIfFlag: return !e.ok || take_bytes(before, e);
     case OperandForm::kWord: return word_operand(o, e);
     case OperandForm::kTime:
     case OperandForm::kLater:
@@ -150,15 +152,19 @@ bool EventDecoder::last_operand(uint8_t tag, const EventOperand& o, Event& e) {
   return last <= o.max || fail(fmt::format("{} {:#x} is more than {:#x}", o.name, last, o.max));
 }
 
-bool EventDecoder::bytes_operand(const EventOperand&, Event& e) {
-  uint64_t count;
-  if (!small(count, kMaxConsoleBytes, "bytes of an input")) return false;
-  if (count == 0) return fail("an input without bytes");
-  if (count > in_.size() - pos_) return fail("the bytes of an input are cut off");
+bool EventDecoder::take_bytes(uint64_t count, Event& e) {
+  if (count == 0) return fail("bytes of which there are none");
+  if (count > in_.size() - pos_) return fail("the bytes of an event are cut off");
   const auto bytes = in_.subspan(pos_, count);
   e.data.assign(bytes.begin(), bytes.end());
   pos_ += count;
   return true;
+}
+
+bool EventDecoder::bytes_operand(Event& e) {
+  uint64_t count;
+  if (!small(count, kMaxConsoleBytes, "bytes of an input")) return false;
+  return take_bytes(count, e);
 }
 
 bool EventDecoder::word_operand(const EventOperand& o, Event& e) {

@@ -72,6 +72,10 @@ void EventEncoder::operand(const Event& e, const EventOperand& o, uint64_t value
       put_varint(out_, e.data.size());
       out_.insert(out_.end(), e.data.begin(), e.data.end());
       break;
+    case OperandForm::kBytesIfFlag:
+      CHECK(e.data.size() == (e.ok ? before : 0));
+      out_.insert(out_.end(), e.data.begin(), e.data.end());
+      break;
     case OperandForm::kWord:
       for (unsigned n = 0; n < 8; ++n) out_.push_back(static_cast<uint8_t>(value >> 8 * n));
       break;

@@ -5,6 +5,8 @@
 
 #include <fmt/format.h>
 
+#include "devices/core/transfer.h"
+
 namespace dejavm {
 namespace {
 
@@ -92,11 +94,17 @@ constexpr std::array<EventDescriptor, kEventKinds> kEventDescriptors = {
           .operands = {{.name = "rip", .label = " rip ", .field = F::kAddress},
                        {.name = "registers_hash", .label = " registers ", .form = kWord, .text = OperandText::kHash},
                        {.name = "nmi", .label = " nmi", .form = kFlag, .field = F::kOk, .text = OperandText::kIfSet}}}),
+    make({.name = "dma_read", .meaning = "a device read guest memory; ok: it is RAM, and has these bytes", .role = EventRole::kDma,
+          .operands = {{.name = "requester", .label = " requester ", .field = F::kSubleaf, .max = 0xffff},
+                       {.name = "address", .label = " address ", .field = F::kAddress},
+                       {.name = "size", .label = " size ", .text = OperandText::kDecimal, .max = kMaxTransferBytes},
+                       {.name = "data", .label = " -> ", .form = kBytesIfFlag, .field = F::kData, .text = OperandText::kBytes},
+                       {.name = "ok", .label = " refused", .form = kFlag, .field = F::kOk, .text = OperandText::kIfClear}}}),
 };
 
 std::string event_table() {
-  static constexpr std::string_view kForms[] = {"size", "flag", "last", "number", "number if flag", "successor", "bytes", "word", "time", "later", "due"};
-  static constexpr std::string_view kRoles[] = {"exit", "input", "time", "place"};
+  static constexpr std::string_view kForms[] = {"size", "flag", "last", "number", "number if flag", "successor", "bytes", "bytes if flag", "word", "time", "later", "due"};
+  static constexpr std::string_view kRoles[] = {"exit", "input", "time", "place", "dma"};
   std::string out = "| kind | name | role | the guest sees it | operands | meaning |\n| --- | --- | --- | --- | --- | --- |\n";
   for (unsigned kind = 0; kind < kEventKinds; ++kind) {
     const EventDescriptor& d = kEventDescriptors[kind];

@@ -26,8 +26,9 @@ enum class EventKind : uint16_t {
   kIdle = 12,
   kControl = 13,
   kPlace = 14,
+  kDmaRead = 15,
 };
-inline constexpr unsigned kEventKinds = 15;
+inline constexpr unsigned kEventKinds = 16;
 inline constexpr unsigned kMaxEventKinds = 1 << 14;
 
 // The members of an Event that operands are kept in.
@@ -42,6 +43,7 @@ enum class OperandForm : uint8_t {
   kNumberIfFlag,  // varint, only if the event's flag is set; else 0
   kSuccessor,     // varint of one more; 0: all ones, for "none"
   kBytes,         // varint of their number, 1 to kMaxConsoleBytes; the bytes
+  kBytesIfFlag,   // so many as the operand before says, only if the event's flag is set
   kWord,          // 8 bytes
   kTime,          // a time, as the difference from what the last base makes of the position
   kLater,         // a time, as the difference from the operand before; it gives a new base
@@ -49,7 +51,7 @@ enum class OperandForm : uint8_t {
 };
 
 // How people see it.
-enum class OperandText : uint8_t { kHex, kDecimal, kHash, kTime, kCharacters, kIfSet, kIfClear };
+enum class OperandText : uint8_t { kHex, kDecimal, kHash, kTime, kCharacters, kBytes, kIfSet, kIfClear };
 
 struct EventOperand {
   std::string_view name{};   // in JSON and FORMAT.md
@@ -66,6 +68,7 @@ enum class EventRole : uint8_t {
   kInput,  // something from outside, which the run loop asks for
   kTime,   // time is skipped
   kPlace,  // where the guest is
+  kDma,    // a device reached guest memory
 };
 
 // Of exits: who answers.

@@ -47,6 +47,11 @@ std::string describe(const Event& e, const EventOperand& operand) {
     case OperandText::kHash: return fmt::format("{}{:016x}", operand.label, value);
     case OperandText::kTime: return fmt::format("{}{} ns", operand.label, value);
     case OperandText::kCharacters: return std::string(operand.label) + printable(e.data);
+    case OperandText::kBytes: {
+      std::string text(operand.label);
+      for (const uint8_t byte : e.data) text += fmt::format("{:02x}", byte);
+      return text;
+    }
     case OperandText::kIfSet: return value != 0 ? std::string(operand.label) : std::string();
     case OperandText::kIfClear: return value == 0 ? std::string(operand.label) : std::string();
   }

@@ -29,7 +29,7 @@ struct Event {
   uint64_t cr4 = 0, xcr0 = 0;
   CpuidResult cpuid{};
   Nanos now{}, next_event{};  // kIdle: asked with
-  std::vector<uint8_t> data{};  // typed bytes, or a request as text; 1 to kMaxConsoleBytes
+  std::vector<uint8_t> data{};  // typed bytes, a request as text, what a device read
   bool operator==(const Event&) const = default;
 };
 inline constexpr uint64_t kNoVector = ~uint64_t{0};
@@ -96,7 +96,8 @@ class EventDecoder {
   bool operand(uint8_t tag, const EventOperand&, Event&, uint64_t before);
   bool last_operand(uint8_t tag, const EventOperand&, Event&);
   bool size_operand(uint8_t tag, const EventOperand&, Event&);
-  bool bytes_operand(const EventOperand&, Event&);
+  bool bytes_operand(Event&);
+  bool take_bytes(uint64_t count, Event&);
   bool word_operand(const EventOperand&, Event&);
   bool time_operand(const EventOperand&, Event&, uint64_t before);
   std::span<const uint8_t> in_;

@@ -65,10 +65,15 @@ class ExitDecorator : public ExitHandler {
     tell({.kind = EventKind::kInterrupt, .at = at, .value = vector < 0 ? kNoVector : static_cast<uint64_t>(vector)});
     return vector;
   }
-  // No exit: where the guest is.
+  // No exits: where the guest is, what a device read.
   void place(Position at, const Registers& registers, bool nmi) override {
     to_->place(at, registers, nmi);
     self().event(place_event(at, registers, nmi));
+  }
+
+  void dma_read(Position at, uint16_t requester, Gpa gpa, uint32_t len_bytes, bool ok, std::span<const uint8_t> bytes) override {
+    to_->dma_read(at, requester, gpa, len_bytes, ok, bytes);
+    self().event({.kind = EventKind::kDmaRead, .ok = ok, .at = at, .address = gpa.value, .value = len_bytes, .subleaf = requester, .data = {bytes.begin(), bytes.end()}});
   }
 
  protected:

@@ -54,6 +54,7 @@ class RandomOps {
     DeviceOp op;
     if (!m_.idioms.empty() && one_in(4)) return m_.idioms[below(m_.idioms.size())];
     const uint64_t kind = below(100);
+    if (m_.next_transfer && one_in(4)) return transfer_op(!one_in(8));
     if (kind < 40) {
       op.kind = DeviceOp::Kind::kWrite;
       op.a = offset(), op.size = size(), op.b = value();

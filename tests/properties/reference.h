@@ -92,7 +92,8 @@ void expect_agreement(const char* device, const ReferenceOptions& options) {
     if (op.kind == DeviceOp::Kind::kWait) reference.wait(now.value);
     else if (op.kind == DeviceOp::Kind::kReset) reference.reset(), reference.wait(now.value);
     else want = reference.perform(op);
-    const bool answers = op.kind == DeviceOp::Kind::kRead || op.kind == DeviceOp::Kind::kCall || op.kind == DeviceOp::Kind::kMessage;
+    const bool answers = op.kind == DeviceOp::Kind::kRead || op.kind == DeviceOp::Kind::kCall || op.kind == DeviceOp::Kind::kMessage ||
+                         op.kind == DeviceOp::Kind::kTransfer;
     if constexpr (requires { reference.unknown; })
       if (reference.unknown) want = have.value;
     if (answers && want != have.value) RC_FAIL(print(m, done) + "# answers " + std::to_string(have.value) + "; the reference says " + std::to_string(want));

@@ -159,7 +159,8 @@ int run(const DeviceOptions& o) {
       perform(m, state.data(), now, rest);
     } else {
       const DeviceAnswer a = perform(m, state.data(), now, op);
-      const bool answers = op.kind == DeviceOp::Kind::kRead || op.kind == DeviceOp::Kind::kCall || op.kind == DeviceOp::Kind::kMessage;
+      const bool answers = op.kind == DeviceOp::Kind::kRead || op.kind == DeviceOp::Kind::kCall || op.kind == DeviceOp::Kind::kMessage ||
+                         op.kind == DeviceOp::Kind::kTransfer;
       if (o.json) print(line_of({{"now_ns", now.value}, {"op", dejavm::print(m, op)}, {"value", a.value}, {"lines", a.lines}}));
       else print(fmt::format("{:>12} {}{}", now.value, dejavm::print(m, op), answers ? fmt::format(" -> {:#x}", a.value) : ""));
     }

@@ -39,6 +39,7 @@ json as_json(const Event& e, const EventOperand& operand) {
     case OperandText::kHash: return fmt::format("{:016x}", value);
     case OperandText::kDecimal:
     case OperandText::kTime: return value;
+    case OperandText::kBytes: return e.data;
     case OperandText::kCharacters: break;
     case OperandText::kIfSet:
     case OperandText::kIfClear: return value != 0;

@@ -13,7 +13,7 @@ inline constexpr uint16_t kKeyboardData = 0x60, kKeyboardCommand = 0x64;
 inline constexpr uint16_t kRtc = 0x70;
 inline constexpr uint16_t kPostCode = 0x80, kSystemControlA = 0x92, kResetControl = 0xcf9;
 inline constexpr uint16_t kDebugConsole = 0xe9, kDebugExit = 0xf4, kFirmwareDebug = 0x402;
-inline constexpr uint16_t kTestEcho = 0xe0, kTestIrq = 0x2000;
+inline constexpr uint16_t kTestEcho = 0xe0, kTestIrq = 0x2000, kTestDma = 0x2100;
 inline constexpr uint16_t kCom1 = 0x3f8;
 inline constexpr uint16_t kPm1Event = 0x600, kPm1Control = 0x604, kPmTimer = 0x608, kPmEnd = 0x60c;
 
@@ -25,7 +25,7 @@ inline constexpr uint64_t kTestWindow = 0xff000000, kTestWindowBytes = 64 << 10;
 inline constexpr uint32_t kMsrApicBase = 0x1b, kMsrTscAdjust = 0x3b, kMsrTscDeadline = 0x6e0, kMsrX2apic = 0x800, kX2apicMsrs = 0x100;
 
 // Interrupts of the ISA bus.
-inline constexpr uint8_t kTimerIrq = 0, kKeyboardIrq = 1, kCascadeIrq = 2, kCom1Irq = 4, kRtcIrq = 8, kSciIrq = 9, kMouseIrq = 12;
+inline constexpr uint8_t kTimerIrq = 0, kKeyboardIrq = 1, kCascadeIrq = 2, kCom1Irq = 4, kRtcIrq = 8, kSciIrq = 9, kTestDmaIrq = 11, kMouseIrq = 12;
 // The pin of the I/O APIC at which IRQ 0 comes; the others come at the pins of their numbers.
 inline constexpr uint8_t kTimerPin = 2;
 

@@ -36,8 +36,8 @@ std::string_view device_at_gpa(Gpa gpa) {
 
 std::string_view device_of_msr(uint32_t index) { return name_of_row(row_of_msr(index)); }
 
-Board::Board(const MachineConfig& config, std::span<RunControl> controls, Console* console)
-    : impl_(std::make_unique<Impl>(config, controls, console)) {}
+Board::Board(const MachineConfig& config, std::span<RunControl> controls, Console* console, GuestDma* dma)
+    : impl_(std::make_unique<Impl>(config, controls, console, dma)) {}
 Board::~Board() = default;
 
 Nanos Board::now(Position at) const { return {at.retired.value + impl_->controls[at.vcpu].time_base_ns}; }

@@ -15,6 +15,7 @@
 #include "devices/core/result.h"
 #include "vmm/state/config.h"
 #include "vmm/engine.h"
+#include "vmm/board/dma.h"
 #include "vmm/board/inputs.h"
 
 namespace dejavm {
@@ -27,7 +28,8 @@ std::string_view device_of_msr(uint32_t index);
 class Board final : public ExitHandler {
  public:
   // `controls`: one per vCPU, owned by the caller, updated by the board.
-  Board(const MachineConfig&, std::span<RunControl> controls, Console*);
+  // `dma`: what bus masters reach; nullptr: there is no memory for them.
+  Board(const MachineConfig&, std::span<RunControl> controls, Console*, GuestDma* dma = nullptr);
   ~Board() override;
 
   uint64_t io_read(Position, Port, unsigned size) override;

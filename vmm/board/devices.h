@@ -7,6 +7,7 @@
 //   COM1               4           4
 //   RTC                8           8      (HPET timer 1 instead, in legacy replacement)
 //   SCI                9           9
+//   testdma            11          11
 //   mouse              12          12
 //   pctestdev n        n           n      (0: pin 2)
 //   HPET timers                    their routed pin
@@ -18,6 +19,7 @@
 #include "devices/i8042.h"
 #include "devices/pctestdev.h"
 #include "devices/sysctl.h"
+#include "devices/testdma.h"
 #include "devices/uart16550.h"
 #include "devices/vatpic.h"
 #include "devices/vatpit.h"
@@ -89,6 +91,10 @@ inline constexpr auto kBoardDevices = [] {
       DeviceRow<Pctestdev>{.ports = {{kTestEcho, 9}, {kTestEcho + 10, 2}, {kTestIrq, Pctestdev::kLines}},
                            .wires = test_wires(),
                            .present = [](const MachineConfig& c) { return c.test_device; }},
+      DeviceRow<Testdma>{.ports = {{kTestDma, Testdma::kWindowBytes}},
+                         .port_origin = kTestDma,
+                         .wires = {{.line = Testdma::kIrq, .irq = kTestDmaIrq}},
+                         .present = [](const MachineConfig& c) { return c.test_device && c.revision >= 3; }},
       DeviceRow<Vlapic, Instances::kOnePerVcpu>{
           .windows = {{kLocalApic, Vlapic::kWindowBytes}},
           .msrs = {{kMsrApicBase, 1}, {kMsrTscAdjust, 1}, {kMsrTscDeadline, 1}, {kMsrX2apic, kX2apicMsrs}},

@@ -1,6 +1,7 @@
 #include "vmm/board/wiring.h"
 
 #include <algorithm>
+#include <array>
 
 #include "vmm/state/cpu_model.h"
 
@@ -39,8 +40,8 @@ void connect_virtual_wire(Vlapic::State& apic) {
 
 }  // namespace
 
-Board::Impl::Impl(const MachineConfig& c, std::span<RunControl> ctl, Console* con)
-    : config(c), controls(ctl), console(con), cpu(find_cpu_model(c.cpu_model)), m(c.vcpus) {
+Board::Impl::Impl(const MachineConfig& c, std::span<RunControl> ctl, Console* con, GuestDma* memory)
+    : config(c), controls(ctl), console(con), dma(memory), cpu(find_cpu_model(c.cpu_model)), m(c.vcpus) {
   CHECK(cpu != nullptr);
   CHECK(controls.size() == c.vcpus);
   for_each_row([&]<size_t kRow>() {
@@ -204,6 +205,24 @@ bool Board::Impl::route_messages(Nanos now) {
   return any;
 }
 
+bool Board::Impl::transfer(Nanos now) {
+  const uint64_t base = controls[0].time_base_ns;
+  const Position at{0, {now.value > base ? now.value - base : 0}};
+  bool any = false;
+  for_each_device(m, [&]<class M>(typename M::State& s) {
+    if constexpr (requires(Transfer& t) { M::next_transfer(s, t); }) {
+      std::array<uint8_t, kMaxTransferBytes> bytes;
+      for (Transfer t; M::next_transfer(s, t); any = true) {
+        const bool is_read = t.kind == Transfer::Kind::kRead;
+        const std::span<uint8_t> to(bytes.data(), t.len_bytes);
+        const bool ok = dma != nullptr && (is_read ? dma->read(at, t.requester, {t.address}, to) : dma->write(at, t.requester, {t.address}, t.bytes));
+        M::transferred(s, now, ok, ok && is_read ? std::span<const uint8_t>(to) : std::span<const uint8_t>());
+      }
+    }
+  });
+  return any;
+}
+
 void Board::Impl::drain_outputs(Nanos now) {
   uint8_t byte;
   while (Uart16550::pop_transmitted(m.get<Uart16550>(), byte)) {
@@ -252,6 +271,7 @@ void Board::Impl::settle(Nanos now) {
     drain_outputs(now);
     moved = route_pins(now);
     moved |= route_messages(now);
+    moved |= transfer(now);
   }
   take_requests();
   drive_vcpus();

@@ -9,7 +9,7 @@
 namespace dejavm {
 
 struct Board::Impl {
-  Impl(const MachineConfig&, std::span<RunControl>, Console*);
+  Impl(const MachineConfig&, std::span<RunControl>, Console*, GuestDma*);
 
   void reset_models(bool power_on);
   void advance(Nanos now);        // in event order, up to now
@@ -25,6 +25,7 @@ struct Board::Impl {
   const MachineConfig& config;
   std::span<RunControl> controls;
   Console* console;
+  GuestDma* dma;
   const CpuModel* cpu;
   BoardModels m;
   uint32_t present = 0;           // bit n: the table's row n is part of this machine
@@ -39,6 +40,7 @@ struct Board::Impl {
   Levels levels() const;          // as the devices' outputs are now
   bool route_pins(Nanos now);
   bool route_messages(Nanos now);
+  bool transfer(Nanos now);       // what bus masters want of memory, until they want nothing more
   void deliver(Nanos now, const BusMessage&, size_t sender);
   void drain_outputs(Nanos now);
   void take_requests();

@@ -125,6 +125,7 @@ class KvmEngine final : public Engine {
   }
 
   StopReason run(uint32_t, RunControl& control, ExitHandler& exits) override {
+    control.from = kForever;  // one vCPU: its count is the machine's
     if (!detail_.empty()) return StopReason::kError;
     control_ = &control;
     exits_ = &exits;

@@ -69,6 +69,7 @@ class StepEngine final : public Engine {
   }
 
   StopReason run(uint32_t, RunControl& control, ExitHandler& exits) override {
+    control.from = kForever;  // one vCPU: its count is the machine's
     while (may_step(control) && detail_.empty() && native_step()) {
       ++native_;
       if (++s_.retired >= control.until.value) return StopReason::kLimit;

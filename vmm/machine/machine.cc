@@ -26,12 +26,13 @@ std::string describe_registers(const VcpuState& s) {
 
 }  // namespace
 
-struct Machine::Impl {
+struct Machine::Impl final : GuestDma {
   MachineConfig config;
   TranslateOptions translation;
   std::unique_ptr<GuestMemory> memory;
   std::vector<RunControl> controls;
   std::unique_ptr<Board> board;
+  ExitHandler* dma_log = nullptr;  // of the run in progress
   std::unique_ptr<Engine> engine;
   std::vector<VcpuState> vcpus;  // as of the last sync_out
   MachineClock::State clock;
@@ -101,6 +102,28 @@ struct Machine::Impl {
     if (name == "kvm-step") return kvm::make_step_engine(model, *memory, config.revision);
     return host_error(fmt::format("unknown engine '{}'; there are 'deterministic', 'kvm' and 'kvm-step'", name));
   }
+  // RAM in one piece; nullptr: not all of it is.
+  uint8_t* dma_target(Gpa gpa, uint64_t len_bytes) const {
+    const MemoryRegion* region = memory->find(gpa);
+    if (region == nullptr || region->rom) return nullptr;
+    const uint64_t offset = gpa.value - region->start.value;
+    return region->len_bytes - offset >= len_bytes ? region->host + offset : nullptr;
+  }
+  // An event that was due while nobody could tell is carried out late, but never before what is logged already.
+  Position not_before_now(Position p) const { return {p.vcpu, std::max(p.retired, at)}; }
+  bool read(Position where, uint16_t requester, Gpa gpa, std::span<uint8_t> to) override {
+    const uint8_t* from = dma_target(gpa, to.size());
+    if (from != nullptr) std::copy_n(from, to.size(), to.begin());
+    const std::span<const uint8_t> bytes = from != nullptr ? std::span<const uint8_t>(to) : std::span<const uint8_t>();
+    if (dma_log != nullptr) dma_log->dma_read(not_before_now(where), requester, gpa, static_cast<uint32_t>(to.size()), from != nullptr, bytes);
+    return from != nullptr;
+  }
+  bool write(Position, uint16_t, Gpa gpa, std::span<const uint8_t> from) override {
+    if (dma_target(gpa, from.size()) == nullptr) return false;
+    CHECK(memory->write(gpa, from.data(), from.size()));
+    engine->dma_written(gpa, from.size());
+    return true;
+  }
   RunEnd run(Retired until, Inputs& inputs, ExitHandler& exits);
   Input::Kind apply_inputs(Inputs& inputs);
   bool sleep(Inputs& inputs);
@@ -122,7 +145,7 @@ Result<std::unique_ptr<Machine>> Machine::create(const MachineConfig& config, co
   m.memory = memory.take();
   m.controls.resize(config.vcpus);
   m.vcpus.resize(config.vcpus);
-  m.board = std::make_unique<Board>(m.config, m.controls, console);
+  m.board = std::make_unique<Board>(m.config, m.controls, console, &m);
   auto engine = m.make_engine(choice.name);
   if (!engine) return engine.error();
   m.engine = engine.take();
@@ -225,7 +248,12 @@ RunEnd Machine::Impl::run(Retired until, Inputs& inputs, ExitHandler& exits) {
 void Machine::limit_time(Nanos limit) { impl_->time_limit = limit; }
 bool Machine::time_is_up() const { return impl_->now() >= impl_->time_limit; }
 
-RunEnd Machine::run(Retired until, Inputs& inputs, ExitHandler& exits) { return impl_->run(until, inputs, exits); }
+RunEnd Machine::run(Retired until, Inputs& inputs, ExitHandler& exits) {
+  impl_->dma_log = &exits;
+  const RunEnd end = impl_->run(until, inputs, exits);
+  impl_->dma_log = nullptr;
+  return end;
+}
 
 Result<void> Machine::switch_engine(std::string_view engine_name) {
   Impl& m = *impl_;

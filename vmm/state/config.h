@@ -11,8 +11,8 @@ namespace dejavm {
 
 // What machines do has revisions, so that recordings and snapshots of earlier builds go on as they were: a machine keeps the one that it
 // was made with. 1: up to November 2026. 2: TF, DR6, null segments, ENTER, ARPL, 16-bit TSSs, VMOVAPS's faults, the performance
-// counters and CMCI as docs/cpu.md has them; events of a PIT that nobody sees wake nothing.
-inline constexpr uint32_t kMachineRevision = 2;
+// counters and CMCI as docs/cpu.md has them; events of a PIT that nobody sees wake nothing. 3: testdma beside pctestdev.
+inline constexpr uint32_t kMachineRevision = 3;
 
 struct MachineConfig {
   uint32_t revision = kMachineRevision;
@@ -26,7 +26,7 @@ struct MachineConfig {
   bool strict = false;                      // stop at an unimplemented instruction instead of #UD
   bool serial_baud = false;                 // COM1 takes the time of its baud rate, rather than none
   bool pm_timer_32 = false;                 // the ACPI PM timer has 32 bits, rather than 24
-  bool test_device = false;                 // devices/pctestdev.h, and its memory window
+  bool test_device = false;                 // devices/pctestdev.h and its memory window, devices/testdma.h
   std::vector<std::string> cpu_without{};   // optional features of the CPU model that guests are not shown: sorted, each once
   bool operator==(const MachineConfig&) const = default;
 };

@@ -71,6 +71,13 @@ std::vector<Event> any_events() {
       case EventKind::kControl:
       case EventKind::kConsole: e.data = *rc::gen::nonEmpty(rc::gen::arbitrary<std::vector<uint8_t>>()); break;
       case EventKind::kStop: break;
+      case EventKind::kDmaRead:
+        e.ok = *rc::gen::arbitrary<bool>();
+        e.subleaf = *rc::gen::arbitrary<uint16_t>();
+        e.address = *any_width();
+        e.value = *rc::gen::inRange<uint64_t>(1, 100);
+        if (e.ok) e.data.assign(e.value, *rc::gen::arbitrary<uint8_t>());
+        break;
       case EventKind::kPlace:
         e.ok = *rc::gen::arbitrary<bool>();
         e.address = *any_width();
@@ -123,7 +130,7 @@ TEST(Events, EachDamageIsNamed) {
       {{0x0f, 1, 0x0f, 0}, "unknown event"},
       {{0x0e, 0x0e, 0, 5, 1, 2, 3}, "registers_hash is cut off"},
       {{0x0e, 0x0d, 0, 1, 'a'}, "shortest"},
-      {{0x0e, 0x0f, 0}, "unknown event"},
+      {{0x0e, 0x10, 0}, "unknown event"},
       {{0x0e, 0x80, 0x80, 0x01}, "event kind 0x4000"},
       {{0x14, 0}, "unknown event flags"},
       {{0x00, 0x80}, "cut off"},
@@ -132,9 +139,9 @@ TEST(Events, EachDamageIsNamed) {
       {{0x00, 0, 0, 0}, "repeated address"},
       {{0x00, 0, 1, 0}, "address 0xffffffffffffffff"},
       {{0x09, 0, 0x82, 0x02}, "vector"},
-      {{0x0a, 0, 0}, "without bytes"},
+      {{0x0a, 0, 0}, "none"},
       {{0x0a, 0, 5, 'a'}, "cut off"},
-      {{0x0d, 0, 0}, "without bytes"},
+      {{0x0d, 0, 0}, "none"},
       {{0x0f, 0, 0x0b, 0}, "same vCPU"},
       {{0x0f, 0x80, 0x02}, "vCPU 0x100"},
       {{0x0f, 1}, "ends after"},

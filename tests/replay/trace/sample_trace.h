@@ -33,7 +33,8 @@ struct SampleModel {
   };
 };
 
-inline std::vector<Event> sample_events() {
+// `version`: of the format; an older one has fewer kinds of events.
+inline std::vector<Event> sample_events(uint32_t version = kTraceVersion) {
   auto at = [](uint64_t retired) { return Position{0, {retired}}; };
   std::vector<Event> out;
   out.push_back({.kind = EventKind::kIoRead, .size = 1, .at = at(10), .address = 0x3fd, .value = 0x60});
@@ -60,6 +61,10 @@ inline std::vector<Event> sample_events() {
   out.push_back({.kind = EventKind::kConsole, .at = at(50), .data = {'l', 's', '\n'}});
   out.push_back({.kind = EventKind::kIdle, .at = at(60), .value = 1000, .now = {60}, .next_event = {1000}});
   out.push_back({.kind = EventKind::kIdle, .at = at(61), .value = 1001, .now = {1001}, .next_event = kNever});
+  if (version >= 2) {
+    out.push_back({.kind = EventKind::kDmaRead, .ok = true, .at = at(62), .address = 0x1234, .value = 3, .subleaf = 0x18, .data = {1, 2, 3}});
+    out.push_back({.kind = EventKind::kDmaRead, .at = at(62), .address = ~uint64_t{0}, .value = 4096});
+  }
   out.push_back({.kind = EventKind::kStop, .at = at(62)});
   return out;
 }
@@ -69,6 +74,7 @@ inline TraceHeader sample_header() {
   h.writer = "dejavm test";
   h.engine = "deterministic";
   h.config.seed = 42;
+  h.config.revision = 2;
   h.boot = {{"kernel", "vmlinuz", 1234, hash128({})}};
   h.append = "console=ttyS0";
   h.keyframe_interval = 30;
@@ -98,16 +104,18 @@ inline Snapshot sample_snapshot(uint32_t count, uint64_t pages, uint64_t exits) 
   return s;
 }
 
-inline TraceEnd sample_end() { return {RunEnd::kUserStop, 19, 13, 62, {3, 4}, 0, "asked to"}; }
+inline TraceEnd sample_end(uint32_t version = kTraceVersion) {
+  return {RunEnd::kUserStop, sample_events(version).size(), 13, 62, {3, 4}, 0, "asked to"};
+}
 
 // Two keyframes: the initial state, and one before event 8.
-inline Result<void> write_sample(TraceWriter& w) {
+inline Result<void> write_sample(TraceWriter& w, uint32_t version = kTraceVersion) {
   w.header(sample_header());
   w.page(0, sample_page(1).data());
   w.page(7, sample_page(2).data());
   w.page(1048575, sample_page(3).data());
   w.snapshot(sample_snapshot(1, 3, 0), {0});
-  const auto events = sample_events();
+  const auto events = sample_events(version);
   for (size_t i = 0; i < events.size(); ++i) {
     if (i == 8) {
       w.page(7, nullptr);
@@ -116,13 +124,14 @@ inline Result<void> write_sample(TraceWriter& w) {
     }
     w.event(events[i]);
   }
-  return w.finish(sample_end());
+  return w.finish(sample_end(version));
 }
 
-inline std::vector<uint8_t> sample_trace() {
+// In the present version of the format, with what `version` could say.
+inline std::vector<uint8_t> sample_trace(uint32_t version = kTraceVersion) {
   std::vector<uint8_t> bytes;
   auto w = TraceWriter::create(std::make_unique<MemorySink>(bytes));
-  CHECK(write_sample(*w).ok());
+  CHECK(write_sample(*w, version).ok());
   return bytes;
 }
 

@@ -80,7 +80,7 @@ def event_kinds(format_md):
     """The table of FORMAT.md: kind -> (name, [(operand, form)])."""
     kinds = {}
     for line in open(format_md, encoding="utf-8"):
-        row = re.fullmatch(r"\| (\d+) \| `(\w+)` \| (exit|input|time|place) \| (?:yes|no) \| (.*) \| .* \|\n", line)
+        row = re.fullmatch(r"\| (\d+) \| `(\w+)` \| (exit|input|time|place|dma) \| (?:yes|no) \| (.*) \| .* \|\n", line)
         if row:
             kinds[int(row[1])] = (row[2], re.findall(r"`(\w+)` ([a-z ]+)", row[4]))
     return kinds
@@ -121,6 +121,8 @@ class Batch:
             return (self.number() - 1) & MASK
         if form == "bytes":
             return self.take(self.number()).hex()
+        if form == "bytes if flag":
+            return self.take(before).hex() if tag >> 7 else ""
         if form == "word":
             return int.from_bytes(self.take(8), "little")
         if form == "time":
@@ -187,7 +189,7 @@ def main():
             with open(one, "rb") as file:
                 data = file.read()
             assert version_of(data) == version
-            check(data, event_rows, expected)
+            check(data, event_rows, [e for e in expected if version > 1 or not e.startswith("dma_read")])
 
 
 main()

@@ -329,11 +329,11 @@ TEST(Trace, ATraceOfVersion1HasTheSameEventsAndUpgradesToTheSameFile) {
   auto old = TraceReader::open(DEJAVM_SAMPLE_V1 ".dvt", TraceReader::Check::kAll);
   ASSERT_TRUE(old.ok()) << old.error().message;
   EXPECT_EQ((*old)->version(), 1u);
-  EXPECT_EQ(all_events(**old), sample_events());
+  EXPECT_EQ(all_events(**old), sample_events(1));
   Bytes upgraded;
   auto writer = TraceWriter::create(std::make_unique<MemorySink>(upgraded));
   ASSERT_TRUE(copy_trace(**old, *writer, TraceParts::kAll).ok());
-  EXPECT_EQ(upgraded, sample_trace());
+  EXPECT_EQ(upgraded, sample_trace(1));
 }
 
 }  // namespace

@@ -12,7 +12,7 @@ void print(const dejavm::Event& e) {
   std::printf("%s %u %llu", std::string(dejavm::name_of(e.kind)).c_str(), e.at.vcpu, static_cast<unsigned long long>(e.at.retired.value));
   for (const dejavm::EventOperand& operand : dejavm::descriptor_of(e.kind)) {
     std::printf(" %s=", std::string(operand.name).c_str());
-    if (operand.form != dejavm::OperandForm::kBytes) std::printf("%llu", static_cast<unsigned long long>(operand_value(e, operand)));
+    if (operand.field != dejavm::EventField::kData) std::printf("%llu", static_cast<unsigned long long>(operand_value(e, operand)));
     else for (const uint8_t byte : e.data) std::printf("%02x", byte);
   }
   std::printf("\n");

@@ -1,0 +1,19 @@
+// Guest memory as bus masters reach it (devices/core/transfer.h): the machine's, or what stands in for it.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "vmm/engine.h"
+
+namespace dejavm {
+
+class GuestDma {
+ public:
+  virtual ~GuestDma() = default;
+  // False, and nothing has moved: the bytes do not all lie in one region of RAM. `at`: now; `requester`: Transfer::requester.
+  virtual bool read(Position at, uint16_t requester, Gpa, std::span<uint8_t> to) = 0;
+  virtual bool write(Position at, uint16_t requester, Gpa, std::span<const uint8_t> from) = 0;
+};
+
+}  // namespace dejavm
