@@ -279,7 +279,7 @@ void load_segment(Cpu& c, unsigned seg, uint16_t selector);
 uint64_t read_msr(Cpu& c, uint32_t index);               // throws #GP(0)
 void write_msr(Cpu& c, uint32_t index, uint64_t value);  // throws #GP(0)
 
-// Throw #UD, #NM or #MF as CR0.EM/TS/NE, CR4.OSFXSR and a pending x87 exception demand (fpu_access.cc).
+// Throw #UD, #NM or #MF as CR0.EM/TS/NE, CR4.OSFXSR and a pending x87 exception demand (x87/access.cc).
 void check_x87(Cpu& c, bool waiting);  // waiting: also raises a pending unmasked x87 exception
 void check_mmx(Cpu& c);
 void check_sse(Cpu& c);
