@@ -15,7 +15,8 @@ constexpr DeviceCall kCalls[] = {
        uint8_t byte = 0;
        return Uart16550::pop_transmitted(state_at<Uart16550>(s), byte) ? uint64_t{byte} : ~uint64_t{0};
      }},
-    {"set_timed", 1, {1}, [](void* s, Nanos t, uint64_t v, uint64_t) { return Uart16550::set_timed(state_at<Uart16550>(s), t, v & 1), uint64_t{0}; }}};
+    {"set_timed", 1, {1}, [](void* s, Nanos t, uint64_t v, uint64_t) { Uart16550::set_timed(state_at<Uart16550>(s), t, v & 1);
+return uint64_t{0}; }}};
 
 constexpr DeviceOp kIdioms[] = {
     write_op(2, 1, 1), write_op(2, 1, 7), write_op(2, 1, 0xc1), write_op(1, 1, 0xf), write_op(4, 1, 0xb),

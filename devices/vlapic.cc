@@ -39,8 +39,14 @@ const uint32_t* bitmap(const State& s, uint32_t reg) {
 // False: no such register.
 bool read_register(const State& s, uint32_t reg, uint32_t& v) {
   v = 0;
-  if (const uint32_t* word = bitmap(s, reg)) return v = *word, true;
-  if (const int n = lvt_entry(reg); n >= 0) return v = s.lvt[static_cast<size_t>(n)], true;
+  if (const uint32_t* word = bitmap(s, reg)) {
+v = *word;
+return true;
+}
+  if (const int n = lvt_entry(reg); n >= 0) {
+v = s.lvt[static_cast<size_t>(n)];
+return true;
+}
   switch (reg) {
     case kId: v = x2apic(s) ? s.apic_id : s.apic_id << 24; return true;
     case kVersionRegister: v = kVersionValue; return true;
@@ -79,17 +85,24 @@ void write_svr(State& s, uint32_t value) {
 
 // What both modes write alike; false: read-only or no such register.
 bool write_common(State& s, uint32_t reg, uint32_t value) {
-  if (const int n = lvt_entry(reg); n >= 0) return write_lvt(s, static_cast<unsigned>(n), value), true;
+  if (const int n = lvt_entry(reg); n >= 0) {
+write_lvt(s, static_cast<unsigned>(n), value);
+return true;
+}
   switch (reg) {
     case kTpr: s.tpr = static_cast<uint8_t>(value); return true;
-    case kEoi: return end_of_interrupt(s), true;
-    case kSvr: return write_svr(s, value), true;
+    case kEoi: end_of_interrupt(s);
+return true;
+    case kSvr: write_svr(s, value);
+return true;
     case kEsr:
       s.esr = s.esr_new;
       s.esr_new = 0;
       return true;
-    case kInitialCount: return write_initial_count(s, value), true;
-    case kDivide: return write_divide(s, static_cast<uint8_t>(value & 0xb)), true;
+    case kInitialCount: write_initial_count(s, value);
+return true;
+    case kDivide: write_divide(s, static_cast<uint8_t>(value & 0xb));
+return true;
     default: return false;
   }
 }
@@ -134,13 +147,19 @@ bool write_x2apic(State& s, uint32_t reg, uint64_t value) {
     send_ipi(s);
     return true;
   }
-  if (reg == kSelfIpi) return send_self_ipi(s, static_cast<uint8_t>(value)), true;
+  if (reg == kSelfIpi) {
+send_self_ipi(s, static_cast<uint8_t>(value));
+return true;
+}
   return write_common(s, reg, static_cast<uint32_t>(value));
 }
 
 bool read_x2apic(const State& s, uint32_t reg, uint64_t& value) {
   uint32_t v = 0;
-  if (reg == kIcrLow) return value = s.icr, true;
+  if (reg == kIcrLow) {
+value = s.icr;
+return true;
+}
   if (reg == kEoi || reg == kSelfIpi || reg == kIcrHigh || reg == kDfr || reg == kApr || reg == kRrd) return false;
   if (!read_register(s, reg, v)) return false;
   value = v;
@@ -241,8 +260,14 @@ void Vlapic::write(State& s, Nanos now, uint64_t offset, unsigned size, uint64_t
 
 bool Vlapic::msr_read(State& s, Nanos now, uint32_t index, uint64_t& value) {
   advance(s, now);
-  if (index == kMsrBase) return value = s.base, true;
-  if (index == kMsrDeadline) return value = s.deadline, true;
+  if (index == kMsrBase) {
+value = s.base;
+return true;
+}
+  if (index == kMsrDeadline) {
+value = s.deadline;
+return true;
+}
   if (index < kMsrX2apic || index >= kMsrX2apicEnd || !x2apic(s)) return false;
   return read_x2apic(s, index - kMsrX2apic, value);
 }
@@ -250,8 +275,14 @@ bool Vlapic::msr_read(State& s, Nanos now, uint32_t index, uint64_t& value) {
 bool Vlapic::msr_write(State& s, Nanos now, uint32_t index, uint64_t value) {
   advance(s, now);
   if (index == kMsrBase) return write_base(s, value);
-  if (index == kMsrDeadline) return write_deadline(s, value), true;
-  if (index == kMsrTscAdjust) return set_tsc_offset(s, now, static_cast<int64_t>(value)), true;
+  if (index == kMsrDeadline) {
+write_deadline(s, value);
+return true;
+}
+  if (index == kMsrTscAdjust) {
+set_tsc_offset(s, now, static_cast<int64_t>(value));
+return true;
+}
   if (index < kMsrX2apic || index >= kMsrX2apicEnd || !x2apic(s)) return false;
   return write_x2apic(s, index - kMsrX2apic, value);
 }

@@ -16,7 +16,8 @@ BusMessage unpack_message(uint64_t v) {
   BusMessage m;
   m.vector = static_cast<uint8_t>(v);
   m.delivery = static_cast<Delivery>(v >> 8 & 7);
-  m.logical = v >> 11 & 1, m.level = v >> 12 & 1;
+  m.logical = v >> 11 & 1;
+m.level = v >> 12 & 1;
   m.destination = static_cast<uint32_t>(v >> 32);
   return m;
 }
@@ -30,7 +31,8 @@ constexpr DeviceCall kCalls[] = {
      }},
     {"acknowledge", 0, {}, [](void* s, Nanos t, uint64_t, uint64_t) { return static_cast<uint64_t>(int64_t{Vlapic::acknowledge(state_at<Vlapic>(s), t)}); }},
     {"cr8", 0, {}, [](void* s, Nanos, uint64_t, uint64_t) { return Vlapic::cr8(state_at<Vlapic>(s)); }},
-    {"set_cr8", 1, {15}, [](void* s, Nanos t, uint64_t v, uint64_t) { return Vlapic::set_cr8(state_at<Vlapic>(s), t, v & 15), uint64_t{0}; }},
+    {"set_cr8", 1, {15}, [](void* s, Nanos t, uint64_t v, uint64_t) { Vlapic::set_cr8(state_at<Vlapic>(s), t, v & 15);
+return uint64_t{0}; }},
     {"matches", 1, {0xffffffff00000fff}, [](void* s, Nanos, uint64_t v, uint64_t) { return uint64_t{Vlapic::matches(state_at<Vlapic>(s), unpack_message(v), false)}; }},
     {"accept", 1, {0x1fff}, [](void* s, Nanos t, uint64_t v, uint64_t) { return uint64_t{Vlapic::accept(state_at<Vlapic>(s), t, unpack_message(v))}; }},
     {"take_nmi", 0, {}, [](void* s, Nanos, uint64_t, uint64_t) { return uint64_t{Vlapic::take_nmi(state_at<Vlapic>(s))}; }},
@@ -40,8 +42,10 @@ constexpr DeviceCall kCalls[] = {
        const bool taken = Vlapic::take_startup(state_at<Vlapic>(s), vector);
        return taken ? uint64_t{vector} : ~uint64_t{0};
      }},
-    {"init_reset", 0, {}, [](void* s, Nanos, uint64_t, uint64_t) { return Vlapic::init_reset(state_at<Vlapic>(s)), uint64_t{0}; }},
-    {"set_tsc_offset", 1, {1 << 20}, [](void* s, Nanos t, uint64_t v, uint64_t) { return Vlapic::set_tsc_offset(state_at<Vlapic>(s), t, static_cast<int64_t>(v)), uint64_t{0}; }}};
+    {"init_reset", 0, {}, [](void* s, Nanos, uint64_t, uint64_t) { Vlapic::init_reset(state_at<Vlapic>(s));
+return uint64_t{0}; }},
+    {"set_tsc_offset", 1, {1 << 20}, [](void* s, Nanos t, uint64_t v, uint64_t) { Vlapic::set_tsc_offset(state_at<Vlapic>(s), t, static_cast<int64_t>(v));
+return uint64_t{0}; }}};
 
 constexpr DeviceOp kIdioms[] = {
     write_op(0xf0, 4, 0x1ff), write_op(0x320, 4, 0x20030), write_op(0x320, 4, 0x30),

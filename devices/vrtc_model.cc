@@ -10,8 +10,10 @@ constexpr uint16_t kRegisters[] = {0x70, 0x71};
 constexpr std::string_view kLineNames[] = {"IRQ"};
 
 constexpr DeviceCall kCalls[] = {
-    {"set_start_time", 1, {4'102'444'799}, [](void* s, Nanos, uint64_t v, uint64_t) { return Vrtc::set_start_time(state_at<Vrtc>(s), static_cast<int64_t>(v % 4'102'444'800)), uint64_t{0}; }},
-    {"set_cmos", 2, {0x7f, 0xff}, [](void* s, Nanos, uint64_t i, uint64_t v) { return Vrtc::set_cmos(state_at<Vrtc>(s), static_cast<unsigned>(i), static_cast<uint8_t>(v)), uint64_t{0}; }}};
+    {"set_start_time", 1, {4'102'444'799}, [](void* s, Nanos, uint64_t v, uint64_t) { Vrtc::set_start_time(state_at<Vrtc>(s), static_cast<int64_t>(v % 4'102'444'800));
+return uint64_t{0}; }},
+    {"set_cmos", 2, {0x7f, 0xff}, [](void* s, Nanos, uint64_t i, uint64_t v) { Vrtc::set_cmos(state_at<Vrtc>(s), static_cast<unsigned>(i), static_cast<uint8_t>(v));
+return uint64_t{0}; }}};
 
 constexpr DeviceOp kIdioms[] = {
     write_op(0x70, 1, 0xa), write_op(0x70, 1, 0xb), write_op(0x70, 1, 0xc), write_op(0x70, 1, 0),

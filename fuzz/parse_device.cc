@@ -24,7 +24,9 @@ bool visit(std::span<const FieldInfo> fields, std::byte* base, uint32_t& n, cons
       if (f.kind == FieldKind::kStruct) {
         if (visit(f.members, base + f.offset + size_t{i} * f.element_size, n, field, index, holder)) return true;
       } else if (n-- == 0) {
-        field = &f, index = i, holder = base;
+        field = &f;
+index = i;
+holder = base;
         return true;
       }
     }

@@ -22,7 +22,8 @@ Bytes pack(const std::vector<DeviceOp>& ops) {
   for (const DeviceOp& op : ops) {
     out.push_back(static_cast<uint8_t>(op.kind));
     out.push_back(op.size);
-    out.push_back(static_cast<uint8_t>(op.index)), out.push_back(static_cast<uint8_t>(op.index >> 8));
+    out.push_back(static_cast<uint8_t>(op.index));
+out.push_back(static_cast<uint8_t>(op.index >> 8));
     for (int k = 0; k < 7; ++k) out.push_back(static_cast<uint8_t>(op.a >> (8 * k)));
     for (int k = 0; k < 8; ++k) out.push_back(static_cast<uint8_t>(op.b >> (8 * k)));
   }
@@ -43,12 +44,18 @@ void add_names(std::span<const FieldInfo> fields, std::string& out) {
 
 Bytes small_snapshot(const DeviceModel& m, bool delta) {
   SnapshotHead h;
-  h.writer = "seed", h.engine = "none", h.config.memory_bytes = 1 << 20, h.bindings = {"console"};
+  h.writer = "seed";
+h.engine = "none";
+h.config.memory_bytes = 1 << 20;
+h.bindings = {"console"};
   Device d(m);
   const ChunkRef ref{m.schema, 0, true, d.state.data()};
   h.schemas = {m.schema};
   h.state.chunks = store_chunks({&ref, 1});
-  if (delta) h.parent = ParentRef{hash128({}), "parent"}, h.extents = {{0x1000, 0x1000, 1}, {0x2000, 0x1000, 0}};
+  if (delta) {
+h.parent = ParentRef{hash128({}), "parent"};
+h.extents = {{0x1000, 0x1000, 1}, {0x2000, 0x1000, 0}};
+}
   else h.extents = {{0, 1 << 20, 0}};
   for (const MemoryExtent& e : h.extents) h.state.pages += e.len_bytes / 4096;
   lay_out(h);
@@ -61,7 +68,10 @@ Bytes small_snapshot(const DeviceModel& m, bool delta) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 3) return std::fputs("usage: fuzz_write_seeds CORPUS_DIR DICTIONARY_DIR\n", stderr), 1;
+  if (argc != 3) {
+std::fputs("usage: fuzz_write_seeds CORPUS_DIR DICTIONARY_DIR\n", stderr);
+return 1;
+}
   const std::filesystem::path corpus = argv[1], dictionaries = argv[2];
   for (const DeviceModel& m : device_catalog()) {
     const std::string name(m.name());

@@ -146,7 +146,8 @@ Result<std::vector<DeviceOp>> parse_script(const DeviceModel& m, std::string_vie
       op.kind = what == "read" ? DeviceOp::Kind::kRead : DeviceOp::Kind::kWrite;
       if (takes(wanted)) {
         if (n[1] < 1 || n[1] > 8) return bad("a size of " + std::to_string(n[1]) + "; there are 1 to 8");
-        op.a = n[0], op.size = static_cast<uint8_t>(n[1]);
+        op.a = n[0];
+op.size = static_cast<uint8_t>(n[1]);
         if (wanted == 3) op.b = n[2];
       }
     } else if (what == "line") {
@@ -154,7 +155,8 @@ Result<std::vector<DeviceOp>> parse_script(const DeviceModel& m, std::string_vie
       op.kind = DeviceOp::Kind::kLine;
       if (takes(2)) {
         if (n[0] >= m.inputs) return bad("input " + std::to_string(n[0]) + "; " + std::string(m.name()) + " has " + std::to_string(m.inputs));
-        op.index = static_cast<uint16_t>(n[0]), op.a = n[1] & 1;
+        op.index = static_cast<uint16_t>(n[0]);
+op.a = n[1] & 1;
       }
     } else if (what == "wait") {
       wanted = 1;
@@ -172,7 +174,10 @@ Result<std::vector<DeviceOp>> parse_script(const DeviceModel& m, std::string_vie
       wanted = c->arguments;
       op.kind = DeviceOp::Kind::kCall;
       op.index = static_cast<uint16_t>(c - m.calls.begin());
-      if (takes(wanted)) op.a = n.empty() ? 0 : n[0], op.b = n.size() > 1 ? n[1] : 0;
+      if (takes(wanted)) {
+op.a = n.empty() ? 0 : n[0];
+op.b = n.size() > 1 ? n[1] : 0;
+}
     }
     if (!takes(wanted)) return bad(std::string(what) + " takes " + std::to_string(wanted) + " numbers, not " + std::to_string(n.size()));
     out.push_back(op);

@@ -116,7 +116,10 @@ void rules(Bytes& out, const Entry& e) {
   if (e.type == OrcType::kCall) {
     saved_at(out, kDwarfRip, -8);
     if (e.bp == OrcRegister::kPreviousSp) saved_at(out, kDwarfRbp, e.bp_offset);
-    else out.push_back(kSameValue), uleb(out, kDwarfRbp);
+    else {
+out.push_back(kSameValue);
+uleb(out, kDwarfRbp);
+}
     return;
   }
   // struct pt_regs: r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi orig_rax, then RIP CS RFLAGS RSP SS. The partial one has

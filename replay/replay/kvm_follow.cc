@@ -87,7 +87,10 @@ class FollowEngine final : public Engine, private ExitDecorator<FollowEngine> {
   StopReason resume(uint32_t vcpu) {
     const uint64_t reads = soft_unlogged_reads();
     const StopReason why = soft_->run(vcpu, in_, *this);
-    if (const uint64_t more = soft_unlogged_reads() - reads; more != 0) unlogged_reads_ += more, last_unlogged_ = log_.index();
+    if (const uint64_t more = soft_unlogged_reads() - reads; more != 0) {
+unlogged_reads_ += more;
+last_unlogged_ = log_.index();
+}
     count_ = soft_->registers(vcpu).retired;
     return why;
   }
@@ -105,12 +108,21 @@ class FollowEngine final : public Engine, private ExitDecorator<FollowEngine> {
     for (;;) {
       const Registers r = soft_->registers(vcpu);
       if (r.rip == e.address && place_hash(r) == e.value) break;
-      if (count_ >= end) return lost(e, "never came there"), false;
-      if (why == StopReason::kHalted) return lost(e, "halted before"), false;
+      if (count_ >= end) {
+lost(e, "never came there");
+return false;
+}
+      if (why == StopReason::kHalted) {
+lost(e, "halted before");
+return false;
+}
       // Past where it stands, which may be at that RIP with other registers.
       why = r.rip == e.address ? soft_run(vcpu, 1, RunControl::kNoBreak) : soft_run(vcpu, end - count_, e.address);
       if (log_.stop()) return false;
-      if (why != StopReason::kBreak && why != StopReason::kLimit && why != StopReason::kHalted) return lost(e, "did something else before"), false;
+      if (why != StopReason::kBreak && why != StopReason::kLimit && why != StopReason::kHalted) {
+lost(e, "did something else before");
+return false;
+}
     }
     const bool nmi = e.ok;
     at_ = e.at.retired;

@@ -28,7 +28,10 @@ VcpuState& vcpu_of(Machine& m) { return *state_of<Vcpu>(m); }
 void forget_absent_segments(const VcpuState& from, VcpuState& to) {
   for (unsigned n = 0; n < kSegCount; ++n)
     if (!((from.segment[n].attributes | to.segment[n].attributes) & kSegP))
-      to.segment[n].attributes = from.segment[n].attributes, to.segment[n].limit = from.segment[n].limit;
+      {
+to.segment[n].attributes = from.segment[n].attributes;
+to.segment[n].limit = from.segment[n].limit;
+}
 }
 
 // Takes over, from `from`, what the manuals leave open after this instruction. Returns the reasons.
@@ -45,7 +48,9 @@ std::vector<std::string> forgive(const VcpuState& before, const std::vector<uint
     }
   }
   if (from.fpu.fip != to.fpu.fip || from.fpu.fdp != to.fpu.fdp || from.fpu.fop != to.fpu.fop) {
-    to.fpu.fip = from.fpu.fip, to.fpu.fdp = from.fpu.fdp, to.fpu.fop = from.fpu.fop;
+    to.fpu.fip = from.fpu.fip;
+to.fpu.fdp = from.fpu.fdp;
+to.fpu.fop = from.fpu.fop;
     reasons.emplace_back("pointers of the last x87 instruction: processors keep them always, or with an exception only");
   }
   if ((from.rflags ^ to.rflags) & kFlagRf) {
@@ -98,7 +103,8 @@ bool Lockstep::compare_memory(LockstepResult& r) {
 LockstepResult Lockstep::run(uint64_t instructions) {
   LockstepResult r;
   NoConsoleInputs inputs;
-  first_.sync_out(), second_.sync_out();
+  first_.sync_out();
+second_.sync_out();
   const uint64_t start = first_.position().retired.value;
   while (r.instructions < instructions) {
     const VcpuState before = vcpu_of(first_);

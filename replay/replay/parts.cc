@@ -61,7 +61,10 @@ Result<ReplaySummary> replay_in_parts(const TraceReader& trace, const ReplayOpti
       Part& part = parts[n];
       part.options = options;
       part.options.from_keyframe = starts[n];
-      if (n + 1 < parts.size()) part.options.until = at(n + 1), part.options.at_end = {};
+      if (n + 1 < parts.size()) {
+part.options.until = at(n + 1);
+part.options.at_end = {};
+}
       if (options.progress) part.options.progress = [&show, n](const Progress& p) { show(n, p); };
       if (n + 1 < parts.size()) threads.emplace_back([&trace, &part] { part.result = replay(trace, nullptr, part.options); });
       else part.result = replay(trace, nullptr, part.options);

@@ -96,7 +96,8 @@ Result<void> Verification::verify() {
     if (first && hash.zero()) return {};
     Hash128& known = hashes_[index];
     if (known == hash) return {};
-    sum -= known, sum += hash;
+    sum -= known;
+sum += hash;
     known = hash;
     return {};
   };
@@ -137,7 +138,11 @@ Result<RestoredFile> restore_file(const std::string& path, Console* console, con
 SnapshotHead head_for_rewrite(RestoredFile& file, bool as_stored) {
   const SnapshotHead& h = file.chain->head();
   SnapshotHead out;
-  out.writer = h.writer, out.boot = h.boot, out.append = h.append, out.bindings = h.bindings, out.unknown = h.unknown;
+  out.writer = h.writer;
+out.boot = h.boot;
+out.append = h.append;
+out.bindings = h.bindings;
+out.unknown = h.unknown;
   out.state.exits = h.state.exits;
   out.state.chunks = h.state.chunks;
   out.schema_payload = h.schema_payload;

@@ -107,7 +107,10 @@ Result<void> Saver::start(const std::string& path, const SaveOptions& options) {
     Reply reply;
     std::string message;
     if (done) reply = *done;
-    else reply.failed = 1, message = done.error().message;
+    else {
+reply.failed = 1;
+message = done.error().message;
+}
     std::vector<uint8_t> bytes(sizeof reply);
     std::memcpy(bytes.data(), &reply, sizeof reply);
     bytes.insert(bytes.end(), message.begin(), message.end());
@@ -146,7 +149,8 @@ Result<Saver::Reply> Saver::write(const std::string& path, const SaveOptions& op
       const Hash128 now = hash_page(index, memory.page({index * kPageSize}));
       Hash128& before = hashes_[index];
       if (now == before) continue;
-      sum -= before, sum += now;
+      sum -= before;
+sum += now;
       before = now;
       changed.emplace_back(index, now.zero());
     }

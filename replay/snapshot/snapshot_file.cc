@@ -40,20 +40,32 @@ std::vector<ElfLoad> loads_of(const SnapshotHead& h) {
 Bytes encode_about(const SnapshotHead& h) {
   CborWriter w;
   w.map(h.parent ? 10 : 9);
-  w.text("exits"), w.unsigned_int(h.state.exits);
-  w.text("pages"), w.unsigned_int(h.state.pages);
-  w.text("digest"), put_hash(w, h.state.digest);
-  w.text("engine"), w.text(h.engine);
-  w.text("memory"), put_hash(w, h.state.memory);
-  w.text("now_ns"), w.unsigned_int(h.now_ns);
+  w.text("exits");
+w.unsigned_int(h.state.exits);
+  w.text("pages");
+w.unsigned_int(h.state.pages);
+  w.text("digest");
+put_hash(w, h.state.digest);
+  w.text("engine");
+w.text(h.engine);
+  w.text("memory");
+put_hash(w, h.state.memory);
+  w.text("now_ns");
+w.unsigned_int(h.now_ns);
   if (h.parent) {
-    w.text("parent"), w.map(2);
-    w.text("name"), w.text(h.parent->name);
-    w.text("digest"), put_hash(w, h.parent->digest);
+    w.text("parent");
+w.map(2);
+    w.text("name");
+w.text(h.parent->name);
+    w.text("digest");
+put_hash(w, h.parent->digest);
   }
-  w.text("writer"), w.text(h.writer);
-  w.text("retired"), w.unsigned_int(h.retired);
-  w.text("bindings"), w.array(h.bindings.size());
+  w.text("writer");
+w.text(h.writer);
+  w.text("retired");
+w.unsigned_int(h.retired);
+  w.text("bindings");
+w.array(h.bindings.size());
   for (const std::string& b : h.bindings) w.text(b);
   return w.take();
 }
@@ -93,11 +105,22 @@ void decode_about(CborReader& r, SnapshotHead& h) {
 Bytes encode_memory(const SnapshotHead& h) {
   CborWriter w;
   w.map(2);
-  w.text("blocks"), w.array(h.blocks.size());
-  for (const BlockSum& b : h.blocks) w.array(2), w.unsigned_int(b.block), put_hash(w, b.sum);
-  w.text("extents"), w.array(h.extents.size());
+  w.text("blocks");
+w.array(h.blocks.size());
+  for (const BlockSum& b : h.blocks) {
+w.array(2);
+w.unsigned_int(b.block);
+put_hash(w, b.sum);
+}
+  w.text("extents");
+w.array(h.extents.size());
   for (const MemoryExtent& e : h.extents)
-    w.array(3), w.unsigned_int(e.gpa), w.unsigned_int(e.len_bytes), w.unsigned_int(e.offset);
+    {
+w.array(3);
+w.unsigned_int(e.gpa);
+w.unsigned_int(e.len_bytes);
+w.unsigned_int(e.offset);
+}
   return w.take();
 }
 
@@ -115,7 +138,9 @@ void decode_memory(CborReader& r, SnapshotHead& h) {
       for (uint64_t n = r.array(); n > 0 && r.ok(); --n) {
         if (r.array() != 3 && r.ok()) return r.fail("an extent has not three parts");
         MemoryExtent e;
-        e.gpa = r.unsigned_int(), e.len_bytes = r.unsigned_int(), e.offset = r.unsigned_int();
+        e.gpa = r.unsigned_int();
+e.len_bytes = r.unsigned_int();
+e.offset = r.unsigned_int();
         h.extents.push_back(e);
       }
     } else r.fail(fmt::format("unknown key '{}'; a newer dejavm may have written it", key));
@@ -206,8 +231,10 @@ Bytes encode_notes(const SnapshotHead& h) {
   encode_config(config, h.config);
   append_chunk(out, file_chunk(kConfig, config.take()));
   boot.map(2);
-  boot.text("append"), boot.text(h.append);
-  boot.text("images"), encode_boot(boot, h.boot);
+  boot.text("append");
+boot.text(h.append);
+  boot.text("images");
+encode_boot(boot, h.boot);
   append_chunk(out, file_chunk(kBoot, boot.take(), false));
   CborWriter schemas;
   if (h.schemas.empty()) schemas.raw(h.schema_payload);
@@ -261,7 +288,8 @@ Result<StoredChunk> decode_chunk(std::span<const uint8_t> desc) {
 
 void lay_out(SnapshotHead& h) {
   h.blocks.clear();
-  for_each_block(h.extents, [&](uint64_t b) { return h.blocks.push_back({b, {}}), true; });
+  for_each_block(h.extents, [&](uint64_t b) { h.blocks.push_back({b, {}});
+return true; });
   // Offsets are numbers of varying length in the notes, and the notes' length moves the offsets: until nothing moves.
   for (h.data = kElfDataAlignment;;) {
     h.file_bytes = h.data;
@@ -353,7 +381,10 @@ Result<std::unique_ptr<SnapshotFile>> SnapshotFile::open(std::unique_ptr<ByteSou
     if (c.name == kSnapshot) decode_about(r, h);
     else if (c.name == kConfig) h.config = decode_config(r);
     else if (c.name == kMemory) decode_memory(r, h);
-    else if (c.name == kSchemas) read_schemas(r, nullptr), h.schema_payload = c.payload;
+    else if (c.name == kSchemas) {
+read_schemas(r, nullptr);
+h.schema_payload = c.payload;
+}
     else {
       CborMap map(r);
       for (std::string_view key; map.next(key);) {

@@ -45,7 +45,9 @@ void encode_schemas(CborWriter& w, std::span<const Schema* const> schemas) {
   w.array(schemas.size());
   for (const Schema* s : schemas) {
     w.array(3);
-    w.text(s->name), w.unsigned_int(s->version), encode_fields(w, s->fields);
+    w.text(s->name);
+w.unsigned_int(s->version);
+encode_fields(w, s->fields);
   }
 }
 

@@ -39,11 +39,16 @@ StoredChunk get_chunk(CborReader& r) {
 
 void put_chunk(CborWriter& w, const StoredChunk& c) {
   w.map(5);
-  w.text("name"), w.text(c.name);
-  w.text("payload"), w.raw(c.payload);
-  w.text("version"), w.unsigned_int(c.version);
-  w.text("critical"), w.boolean(c.critical);
-  w.text("instance"), w.unsigned_int(c.instance);
+  w.text("name");
+w.text(c.name);
+  w.text("payload");
+w.raw(c.payload);
+  w.text("version");
+w.unsigned_int(c.version);
+  w.text("critical");
+w.boolean(c.critical);
+  w.text("instance");
+w.unsigned_int(c.instance);
 }
 
 namespace {
@@ -83,12 +88,17 @@ Hash128 digest_of(std::span<const StoredChunk> chunks, const Hash128& memory) {
 Bytes encode_snapshot(const Snapshot& s) {
   CborWriter w;
   w.map(5);
-  w.text("exits"), w.unsigned_int(s.exits);
-  w.text("pages"), w.unsigned_int(s.pages);
-  w.text("chunks"), w.array(s.chunks.size());
+  w.text("exits");
+w.unsigned_int(s.exits);
+  w.text("pages");
+w.unsigned_int(s.pages);
+  w.text("chunks");
+w.array(s.chunks.size());
   for (const StoredChunk& c : s.chunks) put_chunk(w, c);
-  w.text("digest"), put_hash(w, s.digest);
-  w.text("memory"), put_hash(w, s.memory);
+  w.text("digest");
+put_hash(w, s.digest);
+  w.text("memory");
+put_hash(w, s.memory);
   return w.take();
 }
 

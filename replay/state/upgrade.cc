@@ -51,7 +51,10 @@ void write(CborWriter& w, const CborValue& value) {
     }
     void operator()(const CborFields& v) const {
       w.map(v.size());
-      for (const auto& [key, x] : v) w.text(key), write(w, x);
+      for (const auto& [key, x] : v) {
+w.text(key);
+write(w, x);
+}
     }
   };
   std::visit(Visitor{w}, value.v);

@@ -86,7 +86,10 @@ void Checkpoints::shrink(Retired here) {
       const uint64_t before = n > 0 ? all_[n - 1]->mark.at.value : 0;
       const uint64_t gap = at - before, far = at > here.value ? at - here.value : here.value - at;
       const double worth = static_cast<double>(gap) / static_cast<double>(far);
-      if (worst == all_.size() || worth < least) worst = n, least = worth;
+      if (worst == all_.size() || worth < least) {
+worst = n;
+least = worth;
+}
     }
     bytes_ -= all_[worst]->own_bytes;
     all_.erase(all_.begin() + static_cast<std::ptrdiff_t>(worst));

@@ -64,6 +64,7 @@ constexpr EventOperand number32(std::string_view name, std::string_view label, E
 
 }  // namespace
 
+// clang-format off
 constexpr std::array<EventDescriptor, kEventKinds> kEventDescriptors = {
     port_access("io_read", "port read; value: the answer", " -> "),
     port_access("io_write", "port write", " <- "),
@@ -101,6 +102,7 @@ constexpr std::array<EventDescriptor, kEventKinds> kEventDescriptors = {
                        {.name = "data", .label = " -> ", .form = kBytesIfFlag, .field = F::kData, .text = OperandText::kBytes},
                        {.name = "ok", .label = " refused", .form = kFlag, .field = F::kOk, .text = OperandText::kIfClear}}}),
 };
+// clang-format on
 
 std::string event_table() {
   static constexpr std::string_view kForms[] = {"size", "flag", "last", "number", "number if flag", "successor", "bytes", "bytes if flag", "word", "time", "later", "due"};

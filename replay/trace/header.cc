@@ -41,23 +41,44 @@ std::string_view name_of(RunEnd end) {
 
 void encode_config(CborWriter& w, const MachineConfig& c) {
   w.map(8 + (c.serial_baud ? 1 : 0) + (c.pm_timer_32 ? 1 : 0) + (c.cpu_without.empty() ? 0 : 1) + (c.test_device ? 1 : 0) + (c.revision != 1 ? 1 : 0));
-  w.text("seed"), w.unsigned_int(c.seed);
-  w.text("vcpus"), w.unsigned_int(c.vcpus);
-  w.text("strict"), w.boolean(c.strict);
-  if (c.revision != 1) w.text("revision"), w.unsigned_int(c.revision);
-  w.text("cpu_model"), w.text(c.cpu_model);
-  w.text("rom_bytes"), w.unsigned_int(c.rom_bytes);
-  w.text("debug_exit"), w.boolean(c.debug_exit);
+  w.text("seed");
+w.unsigned_int(c.seed);
+  w.text("vcpus");
+w.unsigned_int(c.vcpus);
+  w.text("strict");
+w.boolean(c.strict);
+  if (c.revision != 1) {
+w.text("revision");
+w.unsigned_int(c.revision);
+}
+  w.text("cpu_model");
+w.text(c.cpu_model);
+  w.text("rom_bytes");
+w.unsigned_int(c.rom_bytes);
+  w.text("debug_exit");
+w.boolean(c.debug_exit);
   if (!c.cpu_without.empty()) {
-    w.text("cpu_without"), w.array(c.cpu_without.size());
+    w.text("cpu_without");
+w.array(c.cpu_without.size());
     for (const std::string& name : c.cpu_without) w.text(name);
   }
-  if (c.test_device) w.text("test_device"), w.boolean(true);
-  w.text("memory_bytes"), w.unsigned_int(c.memory_bytes);
+  if (c.test_device) {
+w.text("test_device");
+w.boolean(true);
+}
+  w.text("memory_bytes");
+w.unsigned_int(c.memory_bytes);
   // Left out while the default, as before these keys existed.
-  if (c.pm_timer_32) w.text("pm_timer_bits"), w.unsigned_int(32);
-  if (c.serial_baud) w.text("serial_timing"), w.text("baud");
-  w.text("start_time_unix_s"), w.signed_int(c.start_time_unix_s);
+  if (c.pm_timer_32) {
+w.text("pm_timer_bits");
+w.unsigned_int(32);
+}
+  if (c.serial_baud) {
+w.text("serial_timing");
+w.text("baud");
+}
+  w.text("start_time_unix_s");
+w.signed_int(c.start_time_unix_s);
 }
 
 MachineConfig decode_config(CborReader& r) {
@@ -141,26 +162,39 @@ void encode_boot(CborWriter& w, std::span<const BootImage> boot) {
   w.array(boot.size());
   for (const BootImage& b : boot) {
     w.map(4);
-    w.text("hash"), put_hash(w, b.hash);
-    w.text("name"), w.text(b.name);
-    w.text("role"), w.text(b.role);
-    w.text("len_bytes"), w.unsigned_int(b.len_bytes);
+    w.text("hash");
+put_hash(w, b.hash);
+    w.text("name");
+w.text(b.name);
+    w.text("role");
+w.text(b.role);
+    w.text("len_bytes");
+w.unsigned_int(b.len_bytes);
   }
 }
 
 Bytes encode_header(const TraceHeader& h) {
   CborWriter w;
   w.map(h.devices_only ? 8 : 7);
-  w.text("boot"), encode_boot(w, h.boot);
-  w.text("append"), w.text(h.append);
-  w.text("config"), encode_config(w, h.config);
-  w.text("engine"), w.text(h.engine);
-  w.text("writer"), w.text(h.writer);
+  w.text("boot");
+encode_boot(w, h.boot);
+  w.text("append");
+w.text(h.append);
+  w.text("config");
+encode_config(w, h.config);
+  w.text("engine");
+w.text(h.engine);
+  w.text("writer");
+w.text(h.writer);
   w.text("schemas");
   if (h.schemas.empty()) w.raw(h.schema_payload);
   else encode_schemas(w, h.schemas);
-  if (h.devices_only) w.text("devices_only"), w.boolean(true);
-  w.text("keyframe_interval"), w.unsigned_int(h.keyframe_interval);
+  if (h.devices_only) {
+w.text("devices_only");
+w.boolean(true);
+}
+  w.text("keyframe_interval");
+w.unsigned_int(h.keyframe_interval);
   return w.take();
 }
 
@@ -204,13 +238,20 @@ std::vector<std::string> describe_schemas(std::span<const uint8_t> payload) {
 Bytes encode_end(const TraceEnd& e) {
   CborWriter w;
   w.map(7);
-  w.text("end"), w.unsigned_int(static_cast<uint64_t>(e.end));
-  w.text("exits"), w.unsigned_int(e.exits);
-  w.text("detail"), w.text(std::string_view(e.detail).substr(0, kMaxDetailBytes));
-  w.text("digest"), put_hash(w, e.digest);
-  w.text("events"), w.unsigned_int(e.events);
-  w.text("debug_exit"), w.unsigned_int(e.debug_exit);
-  w.text("instructions"), w.unsigned_int(e.instructions);
+  w.text("end");
+w.unsigned_int(static_cast<uint64_t>(e.end));
+  w.text("exits");
+w.unsigned_int(e.exits);
+  w.text("detail");
+w.text(std::string_view(e.detail).substr(0, kMaxDetailBytes));
+  w.text("digest");
+put_hash(w, e.digest);
+  w.text("events");
+w.unsigned_int(e.events);
+  w.text("debug_exit");
+w.unsigned_int(e.debug_exit);
+  w.text("instructions");
+w.unsigned_int(e.instructions);
   return w.take();
 }
 

@@ -16,9 +16,14 @@ int main(int argc, char** argv) {
   const uint8_t code[] = {0xe6, 0x80, 0xeb, 0xfc};  // 1: out 0x80, al; jmp 1b
   CHECK((*memory)->write(Gpa{0x1000}, code, sizeof code));
   auto vm = kvm::KvmVm::create(memory->get());
-  if (!vm) return std::fprintf(stderr, "%s\n", vm.error().message.c_str()), 1;
+  if (!vm) {
+std::fprintf(stderr, "%s\n", vm.error().message.c_str());
+return 1;
+}
   VcpuState s = reset_vcpu_state();
-  s.segment[kCs].selector = 0, s.segment[kCs].base = 0, s.rip = 0x1000;
+  s.segment[kCs].selector = 0;
+s.segment[kCs].base = 0;
+s.rip = 0x1000;
   CHECK(kvm::store_state(**vm, s, nullptr).ok());
   const auto start = std::chrono::steady_clock::now();
   for (unsigned long n = 0; n < exits; ++n) CHECK((*vm)->vcpu().call(KVM_RUN) == 0 && (*vm)->run().exit_reason == KVM_EXIT_IO);

@@ -46,7 +46,10 @@ class RandomOps {
       return last_;
     }
     last_ = fresh(state, now);
-    if (one_in(10)) burst_ = below(40), exact_ = one_in(2);
+    if (one_in(10)) {
+burst_ = below(40);
+exact_ = one_in(2);
+}
     return last_;
   }
 
@@ -57,10 +60,13 @@ class RandomOps {
     if (m_.next_transfer && one_in(4)) return transfer_op(!one_in(8));
     if (kind < 40) {
       op.kind = DeviceOp::Kind::kWrite;
-      op.a = offset(), op.size = size(), op.b = value();
+      op.a = offset();
+op.size = size();
+op.b = value();
     } else if (kind < 60) {
       op.kind = DeviceOp::Kind::kRead;
-      op.a = offset(), op.size = size();
+      op.a = offset();
+op.size = size();
     } else if (kind < 78) {
       op.kind = DeviceOp::Kind::kWait;
       const Nanos event = m_.next_event(state);
@@ -68,7 +74,8 @@ class RandomOps {
       else op.a = g_() >> (24 + below(40));
     } else if (kind < 88) {
       op.kind = m_.inputs ? DeviceOp::Kind::kLine : DeviceOp::Kind::kMessage;
-      op.index = static_cast<uint16_t>(m_.inputs ? below(m_.inputs) : 0), op.a = m_.inputs ? below(2) : 0;
+      op.index = static_cast<uint16_t>(m_.inputs ? below(m_.inputs) : 0);
+op.a = m_.inputs ? below(2) : 0;
     } else if (kind < 97) {
       op.kind = m_.calls.empty() ? DeviceOp::Kind::kRead : DeviceOp::Kind::kCall;
       if (m_.calls.empty()) {

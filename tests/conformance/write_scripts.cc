@@ -34,7 +34,8 @@ Device busiest(const DeviceModel& m, uint64_t first_seed) {
       differing += static_cast<const std::byte*>(d.state.data())[i] != static_cast<const std::byte*>(fresh.state.data())[i];
     if (differing <= most || d.now.value > 3'000'000'000) continue;
     most = differing;
-    best.ops = d.ops, best.now = d.now;
+    best.ops = d.ops;
+best.now = d.now;
     std::memcpy(best.state.data(), d.state.data(), m.schema->size);
   }
   return best;
@@ -59,7 +60,10 @@ void write(const std::string& folder, const DeviceModel& m, const std::string& n
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 2) return std::fputs("usage: write_scripts FOLDER\n", stderr), 1;
+  if (argc != 2) {
+std::fputs("usage: write_scripts FOLDER\n", stderr);
+return 1;
+}
   for (const DeviceModel& m : device_catalog()) {
     write(argv[1], m, "reset", "As after power-on.", Device(m), 1);
     for (unsigned n = 1; n <= 3; ++n) write(argv[1], m, "busy-" + std::to_string(n), "In the middle of a busy life.", busiest(m, n * 1000), n);

@@ -215,7 +215,10 @@ class TimedUart : public Uart {
   static constexpr uint64_t kCharacter = 86806;
   TimedUart() {
     Uart16550::set_timed(s, {0}, true);
-    out(kLcr, 0x80), out(kDll, 1), out(kDlm, 0), out(kLcr, 0x03);
+    out(kLcr, 0x80);
+out(kDll, 1);
+out(kDlm, 0);
+out(kLcr, 0x03);
   }
   void wait(uint64_t ns) { Uart16550::advance(s, {s.now_ns + ns}); }
 };
@@ -242,7 +245,10 @@ TEST_F(TimedUart, Section8_1_ACharacterIsItsStartDataParityAndStopBits) {
   constexpr struct { unsigned lcr, half_bits; } kFormats[] = {{0x00, 14}, {0x04, 15}, {0x01, 16}, {0x05, 18}, {0x02, 18}, {0x03, 20}, {0x07, 22}, {0x0b, 22}, {0x0f, 24}, {0x1f, 24}};
   for (const unsigned divisor : {1u, 12u, 0x0900u, 0xffffu}) {
     for (const auto [lcr, half_bits] : kFormats) {
-      out(kLcr, 0x80), out(kDll, divisor & 0xff), out(kDlm, divisor >> 8), out(kLcr, lcr);
+      out(kLcr, 0x80);
+out(kDll, divisor & 0xff);
+out(kDlm, divisor >> 8);
+out(kLcr, lcr);
       const uint64_t start = s.now_ns;
       out(kThr, 'x');
       const double ns = half_bits * 8.0 * divisor / 1843200 * 1e9;
@@ -254,7 +260,9 @@ TEST_F(TimedUart, Section8_1_ACharacterIsItsStartDataParityAndStopBits) {
 }
 
 TEST_F(TimedUart, Section8_10_TheThreInterruptComesWhenTheFifoEmpties) {
-  out(kFcr, 0x01), out(kMcr, 0x08), out(kIer, 0x02);
+  out(kFcr, 0x01);
+out(kMcr, 0x08);
+out(kIer, 0x02);
   in(kIir);
   for (int i = 0; i < 17; ++i) out(kThr, static_cast<unsigned>(i));
   EXPECT_EQ(in(kIir), 0xc1u);
@@ -275,7 +283,9 @@ TEST_F(TimedUart, Section8_10_TheThreInterruptComesWhenTheFifoEmpties) {
 
 TEST_F(TimedUart, Section8_4_ResettingTheTransmitFifoKeepsTheShiftRegister) {
   out(kFcr, 0x01);
-  out(kThr, 'a'), out(kThr, 'b'), out(kThr, 'c');
+  out(kThr, 'a');
+out(kThr, 'b');
+out(kThr, 'c');
   out(kFcr, 0x05);
   EXPECT_EQ(in(kLsr), 0x20u);
   wait(10 * kCharacter);
@@ -284,7 +294,9 @@ TEST_F(TimedUart, Section8_4_ResettingTheTransmitFifoKeepsTheShiftRegister) {
 }
 
 TEST_F(TimedUart, Section8_10_TheTimeoutComesFourCharactersAfterTheFifoWasTouched) {
-  out(kFcr, 0x41), out(kIer, 0x01), out(kMcr, 0x08);
+  out(kFcr, 0x41);
+out(kIer, 0x01);
+out(kMcr, 0x08);
   EXPECT_TRUE(arrive(1));
   EXPECT_FALSE(arrive(2));  // the line carries one byte at a time
   wait(kCharacter);
@@ -320,7 +332,8 @@ TEST_F(TimedUart, ResetKeepsTheTimingAndAnInstantLineEndsWhatIsOnItsWay) {
   Uart16550::reset(s);
   EXPECT_TRUE(s.timed);
   EXPECT_EQ(in(kLsr), 0x60u);
-  out(kThr, 'b'), out(kThr, 'c');
+  out(kThr, 'b');
+out(kThr, 'c');
   Uart16550::set_timed(s, {0}, false);
   EXPECT_EQ(sent(), 'b');
   EXPECT_EQ(sent(), 'c');

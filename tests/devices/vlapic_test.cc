@@ -260,7 +260,8 @@ TEST_F(LocalApic, EveryAccessIsTotalAndTimeIsAdditive) {
       default:
         for (BusMessage m; Vlapic::pop_message(s, m);) {}
         Vlapic::accept(s, {now}, {.delivery = static_cast<Delivery>(r() % 8), .level = (r() & 1) != 0, .vector = static_cast<uint8_t>(r())});
-        Vlapic::take_nmi(s), Vlapic::take_init(s);
+        Vlapic::take_nmi(s);
+Vlapic::take_init(s);
         Vlapic::msr_read(s, {now}, 0x800 + static_cast<uint32_t>(r() % 0x100), v);
     }
     ASSERT_EQ(Vlapic::invalid(s), nullptr) << Vlapic::invalid(s) << " after step " << n;

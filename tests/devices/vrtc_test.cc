@@ -87,7 +87,10 @@ TEST_F(Rtc, EveryDayOfFiveCenturiesIsRight) {
     const bool leap = (y % 4 == 0 && y % 100 != 0) || y % 400 == 0;
     if (++d > kDays[m - 1] + (m == 2 && leap)) {
       d = 1;
-      if (++m > 12) m = 1, ++y;
+      if (++m > 12) {
+m = 1;
+++y;
+}
     }
     w = w % 7 + 1;
     now += 86400 * kSecond;

@@ -39,7 +39,10 @@ struct Watchdog {
   }
   static void reset(State& s) { s = State{}; }
   static void advance(State& s, Nanos now) {
-    if (s.bites_at_ns <= now.value && s.bites_at_ns != kNever.value) s.biting = true, s.bites_at_ns = kNever.value;
+    if (s.bites_at_ns <= now.value && s.bites_at_ns != kNever.value) {
+s.biting = true;
+s.bites_at_ns = kNever.value;
+}
     if (now.value > s.now_ns) s.now_ns = now.value;
   }
   static Nanos next_event(const State& s) { return {s.bites_at_ns}; }

@@ -30,7 +30,9 @@ inline DeviceOp operation(const DeviceModel& m, const ReferenceOptions& o, unsig
   const uint64_t value = how % 4 == 0 ? number & 0xff : how % 4 == 1 ? number : how % 4 == 2 ? uint64_t{1} << (number & 63) : 0 - (number & 3);
   const uint8_t size = o.byte_accesses || how / 4 % 2 == 0 ? 1 : static_cast<uint8_t>(1u << (how / 8 % 4));
   auto access = [&](DeviceOp::Kind kind) {
-    op.kind = kind, op.a = m.registers[which % m.registers.size()], op.size = size;
+    op.kind = kind;
+op.a = m.registers[which % m.registers.size()];
+op.size = size;
     if (kind == DeviceOp::Kind::kWrite) op.b = value;
   };
   switch (pick % 16) {
@@ -47,13 +49,18 @@ inline DeviceOp operation(const DeviceModel& m, const ReferenceOptions& o, unsig
       break;
     case 12: case 13:
       if (!m.inputs) access(DeviceOp::Kind::kRead);
-      else op.kind = DeviceOp::Kind::kLine, op.index = static_cast<uint16_t>(which % m.inputs), op.a = number & 1;
+      else {
+op.kind = DeviceOp::Kind::kLine;
+op.index = static_cast<uint16_t>(which % m.inputs);
+op.a = number & 1;
+}
       break;
     case 14:
       if (m.calls.empty()) {
         access(DeviceOp::Kind::kRead);
       } else {
-        op.kind = DeviceOp::Kind::kCall, op.index = static_cast<uint16_t>(which % m.calls.size());
+        op.kind = DeviceOp::Kind::kCall;
+op.index = static_cast<uint16_t>(which % m.calls.size());
         const DeviceCall& c = m.calls[op.index];
         auto fold = [](uint64_t v, uint64_t max) { return max + 1 ? v % (max + 1) : v; };
         op.a = c.arguments > 0 ? fold(value, c.typical[0]) : 0;
@@ -90,7 +97,10 @@ void expect_agreement(const char* device, const ReferenceOptions& options) {
     const DeviceAnswer have = perform(m, state.data(), now, op);
     uint64_t want = have.value;
     if (op.kind == DeviceOp::Kind::kWait) reference.wait(now.value);
-    else if (op.kind == DeviceOp::Kind::kReset) reference.reset(), reference.wait(now.value);
+    else if (op.kind == DeviceOp::Kind::kReset) {
+reference.reset();
+reference.wait(now.value);
+}
     else want = reference.perform(op);
     const bool answers = op.kind == DeviceOp::Kind::kRead || op.kind == DeviceOp::Kind::kCall || op.kind == DeviceOp::Kind::kMessage ||
                          op.kind == DeviceOp::Kind::kTransfer;

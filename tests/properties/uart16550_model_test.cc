@@ -22,7 +22,10 @@ class Reference {
       if (first > now) break;
       now_ = first;
       if (sent == first) character_ends();
-      if (idle == first && quiet_since_ && *quiet_since_ + 4 * quiet_unit_ == first) quiet_since_.reset(), timeout_ = true;
+      if (idle == first && quiet_since_ && *quiet_since_ + 4 * quiet_unit_ == first) {
+quiet_since_.reset();
+timeout_ = true;
+}
     }
     now_ = std::max(now_, now);
   }
@@ -49,7 +52,8 @@ class Reference {
           while (shifter_) character_ends();
           timed_ = op.a & 1;
           line_busy_until_ = 0;
-          quiet_since_.reset(), timeout_ = false;
+          quiet_since_.reset();
+timeout_ = false;
           touch_fifo();
           return 0;
         }
@@ -103,7 +107,9 @@ class Reference {
     }
     now_ = now;
   }
-  void forget_received() { rx_.clear(), quiet_since_.reset(), timeout_ = false; }
+  void forget_received() { rx_.clear();
+quiet_since_.reset();
+timeout_ = false; }
   void forget_waiting() {
     if (!waiting_.empty()) thre_ = true;
     waiting_.clear();
@@ -185,7 +191,10 @@ class Reference {
         break;
       case 2: {
         const bool on = v & 1;
-        if (on != fifo_) forget_received(), forget_waiting();
+        if (on != fifo_) {
+forget_received();
+forget_waiting();
+}
         fifo_ = on;
         if (!on) {
           level_ = 0;

@@ -53,9 +53,17 @@ struct Chip8259 {
   void even(uint8_t v, bool slave) {
     if (v & 0x10) {  // ICW1
       for (int i = 0; i < 8; ++i) latch[i] = isr[i] = imr[i] = false;
-      bottom = 7, special = want_isr = polling = rotating = false;
-      page = v & 0xe0, adi = v & 4, ltim = v & 8, single = v & 2, needs4 = v & 1;
-      base = 0, cascade = slave ? 7 : 0, aeoi = nested = false, calls = true;  // the slave's address becomes 7; ICW4's functions end
+      bottom = 7;
+special = want_isr = polling = rotating = false;
+      page = v & 0xe0;
+adi = v & 4;
+ltim = v & 8;
+single = v & 2;
+needs4 = v & 1;
+      base = 0;
+cascade = slave ? 7 : 0;
+aeoi = nested = false;
+calls = true;  // the slave's address becomes 7; ICW4's functions end
       words = 2;
     } else if (v & 8) {  // OCW3
       polling = v & 4;  // the read that follows this very command
@@ -80,7 +88,9 @@ struct Chip8259 {
     switch (words) {
       case 2: base = v & 0xf8; words = single ? (needs4 ? 4 : 0) : 3; break;
       case 3: cascade = v; words = needs4 ? 4 : 0; break;
-      case 4: calls = !(v & 1), aeoi = v & 2, nested = v & 0x10; words = 0; break;
+      case 4: calls = !(v & 1);
+aeoi = v & 2;
+nested = v & 0x10; words = 0; break;
       default:
         for (int i = 0; i < 8; ++i) imr[i] = v >> i & 1;
     }
@@ -131,7 +141,10 @@ class Reference {
     // The cascade lines call the slave whose number this is.
     if ((s.cascade & 7) != i || s.single) return 0xff;
     const int k = s.winner();
-    if (k >= 0) s.take(k), m.pin(2, false);
+    if (k >= 0) {
+s.take(k);
+m.pin(2, false);
+}
     return s.vector(k < 0 ? 7 : k);
   }
   uint8_t read(uint64_t port) {

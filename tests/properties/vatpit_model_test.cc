@@ -24,17 +24,23 @@ struct Counter {
 
   uint32_t modulus() const { return bcd ? 10000 : 65536; }
   void control(uint8_t v) {
-    access = v >> 4 & 3, mode = (v >> 1 & 7) > 5 ? (v >> 1 & 3) : v >> 1 & 7, bcd = v & 1;
-    out = mode != 0, null = true;
-    second_write = second_read = false, latch = status = false;
-    count = element = 0, counting = load = strobe = ahead = stopped = false;
+    access = v >> 4 & 3;
+mode = (v >> 1 & 7) > 5 ? (v >> 1 & 3) : v >> 1 & 7;
+bcd = v & 1;
+    out = mode != 0;
+null = true;
+    second_write = second_read = false;
+latch = status = false;
+    count = element = 0;
+counting = load = strobe = ahead = stopped = false;
   }
   void complete(unsigned raw) {
     count = raw;
     if (bcd) count = ((raw >> 12) * 1000 + (raw >> 8 & 15) * 100 + (raw >> 4 & 15) * 10 + (raw & 15)) % 10000;
     if (count == 0) count = modulus();
     null = true;
-    ahead = true, stopped = false;
+    ahead = true;
+stopped = false;
     switch (mode) {
       case 0: out = false; load = true; break;
       case 4: load = true; break;
@@ -50,7 +56,10 @@ struct Counter {
     if (!second_write) {
       first_byte = v;
       second_write = true;
-      if (mode == 0) out = counting = false, stopped = true;  // the first byte stops the counting
+      if (mode == 0) {
+out = counting = false;
+stopped = true;
+}  // the first byte stops the counting
       return;
     }
     second_write = false;
@@ -67,7 +76,9 @@ struct Counter {
   }
   void pulse() {
     if (load) {
-      load = null = ahead = false, strobe = true, counting = !stopped;
+      load = null = ahead = false;
+strobe = true;
+counting = !stopped;
       odd = mode == 3 && count % 2;
       element = mode == 3 ? count & ~1u : count;
       if (mode == 3 && count == 1) element = 0;
@@ -82,16 +93,24 @@ struct Counter {
     switch (mode) {
       case 0: case 1:
         element = (element + modulus() - 1) % modulus();
-        if (element == 0 && strobe) out = true, strobe = false;
+        if (element == 0 && strobe) {
+out = true;
+strobe = false;
+}
         break;
       case 4: case 5:
         out = true;
         element = (element + modulus() - 1) % modulus();
-        if (element == 0 && strobe) out = false, strobe = false;
+        if (element == 0 && strobe) {
+out = false;
+strobe = false;
+}
         break;
       case 2:
         if (count == 1 || element == 1) {
-          element = count, null = ahead = false, out = true;
+          element = count;
+null = ahead = false;
+out = true;
         } else {
           --element;
           if (element == 1) out = false;
@@ -121,7 +140,8 @@ struct Counter {
   }
   void latch_count() {
     if (latch) return;
-    latch = true, latch_unknown = ahead;
+    latch = true;
+latch_unknown = ahead;
     const uint16_t v = visible();
     latched.clear();
     if (access != 2) latched.push_back(static_cast<uint8_t>(v));

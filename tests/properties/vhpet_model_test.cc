@@ -92,7 +92,8 @@ class Reference {
     if (reg == 0x010) {
       if (!(v & 1) || legacy_ != static_cast<bool>(v & 2))
         for (Timer& t : t_) t.high = false;
-      running_ = v & 1, legacy_ = v & 2;
+      running_ = v & 1;
+legacy_ = v & 2;
       return;
     }
     if (reg == 0x020) {
@@ -109,12 +110,18 @@ class Reference {
     Timer& t = t_[n];
     if (reg % 0x20 == 0) {
       const Timer before = t;
-      t.level = v & 2, t.enabled = v & 4, t.periodic = n == 0 && (v & 8), t.set = t.periodic && (v & 0x40), t.narrow = v & 0x100, t.by_message = v & 0x4000;
+      t.level = v & 2;
+t.enabled = v & 4;
+t.periodic = n == 0 && (v & 8);
+t.set = t.periodic && (v & 0x40);
+t.narrow = v & 0x100;
+t.by_message = v & 0x4000;
       const unsigned route = v >> 9 & 31;
       if (route == 0 || (route >= 20 && route <= 23)) t.route = route;
       if (t.level != before.level || t.enabled != before.enabled || t.by_message != before.by_message || t.route != before.route) t.high = false;
       if (!t.level) t.status = false;
-      t.comparator = t.cut(t.comparator), t.period = t.cut(t.period);
+      t.comparator = t.cut(t.comparator);
+t.period = t.cut(t.period);
     } else if (reg % 0x20 == 0x10) {
       t.fsb = v;
     } else if (reg % 0x20 == 8) {

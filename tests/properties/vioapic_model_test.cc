@@ -87,7 +87,12 @@ class Reference {
       p.destination = w >> 24;
       return;
     }
-    p.vector = w & 0xff, p.mode = w >> 8 & 7, p.logical = w >> 11 & 1, p.low = w >> 13 & 1, p.level = w >> 15 & 1, p.masked = w >> 16 & 1;
+    p.vector = w & 0xff;
+p.mode = w >> 8 & 7;
+p.logical = w >> 11 & 1;
+p.low = w >> 13 & 1;
+p.level = w >> 15 & 1;
+p.masked = w >> 16 & 1;
     if (!p.is_level()) p.rirr = false;
     if (!p.sends()) p.waiting = false;  // nothing can carry it any more
     look(p);

@@ -25,7 +25,10 @@ class Reference {
       now_ = due;
       if (!(lvt(0x320) & kMasked)) raise(static_cast<int>(lvt(0x320) & 0xff), false);
       if (deadline_) deadline_ = 0;
-      else if ((lvt(0x320) >> 17 & 3) == 1) start_ = due, count_ = initial_;  // 11.5.4: reloaded
+      else if ((lvt(0x320) >> 17 & 3) == 1) {
+start_ = due;
+count_ = initial_;
+}  // 11.5.4: reloaded
       else count_ = 0;
     }
     now_ = to;
@@ -158,7 +161,10 @@ class Reference {
       if (!level_pin(e)) e &= ~kRemote;
       if (reg == 0x320) {
         const unsigned was = before >> 17 & 3, is = e >> 17 & 3;
-        if (was != is && (was >= 2 || is >= 2)) count_ = initial_ = 0, deadline_ = 0;
+        if (was != is && (was >= 2 || is >= 2)) {
+count_ = initial_ = 0;
+deadline_ = 0;
+}
       }
       if (reg == 0x350) look(0);
       if (reg == 0x360) look(1);
@@ -175,17 +181,20 @@ class Reference {
         if (!on())
           for (auto& [r, e] : lvt_) e |= kMasked;
         break;
-      case 0x280: esr_ = errors_, errors_ = 0; break;
+      case 0x280: esr_ = errors_;
+errors_ = 0; break;
       case 0x300: icr_ = v & 0xccfff; send(); break;
       case 0x310: destination_ = v >> 24; break;
       case 0x380:
         if ((lvt(0x320) >> 17 & 3) >= 2) break;
-        initial_ = count_ = v, start_ = now_;
+        initial_ = count_ = v;
+start_ = now_;
         break;
       case 0x3e0: {
         const uint32_t left = current();
         divide_ = v & 0xb;
-        count_ = left, start_ = now_;
+        count_ = left;
+start_ = now_;
         break;
       }
       default: break;
@@ -198,7 +207,10 @@ class Reference {
     if (!tmr_.contains(v)) return;
     for (int n = 0; n < 2; ++n) {
       uint32_t& e = lvt_[0x350 + 0x10u * static_cast<unsigned>(n)];
-      if ((e & kRemote) && static_cast<int>(e & 0xff) == v) e &= ~kRemote, look(n);
+      if ((e & kRemote) && static_cast<int>(e & 0xff) == v) {
+e &= ~kRemote;
+look(n);
+}
     }
     if (!(svr_ & 0x1000)) queue(static_cast<uint64_t>(v) | 1 << 13 | 1 << 16);
   }
@@ -215,14 +227,20 @@ class Reference {
   // 11.4.7: what INIT and power-on reset alike; the pins are the board's.
   void clear_registers() {
     Reference r;
-    r.now_ = now_, r.mode_ = mode_, r.base_ = base_;
-    r.line_[0] = line_[0], r.line_[1] = line_[1];
+    r.now_ = now_;
+r.mode_ = mode_;
+r.base_ = base_;
+    r.line_[0] = line_[0];
+r.line_[1] = line_[1];
     *this = r;
   }
   void init() {
     Reference old = *this;
     clear_registers();
-    id_ = old.id_, out_ = old.out_, startup_ = old.startup_, startup_vector_ = old.startup_vector_;
+    id_ = old.id_;
+out_ = old.out_;
+startup_ = old.startup_;
+startup_vector_ = old.startup_vector_;
   }
   // 11.12.5, figure 11-27: the states and the ways between them.
   bool write_base(uint64_t v) {
@@ -233,7 +251,11 @@ class Reference {
     const Mode from = std::exchange(mode_, to);
     base_ = v & 0xfffffff000;
     if (from != kOff && to == kOff) clear_registers();
-    if (from == kX && to == kX2) id_ = 0, ldr_ = 0, destination_ = 0;
+    if (from == kX && to == kX2) {
+id_ = 0;
+ldr_ = 0;
+destination_ = 0;
+}
     return true;
   }
   // Table 11-6: by MSR, what may be written (none: read-only) and whether it may be read.
@@ -292,9 +314,16 @@ class Reference {
       case 0: return read_msr(op.a & 0xffffffff);
       case 1: return write_msr(op.a & 0xffffffff, op.b);
       case 2: {
-        if (external()) return ext_ = false, static_cast<uint64_t>(int64_t{-2});
+        if (external()) {
+ext_ = false;
+return static_cast<uint64_t>(int64_t{-2});
+}
         const int v = deliverable();
-        if (v >= 0) return irr_.erase(v), isr_.insert(v), static_cast<uint64_t>(v);
+        if (v >= 0) {
+irr_.erase(v);
+isr_.insert(v);
+return static_cast<uint64_t>(v);
+}
         return on() && !irr_.empty() ? svr_ & 0xff : ~uint64_t{0};
       }
       case 3: return static_cast<uint64_t>(tpr_ / 16);

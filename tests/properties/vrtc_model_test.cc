@@ -58,7 +58,8 @@ class Reference {
         // Whether the alarm went off is the calendar's business.
         if (alarm_due_ || (b_ & 0x20)) unknown = true;
         const uint8_t v = static_cast<uint8_t>(c_ | ((c_ & b_ & 0x70) ? 0x80 : 0));
-        c_ = 0, alarm_due_ = false;
+        c_ = 0;
+alarm_due_ = false;
         return v;
       }
       case 13: return 0x80;
@@ -110,7 +111,8 @@ struct Clock {
     for (const DeviceCall& c : m.calls)
       if (c.name == name) c.call(state.data(), now, a, 0);
   }
-  void wait(uint64_t ns) { now = now + Nanos{ns}, m.advance(state.data(), now); }
+  void wait(uint64_t ns) { now = now + Nanos{ns};
+m.advance(state.data(), now); }
   unsigned get(unsigned i) {
     m.write(state.data(), now, 0x70, 1, i);
     return static_cast<unsigned>(m.read(state.data(), now, 0x71, 1));
@@ -148,7 +150,12 @@ RC_GTEST_PROP(VrtcReference, TheCalendarIsTheCLibrarys, ()) {
   if (binary || !day24) {  // another format: software sets the time anew
     c.put(11, 0x80 | (binary ? 4 : 0) | (day24 ? 2 : 0));
     const std::tm t = at(start);
-    c.put(0, code(t.tm_sec)), c.put(2, code(t.tm_min)), c.put(6, code(t.tm_wday + 1)), c.put(7, code(t.tm_mday)), c.put(8, code(t.tm_mon + 1)), c.put(9, code(t.tm_year % 100));
+    c.put(0, code(t.tm_sec));
+c.put(2, code(t.tm_min));
+c.put(6, code(t.tm_wday + 1));
+c.put(7, code(t.tm_mday));
+c.put(8, code(t.tm_mon + 1));
+c.put(9, code(t.tm_year % 100));
     c.put(4, day24 ? code(t.tm_hour) : code(t.tm_hour % 12 ? t.tm_hour % 12 : 12) | (t.tm_hour >= 12 ? 0x80 : 0));
     c.put(0x32, code(t.tm_year / 100 + 19));
     c.put(11, (binary ? 4 : 0) | (day24 ? 2 : 0));
@@ -175,7 +182,9 @@ RC_GTEST_PROP(VrtcReference, TheAlarmGoesOffWhenItsBytesMatch, ()) {
   Clock c(start);
   const std::tm goal = at(start + *rc::gen::inRange(1, 4000));
   const bool any_h = *rc::gen::arbitrary<bool>(), any_m = *rc::gen::arbitrary<bool>(), any_s = *rc::gen::arbitrary<bool>();
-  c.put(1, any_s ? 0xc0 : bcd(goal.tm_sec)), c.put(3, any_m ? 0xff : bcd(goal.tm_min)), c.put(5, any_h ? 0xd0 : bcd(goal.tm_hour));
+  c.put(1, any_s ? 0xc0 : bcd(goal.tm_sec));
+c.put(3, any_m ? 0xff : bcd(goal.tm_min));
+c.put(5, any_h ? 0xd0 : bcd(goal.tm_hour));
   c.put(11, 0x22);
   c.get(12);
   const int seconds = *rc::gen::inRange(1, 4000);

@@ -105,7 +105,8 @@ class Vcd {
     std::fprintf(file_, "#%llu\n", static_cast<unsigned long long>(now.value));
     for (unsigned bit = 0; bit < 64; ++bit)
       if (!any_ || ((v ^ last_) >> bit & 1)) std::fprintf(file_, "%d%c%c\n", static_cast<int>(v >> bit & 1), '!' + bit / 8, '!' + bit % 8);
-    any_ = true, last_ = v;
+    any_ = true;
+last_ = v;
   }
 
  private:

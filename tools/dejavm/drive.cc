@@ -268,7 +268,11 @@ Outcome Driver::run(std::function<void(const Progress&)> progress) {
     const bool stopped = ended_ || (end_ == RunEnd::kUntil && machine_.time_is_up());
     auto summary = stopped ? recording_->stop() : recording_->finish(end_);
     close_trace();
-    if (summary) outcome_.summary = *summary, outcome_.summary.end = end_, outcome_.recorded = true;
+    if (summary) {
+outcome_.summary = *summary;
+outcome_.summary.end = end_;
+outcome_.recorded = true;
+}
     else failed(summary.error());
   }
   if (!outcome_.recorded) outcome_.summary = summarize(machine_, end_, 0, options_.digest ? machine_digest(machine_) : Hash128{});

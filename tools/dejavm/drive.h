@@ -23,7 +23,8 @@ class Driver {
   Result<void> check() const;
   // The machine was restored from this file: its verification goes on while the machine runs, and ends the run if the file is
   // damaged; the first snapshot may be a delta of it.
-  void came_from(const std::string& path, RestoredFile& file) { origin_path_ = path, origin_ = &file; }
+  void came_from(const std::string& path, RestoredFile& file) { origin_path_ = path;
+origin_ = &file; }
   // From here on everything is written to a trace.
   Result<void> start_recording(const std::string& path, bool force);
 

@@ -42,7 +42,8 @@ struct Query {
     auto opened = TraceReader::open(o.file);
     if (!opened) return opened.error();
     trace = opened.take();
-    from = begin_of(*trace), to = end_of(*trace);
+    from = begin_of(*trace);
+to = end_of(*trace);
     for (const auto& [text, place] : {std::pair(&o.after, &from), std::pair(&o.before, &to)}) {
       if (text->empty()) continue;
       auto at = parse_position(*trace, *text);

@@ -111,7 +111,10 @@ int report_run(const Options& o, const Outcome& out, const std::string& verb) {
     j["seconds"] = out.seconds;
     j["ready_seconds"] = out.ready_seconds;
     if (o.digest || out.recorded) j["digest"] = to_hex(s.digest);
-    if (out.recorded) j["trace"] = out.trace, j["trace_bytes"] = out.trace_bytes;
+    if (out.recorded) {
+j["trace"] = out.trace;
+j["trace_bytes"] = out.trace_bytes;
+}
     j["engine"] = out.engine;
     for (const auto& [name, n] : out.counters) j["engine_counters"][name] = n;
     if (!out.suspended.empty()) j["suspended"] = out.suspended;

@@ -62,7 +62,9 @@ Result<void> enter_sandbox() {
   __user_cap_data_struct data[2] = {};
   if (syscall(SYS_capget, &header, data) != 0) return failed("capabilities", errno);
   constexpr uint32_t kFiles = 1u << CAP_DAC_OVERRIDE | 1u << CAP_DAC_READ_SEARCH | 1u << CAP_FOWNER | 1u << CAP_CHOWN;
-  data[0].effective &= kFiles, data[0].permitted &= kFiles, data[0].inheritable = 0;
+  data[0].effective &= kFiles;
+data[0].permitted &= kFiles;
+data[0].inheritable = 0;
   data[1] = {};
   if (syscall(SYS_capset, &header, data) != 0) return failed("capabilities", errno);
 

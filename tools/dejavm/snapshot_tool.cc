@@ -223,7 +223,9 @@ int extract(const SnapshotOptions& o) {
   if (auto done = (*timeline)->seek(Retired{o.at}); !done) return fail(done.error());
   SnapshotHead about;
   about.writer = "dejavm " DEJAVM_VERSION;
-  about.boot = (*trace)->header().boot, about.append = (*trace)->header().append, about.bindings = {"console"};
+  about.boot = (*trace)->header().boot;
+about.append = (*trace)->header().append;
+about.bindings = {"console"};
   return save_again((*timeline)->machine(), std::move(about), o);
 }
 

@@ -190,7 +190,8 @@ int info(const TraceOptions& o) {
   std::map<std::string, std::pair<uint64_t, uint64_t>> frames;  // number, bytes
   for (const FrameInfo& f : t.frames()) {
     auto& [n, bytes] = frames[std::string(name_of(f.head.kind))];
-    ++n, bytes += f.head.stored_bytes + kFrameHeadBytes;
+    ++n;
+bytes += f.head.stored_bytes + kFrameHeadBytes;
   }
   if (o.json) {
     json j{{"file", o.file}, {"writer", h.writer}, {"engine", h.engine}, {"append", h.append}, {"memory_bytes", h.config.memory_bytes},

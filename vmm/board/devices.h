@@ -50,6 +50,7 @@ constexpr auto test_wires() {
   return wires;
 }
 
+// clang-format off
 // In the order of their chunks in snapshots.
 inline constexpr auto kBoardDevices = [] {
   using namespace address_map;
@@ -101,5 +102,6 @@ inline constexpr auto kBoardDevices = [] {
           .configure = [](Vlapic::State& s, const MachineConfig&, uint32_t vcpu) { s.initial_id = vcpu; }},
   };
 }();
+// clang-format on
 
 }  // namespace dejavm

@@ -26,14 +26,22 @@ VcpuState start_state() {
   s.segment[kTr] = {0x20, kSegP | 0xb, 0x67, 0};
   s.gdtr = {kGdt, 0x2f};
   s.idtr = {kIdt, 0xfff};
-  s.cr0 = 0x80000033, s.cr3 = kTables, s.cr4 = 0x20 | 0x600 | 1 << 18, s.efer = 0xd00;  // CR4: PAE, OSFXSR, OSXMMEXCPT, OSXSAVE
-  s.rip = kCode, s.rflags = 2, s.gpr[kRsp] = kStack;
+  s.cr0 = 0x80000033;
+s.cr3 = kTables;
+s.cr4 = 0x20 | 0x600 | 1 << 18;
+s.efer = 0xd00;  // CR4: PAE, OSFXSR, OSXMMEXCPT, OSXSAVE
+  s.rip = kCode;
+s.rflags = 2;
+s.gpr[kRsp] = kStack;
   return s;
 }
 
 void lay_out(GuestMemory& memory) {
   auto put = [&](uint64_t at, std::initializer_list<uint64_t> words) {
-    for (uint64_t w : words) CHECK(memory.write(Gpa{at}, &w, sizeof w)), at += 8;
+    for (uint64_t w : words) {
+CHECK(memory.write(Gpa{at}, &w, sizeof w));
+at += 8;
+}
   };
   put(kTables, {kTables + 0x1003});
   put(kTables + 0x1000, {kTables + 0x2003});

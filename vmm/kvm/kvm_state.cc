@@ -14,9 +14,17 @@ Result<void> refused(const char* what) {
 
 kvm_segment segment_out(const SegmentState& s) {
   kvm_segment k{};
-  k.base = s.base, k.limit = s.limit, k.selector = s.selector;
-  k.type = s.attributes & 15, k.s = s.attributes >> 4 & 1, k.dpl = s.attributes >> 5 & 3, k.present = s.attributes >> 7 & 1;
-  k.avl = s.attributes >> 8 & 1, k.l = s.attributes >> 9 & 1, k.db = s.attributes >> 10 & 1, k.g = s.attributes >> 11 & 1;
+  k.base = s.base;
+k.limit = s.limit;
+k.selector = s.selector;
+  k.type = s.attributes & 15;
+k.s = s.attributes >> 4 & 1;
+k.dpl = s.attributes >> 5 & 3;
+k.present = s.attributes >> 7 & 1;
+  k.avl = s.attributes >> 8 & 1;
+k.l = s.attributes >> 9 & 1;
+k.db = s.attributes >> 10 & 1;
+k.g = s.attributes >> 11 & 1;
   k.unusable = !k.present;
   return k;
 }
@@ -68,10 +76,16 @@ static_assert(sizeof(XsaveImage) == 576 + 256);
 FpuState fpu_in(const XsaveImage& x) {
   FpuState f;
   if (x.xstate_bv & 1) {
-    f.fcw = x.fcw, f.fsw = x.fsw, f.ftw = x.ftw, f.fop = x.fop & 0x7ff, f.fip = x.fip, f.fdp = x.fdp;
+    f.fcw = x.fcw;
+f.fsw = x.fsw;
+f.ftw = x.ftw;
+f.fop = x.fop & 0x7ff;
+f.fip = x.fip;
+f.fdp = x.fdp;
     for (unsigned n = 0; n < 8; ++n) {
       const unsigned physical = (n + (x.fsw >> 11)) & 7;
-      f.st_mantissa[physical] = x.st[n].mantissa, f.st_exponent[physical] = x.st[n].exponent;
+      f.st_mantissa[physical] = x.st[n].mantissa;
+f.st_exponent[physical] = x.st[n].exponent;
     }
   }
   if (x.xstate_bv & 2)
@@ -81,12 +95,22 @@ FpuState fpu_in(const XsaveImage& x) {
 }
 
 void fpu_out(const FpuState& f, const VcpuAvx::State* avx, XsaveImage& x) {
-  x.fcw = f.fcw, x.fsw = f.fsw, x.ftw = f.ftw, x.fop = f.fop, x.fip = f.fip, x.fdp = f.fdp, x.mxcsr = f.mxcsr;
+  x.fcw = f.fcw;
+x.fsw = f.fsw;
+x.ftw = f.ftw;
+x.fop = f.fop;
+x.fip = f.fip;
+x.fdp = f.fdp;
+x.mxcsr = f.mxcsr;
   for (unsigned n = 0; n < 8; ++n) {
     const unsigned physical = (n + (f.fsw >> 11)) & 7;
-    x.st[n].mantissa = f.st_mantissa[physical], x.st[n].exponent = f.st_exponent[physical];
+    x.st[n].mantissa = f.st_mantissa[physical];
+x.st[n].exponent = f.st_exponent[physical];
   }
-  for (unsigned n = 0; n < 16; ++n) x.xmm[n][0] = f.xmm[n].q[0], x.xmm[n][1] = f.xmm[n].q[1];
+  for (unsigned n = 0; n < 16; ++n) {
+x.xmm[n][0] = f.xmm[n].q[0];
+x.xmm[n][1] = f.xmm[n].q[1];
+}
   x.xstate_bv = 3;
   if (avx == nullptr) return;
   std::copy(avx->ymm_high.begin(), avx->ymm_high.end(), x.ymm_high);
@@ -99,21 +123,29 @@ Result<void> store_state(const KvmVm& m, const VcpuState& s, const VcpuAvx::Stat
   kvm_sregs sregs{};
   if (m.vcpu().call(KVM_GET_SREGS, &sregs) < 0) return refused("segment registers");
   for (unsigned n = 0; n < kSegCount; ++n) sregs.*kSegments[n] = segment_out(s.segment[n]);
-  sregs.gdt.base = s.gdtr.base, sregs.gdt.limit = static_cast<uint16_t>(s.gdtr.limit);
-  sregs.idt.base = s.idtr.base, sregs.idt.limit = static_cast<uint16_t>(s.idtr.limit);
-  sregs.cr0 = s.cr0, sregs.cr2 = s.cr2, sregs.cr3 = s.cr3, sregs.cr4 = s.cr4, sregs.efer = s.efer;
+  sregs.gdt.base = s.gdtr.base;
+sregs.gdt.limit = static_cast<uint16_t>(s.gdtr.limit);
+  sregs.idt.base = s.idtr.base;
+sregs.idt.limit = static_cast<uint16_t>(s.idtr.limit);
+  sregs.cr0 = s.cr0;
+sregs.cr2 = s.cr2;
+sregs.cr3 = s.cr3;
+sregs.cr4 = s.cr4;
+sregs.efer = s.efer;
   std::memset(sregs.interrupt_bitmap, 0, sizeof sregs.interrupt_bitmap);
   if (m.vcpu().call(KVM_SET_SREGS, &sregs) < 0) return refused("segment and control registers");
   kvm_regs regs{};
   for (unsigned n = 0; n < 16; ++n) regs.*kGprs[n] = s.gpr[n];
-  regs.rip = s.rip, regs.rflags = s.rflags;
+  regs.rip = s.rip;
+regs.rflags = s.rflags;
   if (m.vcpu().call(KVM_SET_REGS, &regs) < 0) return refused("general registers");
   MsrList msrs{};
   msrs.nmsrs = std::size(kMsrs);
   for (size_t n = 0; n < std::size(kMsrs); ++n) msrs.entries[n] = {kMsrs[n].index, 0, s.*kMsrs[n].member};
   if (m.vcpu().call(kSetMsrs, &msrs) != static_cast<long>(std::size(kMsrs))) return refused("MSRs");
   kvm_xcrs xcrs{};
-  xcrs.nr_xcrs = 1, xcrs.xcrs[0].value = s.xcr0;
+  xcrs.nr_xcrs = 1;
+xcrs.xcrs[0].value = s.xcr0;
   if (m.vcpu().call(KVM_SET_XCRS, &xcrs) < 0) return refused("XCR0");
   kvm_xsave xsave{};
   XsaveImage image{};
@@ -123,12 +155,14 @@ Result<void> store_state(const KvmVm& m, const VcpuState& s, const VcpuAvx::Stat
   if (m.vcpu().call(kSetXsave, &xsave) < 0) return refused("XSAVE area");
   kvm_debugregs debug{};
   std::copy(s.dr.begin(), s.dr.end(), debug.db);
-  debug.dr6 = s.dr6, debug.dr7 = s.dr7;
+  debug.dr6 = s.dr6;
+debug.dr7 = s.dr7;
   if (m.vcpu().call(KVM_SET_DEBUGREGS, &debug) < 0) return refused("debug registers");
   kvm_vcpu_events events{};
   events.flags = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW;
   events.interrupt.shadow = static_cast<uint8_t>((s.sti_shadow ? KVM_X86_SHADOW_INT_STI : 0) | (s.movss_shadow ? KVM_X86_SHADOW_INT_MOV_SS : 0));
-  events.nmi.pending = s.nmi_pending, events.nmi.masked = s.nmi_blocked;
+  events.nmi.pending = s.nmi_pending;
+events.nmi.masked = s.nmi_blocked;
   if (m.vcpu().call(KVM_SET_VCPU_EVENTS, &events) < 0) return refused("pending events");
   return {};
 }
@@ -140,9 +174,14 @@ Result<void> load_state(const KvmVm& m, VcpuState& s, VcpuAvx::State* avx) {
   for (unsigned n = 0; n < kSegCount; ++n) s.segment[n] = segment_in(sregs.*kSegments[n]);
   s.gdtr = {sregs.gdt.base, sregs.gdt.limit};
   s.idtr = {sregs.idt.base, sregs.idt.limit};
-  s.cr0 = sregs.cr0, s.cr2 = sregs.cr2, s.cr3 = sregs.cr3, s.cr4 = sregs.cr4, s.efer = sregs.efer;
+  s.cr0 = sregs.cr0;
+s.cr2 = sregs.cr2;
+s.cr3 = sregs.cr3;
+s.cr4 = sregs.cr4;
+s.efer = sregs.efer;
   for (unsigned n = 0; n < 16; ++n) s.gpr[n] = regs.*kGprs[n];
-  s.rip = regs.rip, s.rflags = regs.rflags;
+  s.rip = regs.rip;
+s.rflags = regs.rflags;
   MsrList msrs{};
   msrs.nmsrs = std::size(kMsrs);
   for (size_t n = 0; n < std::size(kMsrs); ++n) msrs.entries[n].index = kMsrs[n].index;
@@ -164,12 +203,14 @@ Result<void> load_state(const KvmVm& m, VcpuState& s, VcpuAvx::State* avx) {
   kvm_debugregs debug{};
   if (m.vcpu().call(KVM_GET_DEBUGREGS, &debug) < 0) return refused("debug registers");
   std::copy(debug.db, debug.db + 4, s.dr.begin());
-  s.dr6 = debug.dr6, s.dr7 = debug.dr7;
+  s.dr6 = debug.dr6;
+s.dr7 = debug.dr7;
   kvm_vcpu_events events{};
   if (m.vcpu().call(KVM_GET_VCPU_EVENTS, &events) < 0) return refused("pending events");
   s.sti_shadow = events.interrupt.shadow & KVM_X86_SHADOW_INT_STI;
   s.movss_shadow = events.interrupt.shadow == KVM_X86_SHADOW_INT_MOV_SS;  // AMD's processors have one shadow, and KVM then says both
-  s.nmi_pending = events.nmi.pending, s.nmi_blocked = events.nmi.masked;
+  s.nmi_pending = events.nmi.pending;
+s.nmi_blocked = events.nmi.masked;
   return {};
 }
 

@@ -105,7 +105,9 @@ class StepEngine final : public Engine {
   void take_from_kvm(VcpuState& s) const {
     const uint64_t cr3 = s_.cr3, pcide = s_.cr4 & kCr4Pcide, retired = s_.retired;
     if (const auto done = load_state(*vm_, s, avx_); !done) detail_ = done.error().message;
-    s.cr3 = cr3, s.cr4 |= pcide, s.retired = retired;
+    s.cr3 = cr3;
+s.cr4 |= pcide;
+s.retired = retired;
   }
   bool to_kvm() {
     if (in_kvm_) return true;
@@ -173,7 +175,8 @@ class StepEngine final : public Engine {
     }
     kvm_vcpu_events events{};
     CHECK(vm_->vcpu().call(KVM_GET_VCPU_EVENTS, &events) >= 0);
-    events.exception = {}, events.interrupt.injected = 0;
+    events.exception = {};
+events.interrupt.injected = 0;
     CHECK(vm_->vcpu().call(KVM_SET_VCPU_EVENTS, &events) >= 0);
     CHECK(vm_->vcpu().call(KVM_SET_SREGS, &sregs_) >= 0 && vm_->vcpu().call(KVM_SET_REGS, &regs_) >= 0);
   }

@@ -51,7 +51,10 @@ struct Kernel {
   void tables(const std::vector<std::vector<uint8_t>>& names, const std::vector<int32_t>& offsets, uint32_t count) {
     std::vector<uint8_t> bytes;
     for (const auto& n : names) {
-      if (n.size() >= 128) bytes.push_back(static_cast<uint8_t>(0x80 | (n.size() & 0x7f))), bytes.push_back(static_cast<uint8_t>(n.size() >> 7));
+      if (n.size() >= 128) {
+bytes.push_back(static_cast<uint8_t>(0x80 | (n.size() & 0x7f)));
+bytes.push_back(static_cast<uint8_t>(n.size() >> 7));
+}
       else bytes.push_back(static_cast<uint8_t>(n.size()));
       bytes.insert(bytes.end(), n.begin(), n.end());
     }

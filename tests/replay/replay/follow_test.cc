@@ -38,7 +38,10 @@ class PlaceEngine final : public Engine, private ExitHandler {
     for (;;) {
       const uint64_t count = soft_->registers(vcpu).retired;
       if (control.init) return StopReason::kInit;
-      if (control.stop) return control.stop = false, StopReason::kStopped;
+      if (control.stop) {
+control.stop = false;
+return StopReason::kStopped;
+}
       if (control.until <= Retired{count * kTicks}) return StopReason::kLimit;
       const uint64_t limit = (control.until.value + kTicks - 1) / kTicks;
       in_ = {};

@@ -28,12 +28,14 @@ struct Sample {
 Sample sample(bool delta) {
   Sample s;
   SnapshotHead& h = s.head;
-  h.writer = "test", h.engine = "deterministic";
+  h.writer = "test";
+h.engine = "deterministic";
   h.config.memory_bytes = 1 << 20;
   h.boot = {{"kernel", "vmlinuz", 5, hash128({})}};
   h.append = "console=ttyS0";
   h.bindings = {"console"};
-  h.now_ns = 1234, h.retired = 1200;
+  h.now_ns = 1234;
+h.retired = 1200;
   h.schemas = {&schema_of<Board>()};
   Board::State state{.a = 42};
   const ChunkRef ref{&schema_of<Board>(), 0, true, &state};

@@ -112,7 +112,8 @@ struct Reordered : other::Watchdog {
   };
 };
 struct OtherDefault : other::Watchdog {
-  static void reset(State& s) { s = State{}, s.period_ms = 1001; }
+  static void reset(State& s) { s = State{};
+s.period_ms = 1001; }
 };
 struct OtherAnswer : other::Watchdog {
   static uint64_t read(State& s, Nanos now, uint64_t offset, unsigned size) { return Watchdog::read(s, now, offset, size) + (offset == 8); }

@@ -102,7 +102,9 @@ TEST(BoardTable, TellsReadersOfLogsWhoAnswers) {
 }
 
 TEST_F(ThreeProcessors, Sdm11_6_2_4_TheLowestPriorityTakesTheMessage) {
-  apic(0, kTpr, 0x40), apic(1, kTpr, 0x20), apic(2, kTpr, 0x30);
+  apic(0, kTpr, 0x40);
+apic(1, kTpr, 0x20);
+apic(2, kTpr, 0x30);
   send_lowest_priority(7);
   EXPECT_EQ(takers(), 2u);
   send_lowest_priority(5);

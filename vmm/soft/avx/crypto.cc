@@ -113,7 +113,10 @@ void exec_aeskeygenassist(Cpu& c, const Decoded& d) {
   words(c, d, [&](const Words&, const Words& b) {
     const uint32_t one = substitute_word(b[1]), three = substitute_word(b[3]), constant = sse::imm8(d);
     Words r;
-    r[0] = one, r[1] = std::rotr(one, 8) ^ constant, r[2] = three, r[3] = std::rotr(three, 8) ^ constant;
+    r[0] = one;
+r[1] = std::rotr(one, 8) ^ constant;
+r[2] = three;
+r[3] = std::rotr(three, 8) ^ constant;
     return r;
   });
 }
@@ -126,7 +129,8 @@ void exec_pclmulqdq(Cpu& c, const Decoded& d) {
   for (unsigned n = 0; n < 64; ++n)
     if (y >> n & 1) r ^= static_cast<unsigned __int128>(x) << n;
   Lanes<uint64_t> to;
-  to[0] = static_cast<uint64_t>(r), to[1] = static_cast<uint64_t>(r >> 64);
+  to[0] = static_cast<uint64_t>(r);
+to[1] = static_cast<uint64_t>(r >> 64);
   sse::set_xmm(c, d.operands[0].reg, static_cast<__m128i>(to));
 }
 
@@ -139,7 +143,11 @@ void exec_sha1rnds4(Cpu& c, const Decoded& d) {
     for (unsigned n = 0; n < 4; ++n) {
       const uint32_t f = which == 0 ? choose(v[1], v[2], v[3]) : which == 2 ? majority(v[1], v[2], v[3]) : v[1] ^ v[2] ^ v[3];
       const uint32_t next = f + std::rotl(v[0], 5) + w[3 - n] + v[4] + kConstant[which];
-      v[4] = v[3], v[3] = v[2], v[2] = std::rotl(v[1], 30), v[1] = v[0], v[0] = next;
+      v[4] = v[3];
+v[3] = v[2];
+v[2] = std::rotl(v[1], 30);
+v[1] = v[0];
+v[0] = next;
     }
     Words r;
     for (unsigned n = 0; n < 4; ++n) r[3 - n] = v[n];
@@ -155,14 +163,20 @@ void exec_sha1nexte(Cpu& c, const Decoded& d) {
 void exec_sha1msg1(Cpu& c, const Decoded& d) {
   words(c, d, [](const Words& a, const Words& b) {
     Words r;
-    r[3] = a[1] ^ a[3], r[2] = a[0] ^ a[2], r[1] = b[3] ^ a[1], r[0] = b[2] ^ a[0];
+    r[3] = a[1] ^ a[3];
+r[2] = a[0] ^ a[2];
+r[1] = b[3] ^ a[1];
+r[0] = b[2] ^ a[0];
     return r;
   });
 }
 void exec_sha1msg2(Cpu& c, const Decoded& d) {
   words(c, d, [](const Words& a, const Words& b) {
     Words r;
-    r[3] = std::rotl(a[3] ^ b[2], 1), r[2] = std::rotl(a[2] ^ b[1], 1), r[1] = std::rotl(a[1] ^ b[0], 1), r[0] = std::rotl(a[0] ^ r[3], 1);
+    r[3] = std::rotl(a[3] ^ b[2], 1);
+r[2] = std::rotl(a[2] ^ b[1], 1);
+r[1] = std::rotl(a[1] ^ b[0], 1);
+r[0] = std::rotl(a[0] ^ r[3], 1);
     return r;
   });
 }
@@ -173,10 +187,20 @@ void exec_sha256rnds2(Cpu& c, const Decoded& d) {
     uint32_t v[8] = {abef[3], abef[2], cdgh[3], cdgh[2], abef[1], abef[0], cdgh[1], cdgh[0]};  // A to H
     for (unsigned n = 0; n < 2; ++n) {
       const uint32_t t = choose(v[4], v[5], v[6]) + big_sigma1(v[4]) + wk[n] + v[7], next = t + majority(v[0], v[1], v[2]) + big_sigma0(v[0]);
-      v[7] = v[6], v[6] = v[5], v[5] = v[4], v[4] = v[3] + t, v[3] = v[2], v[2] = v[1], v[1] = v[0], v[0] = next;
+      v[7] = v[6];
+v[6] = v[5];
+v[5] = v[4];
+v[4] = v[3] + t;
+v[3] = v[2];
+v[2] = v[1];
+v[1] = v[0];
+v[0] = next;
     }
     Words r;
-    r[3] = v[0], r[2] = v[1], r[1] = v[4], r[0] = v[5];
+    r[3] = v[0];
+r[2] = v[1];
+r[1] = v[4];
+r[0] = v[5];
     return r;
   });
 }
@@ -190,8 +214,10 @@ void exec_sha256msg1(Cpu& c, const Decoded& d) {
 void exec_sha256msg2(Cpu& c, const Decoded& d) {
   words(c, d, [](const Words& a, const Words& b) {
     Words r;
-    r[0] = a[0] + small_sigma1(b[2]), r[1] = a[1] + small_sigma1(b[3]);
-    r[2] = a[2] + small_sigma1(r[0]), r[3] = a[3] + small_sigma1(r[1]);
+    r[0] = a[0] + small_sigma1(b[2]);
+r[1] = a[1] + small_sigma1(b[3]);
+    r[2] = a[2] + small_sigma1(r[0]);
+r[3] = a[3] + small_sigma1(r[1]);
     return r;
   });
 }

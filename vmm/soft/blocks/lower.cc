@@ -326,10 +326,22 @@ bool execute_alone(Cpu& c, const Insn* i) {
     p.execute(c, p.d);
     return false;
   }
-  if (i->fn == plain_end) return plain_end(c, i), true;
-  if (i->fn == rep_end) return rep_end(c, i), true;
-  if (i->fn == slow_end) return slow_end(c, i), true;
-  if (i->fn == across_pages) return across_pages(c, i), true;
+  if (i->fn == plain_end) {
+plain_end(c, i);
+return true;
+}
+  if (i->fn == rep_end) {
+rep_end(c, i);
+return true;
+}
+  if (i->fn == slow_end) {
+slow_end(c, i);
+return true;
+}
+  if (i->fn == across_pages) {
+across_pages(c, i);
+return true;
+}
   const Decoded& d = decode_again(c, i);
   const bool end = ends_block(d);
   c.mmio_allowed = end;

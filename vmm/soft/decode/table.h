@@ -11,6 +11,7 @@
 namespace dejavm::soft::table {
 
 // Widths in bytes; from kWidthV on they depend on the instruction's effective operand size.
+// clang-format off
 enum Width : uint8_t {
   kWidth0 = 0, kWidth1 = 1, kWidth2 = 2, kWidth4 = 4, kWidth8 = 8, kWidth10 = 10, kWidth16 = 16,
   kWidthV = 32,  // the operand size: 1, 2, 4 or 8
@@ -23,8 +24,10 @@ enum Width : uint8_t {
   kWidthX,       // VEX.L: 16 or 32
   kWidthEnd
 };
+// clang-format on
 
 // Where an operand is found.
+// clang-format off
 enum class Place : uint8_t {
   kNowhere,
   kRmGpr,      // ModRM.rm: register or memory
@@ -44,8 +47,10 @@ enum class Place : uint8_t {
   kVexXmm, kVexGpr,  // VEX.vvvv
   kIs4Xmm,           // bits 7:4 of an immediate byte
 };
+// clang-format on
 
 // Operands of rows. kOperandForms in operand_forms.h defines each.
+// clang-format off
 enum OperandCode : uint8_t {
   kNo,
   Eb, Ew, Ed, Ev, Ey, Ewv /* register: operand size; memory: 2 */, Edb /* 4 or m8 */, Edw /* 4 or m16 */, Ry,
@@ -60,6 +65,7 @@ enum OperandCode : uint8_t {
   Vx, Wx, Wb, Mx, Hx, Lx, By,
   kOperandCodes
 };
+// clang-format on
 
 // How prefixes and mode give the operand size.
 enum class SizeRule : uint8_t {

@@ -25,7 +25,8 @@ void compare(Cpu& c, const Decoded& d, F flags_of) {
 }  // namespace
 
 void exec_add(Cpu& c, const Decoded& d) {
-  update(c, d, [](uint64_t a, uint64_t b, unsigned size, uint64_t& f) { return f = add_flags(a, b, a + b, size), a + b; });
+  update(c, d, [](uint64_t a, uint64_t b, unsigned size, uint64_t& f) { f = add_flags(a, b, a + b, size);
+return a + b; });
 }
 void exec_adc(Cpu& c, const Decoded& d) {
   update(c, d, [](uint64_t a, uint64_t b, unsigned size, uint64_t& f) {
@@ -35,7 +36,8 @@ void exec_adc(Cpu& c, const Decoded& d) {
   });
 }
 void exec_sub(Cpu& c, const Decoded& d) {
-  update(c, d, [](uint64_t a, uint64_t b, unsigned size, uint64_t& f) { return f = sub_flags(a, b, a - b, size), a - b; });
+  update(c, d, [](uint64_t a, uint64_t b, unsigned size, uint64_t& f) { f = sub_flags(a, b, a - b, size);
+return a - b; });
 }
 void exec_sbb(Cpu& c, const Decoded& d) {
   update(c, d, [](uint64_t a, uint64_t b, unsigned size, uint64_t& f) {
@@ -45,13 +47,16 @@ void exec_sbb(Cpu& c, const Decoded& d) {
   });
 }
 void exec_and(Cpu& c, const Decoded& d) {
-  update(c, d, [](uint64_t a, uint64_t b, unsigned size, uint64_t& f) { return f = szp(a & b, size), a & b; });
+  update(c, d, [](uint64_t a, uint64_t b, unsigned size, uint64_t& f) { f = szp(a & b, size);
+return a & b; });
 }
 void exec_or(Cpu& c, const Decoded& d) {
-  update(c, d, [](uint64_t a, uint64_t b, unsigned size, uint64_t& f) { return f = szp(a | b, size), a | b; });
+  update(c, d, [](uint64_t a, uint64_t b, unsigned size, uint64_t& f) { f = szp(a | b, size);
+return a | b; });
 }
 void exec_xor(Cpu& c, const Decoded& d) {
-  update(c, d, [](uint64_t a, uint64_t b, unsigned size, uint64_t& f) { return f = szp(a ^ b, size), a ^ b; });
+  update(c, d, [](uint64_t a, uint64_t b, unsigned size, uint64_t& f) { f = szp(a ^ b, size);
+return a ^ b; });
 }
 void exec_inc(Cpu& c, const Decoded& d) {
   update(c, d, [](uint64_t a, uint64_t, unsigned size, uint64_t& f) {
@@ -66,7 +71,8 @@ void exec_dec(Cpu& c, const Decoded& d) {
   });
 }
 void exec_neg(Cpu& c, const Decoded& d) {
-  update(c, d, [](uint64_t a, uint64_t, unsigned size, uint64_t& f) { return f = sub_flags(0, a, 0 - a, size), 0 - a; });
+  update(c, d, [](uint64_t a, uint64_t, unsigned size, uint64_t& f) { f = sub_flags(0, a, 0 - a, size);
+return 0 - a; });
 }
 void exec_not(Cpu& c, const Decoded& d) {
   update(c, d, [](uint64_t a, uint64_t, unsigned, uint64_t&) { return ~a; });

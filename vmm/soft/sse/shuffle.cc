@@ -93,7 +93,10 @@ void exec_shufps(Cpu& c, const Decoded& d) {
     const Lanes<uint32_t> x(a), y(b);
     const unsigned i = imm8(d);
     Lanes<uint32_t> r;
-    r[0] = x[i & 3], r[1] = x[i >> 2 & 3], r[2] = y[i >> 4 & 3], r[3] = y[i >> 6];
+    r[0] = x[i & 3];
+r[1] = x[i >> 2 & 3];
+r[2] = y[i >> 4 & 3];
+r[3] = y[i >> 6];
     return static_cast<Vec>(r);
   });
 }
@@ -101,7 +104,8 @@ void exec_shufpd(Cpu& c, const Decoded& d) {
   xmm_op(c, d, [&](Vec a, Vec b) {
     const Lanes<uint64_t> x(a), y(b);
     Lanes<uint64_t> r;
-    r[0] = x[imm8(d) & 1], r[1] = y[imm8(d) >> 1 & 1];
+    r[0] = x[imm8(d) & 1];
+r[1] = y[imm8(d) >> 1 & 1];
     return static_cast<Vec>(r);
   });
 }

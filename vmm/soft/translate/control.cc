@@ -255,7 +255,9 @@ void Emitter::go_across(uint64_t target) {
   Stub& s = new_stub(Stub::kAcross, static_cast<uint32_t>(links_->size()), target);
   const size_t index = (target >> 12) & (kFetchTlbEntries - 1);
   mov(rdx, cpu(offsetof(Cpu, fetches)));
-  db(0x48), db(0xb8), dq(~uint64_t{0});  // mov rax, of 64 bits for whatever is patched in
+  db(0x48);
+db(0xb8);
+dq(~uint64_t{0});  // mov rax, of 64 bits for whatever is patched in
   const auto serial = static_cast<uint32_t>(getSize() - 8);
   cmp(ptr[rdx + static_cast<int>(index * sizeof(FastFetch) + offsetof(FastFetch, serial))], rax);
   jne(s.from, T_NEAR);

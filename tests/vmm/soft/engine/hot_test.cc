@@ -67,7 +67,10 @@ std::string random_vector_opcode(Random& r, unsigned& imm, int& reg) {
   }
   const uint8_t opcode = kOpcodes[r.below(std::size(kOpcodes))];
   if (opcode == 0x70 || opcode == 0xc6) imm = 1;
-  if (opcode >= 0x71 && opcode <= 0x73) imm = 1, reg = static_cast<int>(2 + 2 * r.below(3));
+  if (opcode >= 0x71 && opcode <= 0x73) {
+imm = 1;
+reg = static_cast<int>(2 + 2 * r.below(3));
+}
   return out += static_cast<char>(opcode);
 }
 
@@ -96,7 +99,10 @@ std::string random_instruction(Random& r) {
     cc = -1;
   }
   const bool operand16 = shape != &vector && r.below(8) == 0;
-  if (operand16) out += '\x66', imm_size = 2;
+  if (operand16) {
+out += '\x66';
+imm_size = 2;
+}
   if (shape != &vector && r.below(2)) {
     const char rex = static_cast<char>(0x40 | (r.below(2) << 3) | (r.below(2) << 2) | (r.below(4) == 0 ? 1 : 0));
     out += rex;
@@ -107,14 +113,17 @@ std::string random_instruction(Random& r) {
   const unsigned reg = shape->reg >= 0 ? static_cast<unsigned>(shape->reg) : static_cast<unsigned>(r.below(8));
   switch (r.below(6)) {
     case 0: case 1: out += static_cast<char>(0xc0 | reg << 3 | r.below(8)); break;
-    case 2: out += static_cast<char>(0x43 | reg << 3), out += static_cast<char>(r.next()); break;  // [rbx + disp8]
+    case 2: out += static_cast<char>(0x43 | reg << 3);
+out += static_cast<char>(r.next()); break;  // [rbx + disp8]
     case 3: {  // [rsi + disp32], near a page end now and then
       const auto disp = static_cast<int32_t>(r.below(4) == 0 ? 4090 + r.below(8) : r.below(0x3000));
       out += static_cast<char>(0x86 | reg << 3);
       out.append(reinterpret_cast<const char*>(&disp), 4);
       break;
     }
-    case 4: out += static_cast<char>(0x44 | reg << 3), out += static_cast<char>(r.below(4) << 6 | 1 << 3 | 3), out += static_cast<char>(r.below(128)); break;
+    case 4: out += static_cast<char>(0x44 | reg << 3);
+out += static_cast<char>(r.below(4) << 6 | 1 << 3 | 3);
+out += static_cast<char>(r.below(128)); break;
     default: {  // [rip + disp32], in the data area
       const int32_t disp = static_cast<int32_t>(0x100000 + r.below(0x1000));
       out += static_cast<char>(0x05 | reg << 3);

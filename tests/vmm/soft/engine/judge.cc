@@ -42,7 +42,10 @@ int find(const std::unique_ptr<TraceReader>* trace, int argc, char** argv) {
   const auto& keyframes = (*trace)->keyframes();
   const Side reference{**trace, first, false, 0}, judged{**trace, first, true, threshold};
   Retired low = keyframes[first].at, high = low;  // equal at low, different at high
-  if (argc > 6) low = {std::strtoull(argv[5], nullptr, 0)}, high = {std::strtoull(argv[6], nullptr, 0)};
+  if (argc > 6) {
+low = {std::strtoull(argv[5], nullptr, 0)};
+high = {std::strtoull(argv[6], nullptr, 0)};
+}
   for (size_t k = first + 1; k < keyframes.size() && k - first <= count && high == low; ++k) {
     high = keyframes[k].at;
     if (reference.run(high) == judged.run(high)) low = high;
@@ -77,7 +80,10 @@ int windows(const TraceReader& trace, int argc, char** argv) {
   std::mt19937_64 random(seed);  // the same everywhere, unlike the distributions
   auto open = [&] {
     auto t = Timeline::open(trace, nullptr);
-    if (!t) std::puts(t.error().message.c_str()), std::exit(1);
+    if (!t) {
+std::puts(t.error().message.c_str());
+std::exit(1);
+}
     return t.take();
   };
   auto steps = open();
@@ -91,12 +97,21 @@ int windows(const TraceReader& trace, int argc, char** argv) {
     const Retired from{at[n]}, to{std::min(at[n] + length, begin + span)};
     if (n > 0 && from.value < at[n - 1] + length) continue;  // it would go back
     for (Timeline* t : {steps.get(), hot.get()})
-      if (auto done = t->seek(from); !done) return std::puts(done.error().message.c_str()), 4;
+      if (auto done = t->seek(from); !done) {
+std::puts(done.error().message.c_str());
+return 4;
+}
     soft::set_execution(steps->machine().engine(), soft::Execution::kSteps);
     const Retired now = steps->machine().position().retired;
-    if (auto done = steps->seek(to); !done) return std::puts(done.error().message.c_str()), 4;
+    if (auto done = steps->seek(to); !done) {
+std::puts(done.error().message.c_str());
+return 4;
+}
     soft::set_threshold(hot->machine().engine(), kThresholds[random() % 4]);
-    if (auto done = hot->seek(to); !done) return std::puts(done.error().message.c_str()), 4;
+    if (auto done = hot->seek(to); !done) {
+std::puts(done.error().message.c_str());
+return 4;
+}
     if (steps->digest() != hot->digest()) {
       std::printf("windows: different after instructions %llu to %llu (seed %llu)\n", static_cast<unsigned long long>(now.value),
                   static_cast<unsigned long long>(to.value), static_cast<unsigned long long>(seed));
@@ -117,8 +132,14 @@ int windows(const TraceReader& trace, int argc, char** argv) {
 
 int main(int argc, char** argv) {
   const std::string what = argc > 2 ? argv[1] : "";
-  if (what != "windows" && what != "find") return std::puts("judge windows|find TRACE ..."), 1;
+  if (what != "windows" && what != "find") {
+std::puts("judge windows|find TRACE ...");
+return 1;
+}
   auto trace = TraceReader::open(argv[2], TraceReader::Check::kHeads);
-  if (!trace) return std::puts(trace.error().message.c_str()), 1;
+  if (!trace) {
+std::puts(trace.error().message.c_str());
+return 1;
+}
   return what == "windows" ? windows(**trace, argc - 2, argv + 2) : find(&*trace, argc - 1, argv + 1);
 }

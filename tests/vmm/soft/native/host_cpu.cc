@@ -111,7 +111,8 @@ void prepare() {
 
 int run_on_host(std::span<const uint8_t> insn, UserState& state, YmmHigh& high) {
   UserState dummy{};
-  dummy.fx.fcw = 0x37f, dummy.fx.mxcsr = 0x1f80;
+  dummy.fx.fcw = 0x37f;
+dummy.fx.mxcsr = 0x1f80;
   static const bool prepared = (run_on_host(std::vector<uint8_t>{0x90}, dummy), true);
   CHECK(prepared);
   auto* live = reinterpret_cast<uint64_t*>(kYmm);

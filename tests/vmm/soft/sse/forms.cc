@@ -420,7 +420,10 @@ Form make(const FormText& text, bool memory) {
   f.text = &text;
   f.memory = memory;
   for (const NamedOp& o : kOps)
-    if (o.name == text.name) f.op = o.op, f.exec = o.exec;
+    if (o.name == text.name) {
+f.op = o.op;
+f.exec = o.exec;
+}
   unsigned reg = 1;
   for (std::string_view part : split(text.encoding, " ")) {
     if (part == "w") f.bytes.push_back(0x48);

@@ -135,8 +135,10 @@ class Transcendental : public testing::TestWithParam<size_t> {
     s.fcw = static_cast<uint16_t>(0x37f | rounding << 10);
     s.fsw = 6 << 11;
     s.ftw = 0xc0;
-    s.st_mantissa[6] = x.mantissa, s.st_exponent[6] = x.exponent;
-    s.st_mantissa[7] = y.mantissa, s.st_exponent[7] = y.exponent;
+    s.st_mantissa[6] = x.mantissa;
+s.st_exponent[6] = x.exponent;
+    s.st_mantissa[7] = y.mantissa;
+s.st_exponent[7] = y.exponent;
     t_.c.rip = TestCpu::kCode;
     EXPECT_FALSE(t_.run(f.code));
     const unsigned top = s.fsw >> 11 & 7, at = f.pushes ? (top + 1) & 7 : top;
@@ -167,10 +169,12 @@ TEST_P(Transcendental, IsWithinItsErrorOfMpfr) {
     ASSERT_LE(error, rounding == 0 ? 0.501 : 1.001) << f.name << " of " << std::hex << x.exponent << ':' << x.mantissa << ", " << y.exponent << ':' << y.mantissa << ", rounding " << rounding;
     if (rounding != 0 || (f.least == -60 && (x.exponent & 0x7fff) >= 16383)) continue;
     alignas(16) unsigned char in[2][16] = {}, out[16] = {};
-    std::memcpy(in[0], &y, 10), std::memcpy(in[1], &x, 10);
+    std::memcpy(in[0], &y, 10);
+std::memcpy(in[1], &x, 10);
     f.native(in[0], in[1], out);
     Ten host;
-    std::memcpy(&host.mantissa, out, 8), std::memcpy(&host.exponent, out + 8, 2);
+    std::memcpy(&host.mantissa, out, 8);
+std::memcpy(&host.exponent, out + 8, 2);
     from_host = std::max(from_host, error_in_ulps(host, Big(is)));
   }
   EXPECT_LE(from_host, f.native_ulps) << f.name;
