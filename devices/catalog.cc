@@ -7,7 +7,9 @@
 namespace dejavm {
 
 std::span<const DeviceModel> device_catalog() {
-  static const auto kCatalog = []<class... Models>(ModelList<Models...>) { return std::array{Models::model()...}; }(AllModels{});
+  static const auto kCatalog = []<class... Models>(ModelList<Models...>) {
+    return std::array{Models::model()...};
+  }(AllModels{});
   return kCatalog;
 }
 

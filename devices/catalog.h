@@ -1,4 +1,5 @@
-// The models of models.h at run time: what the conformance suite, the fuzz targets, `dejavm device` and the golden gate work from.
+// The models of models.h at run time: what the conformance suite, the fuzz targets, `dejavm device` and the golden gate
+// work from.
 #pragma once
 
 #include <span>

@@ -9,8 +9,14 @@ using State = I8042::State;
 using Expect = I8042::Expect;
 
 enum Status : uint8_t { kObf = 0x01, kSystem = 0x04, kWasCommand = 0x08, kNotLocked = 0x10 };
-enum CommandByte : uint8_t { kIrq1On = 0x01, kIrq12On = 0x02, kSystemFlag = 0x04, kKeyboardOff = 0x10, kAuxOff = 0x20,
-                             kTranslate = 0x40 };
+enum CommandByte : uint8_t {
+  kIrq1On = 0x01,
+  kIrq12On = 0x02,
+  kSystemFlag = 0x04,
+  kKeyboardOff = 0x10,
+  kAuxOff = 0x20,
+  kTranslate = 0x40
+};
 enum OutputPort : uint8_t { kNoReset = 0x01, kA20 = 0x02, kKeyboardFull = 0x10, kAuxFull = 0x20 };
 constexpr uint8_t kFirmwareCommandByte = kIrq1On | kSystemFlag | kAuxOff | kTranslate;
 constexpr uint8_t kOutputPortAtReset = 0xcf;
@@ -105,7 +111,10 @@ void keyboard_byte(State& s, uint8_t byte) {
       clear_queue(s);
       s.keyboard_set = 2;
       return send(s, kAck);
-    case 0xf7: case 0xf8: case 0xf9: case 0xfa:  // make, break and typematic of all keys
+    case 0xf7:
+    case 0xf8:
+    case 0xf9:
+    case 0xfa:  // make, break and typematic of all keys
       return send(s, kAck);
     case 0xfe: return send(s, s.keyboard_last);
     case 0xff:
@@ -129,9 +138,7 @@ void data_byte(State& s, uint8_t byte) {
   s.expect = Expect::kNone;
   s.expect_index = 0;
   switch (expect) {
-    case Expect::kNone:
-      command_byte(s) &= static_cast<uint8_t>(~kKeyboardOff);
-      return keyboard_byte(s, byte);
+    case Expect::kNone: command_byte(s) &= static_cast<uint8_t>(~kKeyboardOff); return keyboard_byte(s, byte);
     case Expect::kRam: s.ram[index] = byte; return;
     case Expect::kOutputPort: return write_output_port(s, byte);
     case Expect::kKeyboardBuffer: return reply(s, byte);
@@ -161,9 +168,7 @@ void command(State& s, uint8_t byte) {
     case 0xa7: command_byte(s) |= kAuxOff; return;
     case 0xa8: command_byte(s) &= static_cast<uint8_t>(~kAuxOff); return;
     case 0xa9: return reply(s, 0x00);  // auxiliary interface test: no error
-    case 0xaa:
-      command_byte(s) |= kSystemFlag;
-      return reply(s, 0x55);
+    case 0xaa: command_byte(s) |= kSystemFlag; return reply(s, 0x55);
     case 0xab: return reply(s, 0x00);  // keyboard interface test: no error
     case 0xad: command_byte(s) |= kKeyboardOff; return;
     case 0xae: command_byte(s) &= static_cast<uint8_t>(~kKeyboardOff); return;

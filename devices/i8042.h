@@ -39,24 +39,24 @@ struct I8042 {
   enum class Expect : uint8_t { kNone, kRam, kOutputPort, kKeyboardBuffer, kAuxBuffer, kAuxDevice };
 
   struct State {
-    uint64_t now_ns = 0;                      // the latest time seen
-    uint64_t ready_ns = 0;                    // when the emptied output buffer takes the next waiting byte
-    std::array<uint8_t, kRamBytes> ram{};     // byte 0 is the command byte
-    std::array<uint8_t, kQueueBytes> queue{}; // the keyboard's bytes, oldest first; zero past queue_len
+    uint64_t now_ns = 0;                       // the latest time seen
+    uint64_t ready_ns = 0;                     // when the emptied output buffer takes the next waiting byte
+    std::array<uint8_t, kRamBytes> ram{};      // byte 0 is the command byte
+    std::array<uint8_t, kQueueBytes> queue{};  // the keyboard's bytes, oldest first; zero past queue_len
     uint8_t queue_len = 0;
-    bool full = false;                        // the output buffer holds a byte (OBF)
-    uint8_t out = 0;                          // the last byte of the output buffer; read again when it is empty
-    uint8_t out_origin = 0;                   // 0 while !full
+    bool full = false;       // the output buffer holds a byte (OBF)
+    uint8_t out = 0;         // the last byte of the output buffer; read again when it is empty
+    uint8_t out_origin = 0;  // 0 while !full
     bool reply_waiting = false;
-    uint8_t reply = 0, reply_origin = 0;      // 0 while !reply_waiting
+    uint8_t reply = 0, reply_origin = 0;  // 0 while !reply_waiting
     Expect expect = Expect::kNone;
-    uint8_t expect_index = 0;                 // for kRam; else 0
-    uint8_t output_port = 0;                  // without bits 4 and 5, which follow from the output buffer
-    bool last_was_command = false;            // status bit 3
+    uint8_t expect_index = 0;       // for kRam; else 0
+    uint8_t output_port = 0;        // without bits 4 and 5, which follow from the output buffer
+    bool last_was_command = false;  // status bit 3
     bool reset_requested = false;
-    uint8_t keyboard_command = 0;             // the keyboard command that awaits its parameter, or 0
-    uint8_t keyboard_set = 2;                 // scan code set
-    uint8_t keyboard_last = 0xaa;             // the byte that Resend repeats
+    uint8_t keyboard_command = 0;  // the keyboard command that awaits its parameter, or 0
+    uint8_t keyboard_set = 2;      // scan code set
+    uint8_t keyboard_last = 0xaa;  // the byte that Resend repeats
     uint8_t reserved = 0;
 
     static constexpr auto fields() {

@@ -1,5 +1,5 @@
-// Every device model there is. The catalogue, the conformance suite, fuzz targets, `dejavm device` and the golden gate work from
-// this list; the board's table (vmm/board/devices.h) must have each of them.
+// Every device model there is. The catalogue, the conformance suite, fuzz targets, `dejavm device` and the golden gate
+// work from this list; the board's table (vmm/board/devices.h) must have each of them.
 #pragma once
 
 #include "devices/i8042.h"
@@ -19,6 +19,7 @@ namespace dejavm {
 
 template <class... Models>
 struct ModelList {};
-using AllModels = ModelList<Vatpic, Vatpit, Vhpet, Vioapic, Vlapic, Vpmtmr, Vrtc, Uart16550, I8042, Sysctl, Pctestdev, Testdma>;
+using AllModels =
+    ModelList<Vatpic, Vatpit, Vhpet, Vioapic, Vlapic, Vpmtmr, Vrtc, Uart16550, I8042, Sysctl, Pctestdev, Testdma>;
 
 }  // namespace dejavm

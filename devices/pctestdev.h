@@ -1,11 +1,13 @@
-// A device that only tests use. Source: QEMU's pc-testdev (hw/misc/pc-testdev.c), which kvm-unit-tests drive; its memory window at
-// 0xff000000 is a region of guest memory (vmm/state/memory.h).
+// A device that only tests use. Source: QEMU's pc-testdev (hw/misc/pc-testdev.c), which kvm-unit-tests drive; its
+// memory window at 0xff000000 is a region of guest memory (vmm/state/memory.h).
 //
 // Window: `offset` is the I/O port itself.
-//   0xe0-0xe3, 0xe8-0xeb   echo: 32 bits that are kept, each port one byte of them. An access of 1, 2 or 4 bytes reads or writes as
+//   0xe0-0xe3, 0xe8-0xeb   echo: 32 bits that are kept, each port one byte of them. An access of 1, 2 or 4 bytes reads
+//   or writes as
 //                          many, from its port upwards, as far as there are some; the rest reads as zero
-//   0xe4                   flush: a 4-byte write asks QEMU to make it map a page anew, and does nothing here; reads as ones
-//   0x2000+n, n = 0-23     interrupt line n of an ISA bus with as many lines as an I/O APIC has pins: a write of 1 byte sets its
+//   0xe4                   flush: a 4-byte write asks QEMU to make it map a page anew, and does nothing here; reads as
+//   ones 0x2000+n, n = 0-23     interrupt line n of an ISA bus with as many lines as an I/O APIC has pins: a write of 1
+//   byte sets its
 //                          level, zero or not; reads as ones
 #pragma once
 

@@ -39,7 +39,8 @@ uint64_t Sysctl::read(State& s, Nanos, uint64_t offset, unsigned size) {
   switch (offset) {
     case kPost: low = s.post_code; break;
     case kPort92: low = s.port92; break;
-    case kConsole: case kConsole2: low = kConsolePresent; break;
+    case kConsole:
+    case kConsole2: low = kConsolePresent; break;
     case kResetControl: low = s.reset_control; break;
     default: break;
   }
@@ -51,7 +52,8 @@ void Sysctl::write(State& s, Nanos, uint64_t offset, unsigned, uint64_t value) {
   switch (offset) {
     case kPost: s.post_code = low; break;
     case kPort92: store(s, s.port92, low & kPort92Bits, kFastReset); break;
-    case kConsole: case kConsole2:
+    case kConsole:
+    case kConsole2:
       s.pending = low;
       s.has_pending = true;
       break;

@@ -55,7 +55,8 @@ const char* Testdma::invalid(const State& s) {
   if (s.phase == Phase::kIdle) return s.due_ns != 0 ? "a piece is due, but none is to be done" : nullptr;
   if (s.command < kCopy || s.command > kFill) return "it is busy with a command that there is not";
   if (s.length == 0 || s.length > kMaxLength) return "it is busy with a length that there is not";
-  if (s.phase == Phase::kWaiting && (s.due_ns < s.now_ns || s.due_ns - s.now_ns > kPieceNs)) return "the next piece is not due within its time";
+  if (s.phase == Phase::kWaiting && (s.due_ns < s.now_ns || s.due_ns - s.now_ns > kPieceNs))
+    return "the next piece is not due within its time";
   if (s.phase == Phase::kReading && s.command == kFill) return "a fill reads";
   if (s.phase == Phase::kWriting && s.command == kSum) return "a sum writes";
   return nullptr;
@@ -107,8 +108,10 @@ void Testdma::write(State& s, Nanos now, uint64_t offset, unsigned size, uint64_
   }
   if (s.phase != Phase::kIdle) return;
   switch (offset) {
-    case kSource: case kSource + 4: s.source = with_half(s.source, offset != kSource, word); break;
-    case kTarget: case kTarget + 4: s.target = with_half(s.target, offset != kTarget, word); break;
+    case kSource:
+    case kSource + 4: s.source = with_half(s.source, offset != kSource, word); break;
+    case kTarget:
+    case kTarget + 4: s.target = with_half(s.target, offset != kTarget, word); break;
     case kLength: s.length = word; break;
     case kResult: s.result = word; break;
     default: break;
@@ -121,7 +124,10 @@ bool Testdma::next_transfer(const State& s, Transfer& t) {
     return true;
   }
   if (s.phase == Phase::kWriting) {
-    t = {.kind = Transfer::Kind::kWrite, .address = s.target, .len_bytes = piece_bytes(s), .bytes = std::span(s.piece).first(piece_bytes(s))};
+    t = {.kind = Transfer::Kind::kWrite,
+         .address = s.target,
+         .len_bytes = piece_bytes(s),
+         .bytes = std::span(s.piece).first(piece_bytes(s))};
     return true;
   }
   return false;

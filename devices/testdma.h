@@ -1,15 +1,17 @@
 // A bus master that only tests use: it copies, sums up and fills guest memory. Ours; there is no such device elsewhere.
 //
-// Window: `offset` 0-0x1f, registers of 4 bytes; an access of another size, or that is not aligned, reads all ones and writes nothing.
-//   0x00 command   write: 1 copies, 2 sums up, 3 fills; another one, or while it is busy, is an error. Reads as the last command
-//   0x04 status    bit 0 busy, bit 1 done, bit 2 error; a write clears those of bits 1 and 2 that it has set
-//   0x08 source    low half; 0x0c high half
-//   0x10 target    low half; 0x14 high half
-//   0x18 length    bytes, 1 to 65536; another one is an error of the command
-//   0x1c result    of a sum: that of all bytes. Of a fill: bits 7:0 are the byte to write
-// Addresses and length move on as it goes, and stay where an error stopped it. Writes to them while it is busy are lost.
+// Window: `offset` 0-0x1f, registers of 4 bytes; an access of another size, or that is not aligned, reads all ones and
+// writes nothing.
+//   0x00 command   write: 1 copies, 2 sums up, 3 fills; another one, or while it is busy, is an error. Reads as the
+//   last command 0x04 status    bit 0 busy, bit 1 done, bit 2 error; a write clears those of bits 1 and 2 that it has
+//   set 0x08 source    low half; 0x0c high half 0x10 target    low half; 0x14 high half 0x18 length    bytes, 1 to
+//   65536; another one is an error of the command 0x1c result    of a sum: that of all bytes. Of a fill: bits 7:0 are
+//   the byte to write
+// Addresses and length move on as it goes, and stay where an error stopped it. Writes to them while it is busy are
+// lost.
 //
-// The work is done in pieces of at most 256 bytes, the first kPieceNs after the command and then one every kPieceNs. Line: done or error.
+// The work is done in pieces of at most 256 bytes, the first kPieceNs after the command and then one every kPieceNs.
+// Line: done or error.
 #pragma once
 
 #include <array>
@@ -36,10 +38,10 @@ struct Testdma {
 
   struct State {
     uint64_t now_ns = 0;
-    uint64_t due_ns = 0;        // of Phase::kWaiting: when the next piece is
+    uint64_t due_ns = 0;  // of Phase::kWaiting: when the next piece is
     uint64_t source = 0, target = 0;
     uint32_t command = 0, length = 0, result = 0;
-    uint32_t ended = 0;         // kDone, kError
+    uint32_t ended = 0;  // kDone, kError
     Phase phase = Phase::kIdle;
     std::array<uint8_t, 7> reserved{};
     std::array<uint8_t, kPieceBytes> piece{};  // of Phase::kWriting: what to write

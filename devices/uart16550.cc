@@ -12,8 +12,15 @@ constexpr uint64_t kLongestCharacterNs = mul_div_ceil(uint64_t{12} * 16 * 65535,
 
 enum Register : uint8_t { kData, kIer, kIirFcr, kLcr, kMcr, kLsr, kMsr, kScr, kRegisters };
 enum Ier : uint8_t { kIerRx = 1, kIerThre = 2, kIerLineStatus = 4, kIerModemStatus = 8 };
-enum Iir : uint8_t { kIirModem = 0x0, kIirNone = 0x1, kIirThre = 0x2, kIirRx = 0x4, kIirLine = 0x6, kIirTimeout = 0xc,
-                     kIirFifos = 0xc0 };
+enum Iir : uint8_t {
+  kIirModem = 0x0,
+  kIirNone = 0x1,
+  kIirThre = 0x2,
+  kIirRx = 0x4,
+  kIirLine = 0x6,
+  kIirTimeout = 0xc,
+  kIirFifos = 0xc0
+};
 enum Fcr : uint8_t { kFcrEnable = 1, kFcrResetRx = 2, kFcrResetTx = 4 };
 enum Lcr : uint8_t { kLcrStop = 4, kLcrParity = 8, kLcrDlab = 0x80 };
 enum Mcr : uint8_t { kMcrDtr = 1, kMcrRts = 2, kMcrOut1 = 4, kMcrOut2 = 8, kMcrLoop = 0x10 };
@@ -27,7 +34,8 @@ uint8_t trigger_level(const State& s) {
   return s.fcr & kFcrEnable ? kLevels[s.fcr >> 6] : 1;
 }
 
-// The time that a character takes: two half bits for the start bit, 5 to 8 data bits, parity, and 1, 1.5 or 2 stop bits.
+// The time that a character takes: two half bits for the start bit, 5 to 8 data bits, parity, and 1, 1.5 or 2 stop
+// bits.
 uint64_t character_ns(const State& s) {
   constexpr uint64_t kClockHz = 1843200, kClocksPerHalfBit = 8;
   const unsigned data = 5 + (s.lcr & 3u);
@@ -242,10 +250,13 @@ const char* Uart16550::invalid(const State& s) {
   if (!shifting && (s.shift || s.thr_len)) return "a byte waits for a transmitter that is idle";
   if (s.thr_len > capacity(s)) return "more bytes to send than the transmitter holds";
   if (s.thre_pending && s.thr_len) return "a THRE interrupt is pending although THR is full";
-  if ((shifting && s.shift_end_ns <= s.now_ns) || s.timeout_at_ns <= s.now_ns || (s.rx_free_at_ns != 0 && s.rx_free_at_ns <= s.now_ns))
+  if ((shifting && s.shift_end_ns <= s.now_ns) || s.timeout_at_ns <= s.now_ns ||
+      (s.rx_free_at_ns != 0 && s.rx_free_at_ns <= s.now_ns))
     return "an event lies in the past";
-  if (shifting && s.shift_end_ns - s.now_ns > kLongestCharacterNs) return "a character takes longer than the slowest line's";
-  if (s.rx_free_at_ns > s.now_ns + kLongestCharacterNs) return "the line is taken for longer than the slowest line's character";
+  if (shifting && s.shift_end_ns - s.now_ns > kLongestCharacterNs)
+    return "a character takes longer than the slowest line's";
+  if (s.rx_free_at_ns > s.now_ns + kLongestCharacterNs)
+    return "the line is taken for longer than the slowest line's character";
   const bool clocked = s.timed && (s.fcr & kFcrEnable) && s.rx_len > 0;
   if (s.timeout_at_ns != kNever.value && !clocked) return "a character timeout without a character in the FIFO";
   return nullptr;

@@ -17,7 +17,14 @@ constexpr uint8_t kElcrWritable[2] = {0xf8, 0xde};  // IRQ0-2, 8 and 13 are alwa
 enum Icw1 : uint8_t { kIcw4Needed = 0x01, kSingle = 0x02, kInterval4 = 0x04, kLevelTriggered = 0x08, kIsIcw1 = 0x10 };
 enum Icw4 : uint8_t { kMode8086 = 0x01, kAutoEoi = 0x02, kFullyNestedSpecial = 0x10, kIcw4Bits = 0x1f };
 enum Ocw2 : uint8_t { kEoi = 0x20, kSpecific = 0x40, kRotate = 0x80 };
-enum Ocw3 : uint8_t { kReadIsr = 0x01, kReadRegister = 0x02, kPoll = 0x04, kIsOcw3 = 0x08, kSetSmm = 0x20, kEnableSmm = 0x40 };
+enum Ocw3 : uint8_t {
+  kReadIsr = 0x01,
+  kReadRegister = 0x02,
+  kPoll = 0x04,
+  kIsOcw3 = 0x08,
+  kSetSmm = 0x20,
+  kEnableSmm = 0x40
+};
 
 constexpr uint8_t bit(unsigned n) { return static_cast<uint8_t>(1u << (n & 7)); }
 void set(uint8_t& mask, unsigned n, bool on) { mask = static_cast<uint8_t>(on ? mask | bit(n) : mask & ~bit(n)); }
@@ -139,9 +146,7 @@ void write_odd(Chip& c, uint8_t value) {
       c.stage = Stage::kReady;
       break;
     case Stage::kNeverInitialised:
-    case Stage::kReady:
-      c.imr = value;
-      break;
+    case Stage::kReady: c.imr = value; break;
   }
 }
 
@@ -164,9 +169,12 @@ uint8_t read_chip(Vatpic::State& s, unsigned which, bool odd) {
 
 uint8_t read_port(Vatpic::State& s, uint64_t port) {
   switch (port) {
-    case 0x20: case 0x21: return read_chip(s, kMaster, port & 1);
-    case 0xa0: case 0xa1: return read_chip(s, kSlave, port & 1);
-    case 0x4d0: case 0x4d1: return s.chip[port & 1].elcr;
+    case 0x20:
+    case 0x21: return read_chip(s, kMaster, port & 1);
+    case 0xa0:
+    case 0xa1: return read_chip(s, kSlave, port & 1);
+    case 0x4d0:
+    case 0x4d1: return s.chip[port & 1].elcr;
     default: return 0xff;
   }
 }
@@ -177,7 +185,8 @@ void write_port(Vatpic::State& s, uint64_t port, uint8_t value) {
     case 0x21: return write_odd(s.chip[kMaster], value);
     case 0xa0: return write_even(s.chip[kSlave], kSlave, value);
     case 0xa1: return write_odd(s.chip[kSlave], value);
-    case 0x4d0: case 0x4d1: s.chip[port & 1].elcr = value & kElcrWritable[port & 1]; return;
+    case 0x4d0:
+    case 0x4d1: s.chip[port & 1].elcr = value & kElcrWritable[port & 1]; return;
     default: return;
   }
 }

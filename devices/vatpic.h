@@ -23,11 +23,11 @@ struct Vatpic {
   enum class Stage : uint8_t { kNeverInitialised, kIcw2, kIcw3, kIcw4, kReady };
 
   struct Chip {
-    uint8_t lines;   // levels of IR0-IR7
-    uint8_t edges;   // edge-sense latches: a rise was seen, and neither a fall nor an acknowledge since
+    uint8_t lines;  // levels of IR0-IR7
+    uint8_t edges;  // edge-sense latches: a rise was seen, and neither a fall nor an acknowledge since
     uint8_t isr;
     uint8_t imr;
-    uint8_t elcr;    // 1: level-sensitive
+    uint8_t elcr;  // 1: level-sensitive
     uint8_t icw1;
     uint8_t icw2;
     uint8_t icw3;
@@ -36,8 +36,8 @@ struct Vatpic {
     Stage stage;     // the word that the next write to the odd port is
     bool rotate_on_aeoi;
     bool special_mask;
-    bool read_isr;   // the even port reads ISR, else IRR
-    bool poll;       // the next read is a poll
+    bool read_isr;  // the even port reads ISR, else IRR
+    bool poll;      // the next read is a poll
     static constexpr auto fields() {
       return std::tuple{field("lines", &Chip::lines),
                         field("edges", &Chip::edges),

@@ -40,7 +40,8 @@ bool enabled(const Channel& c) {
   if (!c.running) return false;
   switch (mode_of(c)) {
     case 0: return c.gate && !c.high_next_write;
-    case 1: case 5: return true;
+    case 1:
+    case 5: return true;
     default: return c.gate;
   }
 }
@@ -140,7 +141,8 @@ void pass_ticks(Channel& c, uint64_t n) {
     return;
   }
   switch (mode) {
-    case 0: case 1: return count_to_level(c, n);
+    case 0:
+    case 1: return count_to_level(c, n);
     case 2: return count_rate(c, n);
     case 3: return count_square(c, n);
     default: return count_to_strobe(c, n);
@@ -153,7 +155,8 @@ uint64_t ticks_to_change(const Channel& c) {
   if (c.load || (!c.out && mode >= 4)) return 1;
   if (!enabled(c)) return kNoTick;
   switch (mode) {
-    case 0: case 1: return c.armed && !c.out ? ticks_to_zero(c) : kNoTick;
+    case 0:
+    case 1: return c.armed && !c.out ? ticks_to_zero(c) : kNoTick;
     case 2:
       if (!c.out) return 1;
       if (c.count > 1) return c.count - 1;
@@ -248,7 +251,9 @@ void write_control(Vatpit::State& s, uint8_t value) {
 
 uint8_t read_port(Vatpit::State& s, uint64_t port) {
   switch (port) {
-    case 0x40: case 0x41: case 0x42: return read_count(s.channel[port & 3]);
+    case 0x40:
+    case 0x41:
+    case 0x42: return read_count(s.channel[port & 3]);
     case 0x61:
       return static_cast<uint8_t>(s.port61 | (s.now_ns / Vatpit::kRefreshNs & 1 ? kRefresh : 0) |
                                   (s.channel[2].out ? kOut2High : 0));
@@ -258,11 +263,11 @@ uint8_t read_port(Vatpit::State& s, uint64_t port) {
 
 void write_port(Vatpit::State& s, uint64_t port, uint8_t value) {
   switch (port) {
-    case 0x40: case 0x41: case 0x42: return write_count(s.channel[port & 3], value);
+    case 0x40:
+    case 0x41:
+    case 0x42: return write_count(s.channel[port & 3], value);
     case 0x43: return write_control(s, value);
-    case 0x61:
-      s.port61 = value & kWritable;
-      return set_gate(s.channel[2], value & kGate2);
+    case 0x61: s.port61 = value & kWritable; return set_gate(s.channel[2], value & kGate2);
     default: return;
   }
 }

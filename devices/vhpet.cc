@@ -9,8 +9,17 @@ using State = Vhpet::State;
 using Timer = Vhpet::Timer;
 using Wide = unsigned __int128;
 
-enum Register : uint64_t { kCapabilities = 0x000, kGeneralConfig = 0x010, kStatus = 0x020, kCounter = 0x0f0,
-                           kFirstTimer = 0x100, kTimerBytes = 0x20, kTimerConfig = 0x00, kTimerComparator = 0x08, kTimerFsb = 0x10 };
+enum Register : uint64_t {
+  kCapabilities = 0x000,
+  kGeneralConfig = 0x010,
+  kStatus = 0x020,
+  kCounter = 0x0f0,
+  kFirstTimer = 0x100,
+  kTimerBytes = 0x20,
+  kTimerConfig = 0x00,
+  kTimerComparator = 0x08,
+  kTimerFsb = 0x10
+};
 enum GeneralConfig : uint8_t { kRun = 1, kLegacy = 2, kGeneralMask = 3 };
 constexpr uint64_t kFemtosecondsPerTick = Vhpet::kTickNs * 1'000'000;
 // Period; vendor 8086; legacy replacement; 64-bit counter; number of the last timer; revision 1 (2.3.4).
@@ -21,15 +30,15 @@ bool running(const State& s) { return s.config & kRun; }
 bool is_level(const Timer& t) { return t.config & Vhpet::kLevel; }
 bool is_enabled(const Timer& t) { return t.config & Vhpet::kEnabled; }
 // Interrupts as messages rather than on a line.
-bool by_message(const State& s, unsigned n) { return (s.timers[n].config & Vhpet::kFsb) && !((s.config & kLegacy) && n < 2); }
+bool by_message(const State& s, unsigned n) {
+  return (s.timers[n].config & Vhpet::kFsb) && !((s.config & kLegacy) && n < 2);
+}
 bool is_msi(const Timer& t) { return t.fsb >> 52 == 0xfee; }
 unsigned route(const Timer& t) { return t.config >> Vhpet::kRouteShift & 0x1f; }
 uint64_t width_mask(const Timer& t) { return t.config & Vhpet::k32Bit ? 0xffffffff : ~uint64_t{0}; }
 
 // Ticks from `counter` to the next match: 1 to 2^32 or 2^64.
-Wide ticks_to_match(const Timer& t, uint64_t counter) {
-  return Wide{(t.comparator - counter - 1) & width_mask(t)} + 1;
-}
+Wide ticks_to_match(const Timer& t, uint64_t counter) { return Wide{(t.comparator - counter - 1) & width_mask(t)} + 1; }
 
 // Lets the counter pass `ticks` ticks by the timer; whether it matched.
 bool pass(Timer& t, uint64_t counter, uint64_t ticks) {
@@ -97,7 +106,8 @@ uint64_t read_register(const State& s, uint64_t reg) {
 
 void write_register(State& s, uint64_t reg, uint64_t value, uint64_t mask) {
   switch (reg) {
-    case kGeneralConfig: return write_general_config(s, static_cast<uint8_t>(merge(s.config, value, mask) & kGeneralMask));
+    case kGeneralConfig:
+      return write_general_config(s, static_cast<uint8_t>(merge(s.config, value, mask) & kGeneralMask));
     case kStatus: s.status &= static_cast<uint8_t>(~(value & mask)); return;
     case kCounter: s.counter = merge(s.counter, value, mask); return;
     default: break;
@@ -132,7 +142,8 @@ const char* Vhpet::invalid(const State& s) {
     if (route(t) != 0 && !(kPinsAllowed >> route(t) & 1)) return "a timer is routed to a pin that is not allowed";
     if ((t.comparator | t.period) & ~width_mask(t)) return "a 32-bit timer holds more than 32 bits";
     if (!is_level(t) && (s.status >> n & 1)) return "an edge-triggered timer has a status";
-    if ((s.fired >> n & 1) && (is_level(t) || !is_enabled(t) || by_message(s, n) || !running(s))) return "a timer drives a line that it has not";
+    if ((s.fired >> n & 1) && (is_level(t) || !is_enabled(t) || by_message(s, n) || !running(s)))
+      return "a timer drives a line that it has not";
   }
   return nullptr;
 }
@@ -184,7 +195,9 @@ uint64_t line_of(const Vhpet::State& s, unsigned n) {
 }
 
 // Whether an edge-triggered timer holds its line: until a tick before its next match.
-bool is_high(const Vhpet::State& s, unsigned n) { return (s.fired >> n & 1) && ticks_to_match(s.timers[n], s.counter) > 1; }
+bool is_high(const Vhpet::State& s, unsigned n) {
+  return (s.fired >> n & 1) && ticks_to_match(s.timers[n], s.counter) > 1;
+}
 
 uint64_t lines_of(const Vhpet::State& s, unsigned timers) {
   uint64_t lines = 0;
@@ -200,18 +213,22 @@ Nanos Vhpet::next_event(const State& s) {
   const uint64_t held = lines_of(s, s.status);  // time does not lower these, so an edge on them is no event
   Wide next_tick = kNever.value;
   auto event_of = [&](unsigned n) { return tick + ticks_to_match(s.timers[n], s.counter) - is_high(s, n); };
-  // Nor is the match of an edge-triggered timer with a period of one tick, whose line falls as it rises, nor any while another timer holds the line.
+  // Nor is the match of an edge-triggered timer with a period of one tick, whose line falls as it rises, nor any while
+  // another timer holds the line.
   auto hidden = [&](unsigned n) {
     const Timer& t = s.timers[n];
     if ((t.config & kPeriodic) && !is_level(t) && t.period == 1 && !is_high(s, n)) return true;
     for (unsigned m = 0; m < kTimers; ++m)
-      if (m != n && is_enabled(s.timers[m]) && line_of(s, m) == line_of(s, n) && is_high(s, m) && event_of(m) > event_of(n)) return true;
+      if (m != n && is_enabled(s.timers[m]) && line_of(s, m) == line_of(s, n) && is_high(s, m) &&
+          event_of(m) > event_of(n))
+        return true;
     return false;
   };
   for (unsigned n = 0; running(s) && n < kTimers; ++n) {
     const Timer& t = s.timers[n];
     const bool sends = by_message(s, n) && is_msi(t) && !is_level(t) && !(s.sends >> n & 1);
-    if (is_enabled(t) && (sends || ((line_of(s, n) & ~held) && !hidden(n)))) next_tick = std::min(next_tick, event_of(n));
+    if (is_enabled(t) && (sends || ((line_of(s, n) & ~held) && !hidden(n))))
+      next_tick = std::min(next_tick, event_of(n));
   }
   const Wide next_ns = next_tick * kTickNs;
   return next_ns < kNever.value ? Nanos{static_cast<uint64_t>(next_ns)} : kNever;
@@ -233,6 +250,9 @@ bool Vhpet::pop_message(State& s, BusMessage& message) {
   return false;
 }
 
-uint64_t Vhpet::lines(const State& s) { return (s.config & kLegacy ? uint64_t{kLegacyActive} : 0) | lines_of(s, s.status | is_high(s, 0) | is_high(s, 1) << 1 | is_high(s, 2) << 2); }
+uint64_t Vhpet::lines(const State& s) {
+  return (s.config & kLegacy ? uint64_t{kLegacyActive} : 0) |
+         lines_of(s, s.status | is_high(s, 0) | is_high(s, 1) << 1 | is_high(s, 2) << 2);
+}
 
 }  // namespace dejavm

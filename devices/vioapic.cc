@@ -50,7 +50,8 @@ uint32_t read_entry(const Vioapic::State& s, unsigned pin, bool high) {
 
 uint32_t read_indirect(const Vioapic::State& s) {
   switch (s.select) {
-    case kId: case kArbitration: return uint32_t{s.id} << kIdShift;
+    case kId:
+    case kArbitration: return uint32_t{s.id} << kIdShift;
     case kVersion: return kVersionValue;
     default: break;
   }

@@ -11,12 +11,37 @@ namespace {
 using namespace vlapic;
 
 enum Register : uint32_t {
-  kId = 0x02, kVersionRegister = 0x03, kTpr = 0x08, kApr = 0x09, kPpr = 0x0a, kEoi = 0x0b, kRrd = 0x0c, kLdr = 0x0d,
-  kDfr = 0x0e, kSvr = 0x0f, kIsr0 = 0x10, kTmr0 = 0x18, kIrr0 = 0x20, kEsr = 0x28, kLvtCmci = 0x2f, kIcrLow = 0x30,
-  kIcrHigh = 0x31, kLvtTimer = 0x32, kLvtError = 0x37, kInitialCount = 0x38, kCurrentCount = 0x39, kDivide = 0x3e,
+  kId = 0x02,
+  kVersionRegister = 0x03,
+  kTpr = 0x08,
+  kApr = 0x09,
+  kPpr = 0x0a,
+  kEoi = 0x0b,
+  kRrd = 0x0c,
+  kLdr = 0x0d,
+  kDfr = 0x0e,
+  kSvr = 0x0f,
+  kIsr0 = 0x10,
+  kTmr0 = 0x18,
+  kIrr0 = 0x20,
+  kEsr = 0x28,
+  kLvtCmci = 0x2f,
+  kIcrLow = 0x30,
+  kIcrHigh = 0x31,
+  kLvtTimer = 0x32,
+  kLvtError = 0x37,
+  kInitialCount = 0x38,
+  kCurrentCount = 0x39,
+  kDivide = 0x3e,
   kSelfIpi = 0x3f
 };
-enum Msr : uint32_t { kMsrTscAdjust = 0x3b, kMsrBase = 0x1b, kMsrDeadline = 0x6e0, kMsrX2apic = 0x800, kMsrX2apicEnd = 0x900 };
+enum Msr : uint32_t {
+  kMsrTscAdjust = 0x3b,
+  kMsrBase = 0x1b,
+  kMsrDeadline = 0x6e0,
+  kMsrX2apic = 0x800,
+  kMsrX2apicEnd = 0x900
+};
 
 // Version 14h, six LVT entries counted from 0, EOI broadcasts can be suppressed (11.4.8).
 constexpr uint32_t kVersionValue = 0x14 | 5u << 16 | 1u << 24;
@@ -40,18 +65,20 @@ const uint32_t* bitmap(const State& s, uint32_t reg) {
 bool read_register(const State& s, uint32_t reg, uint32_t& v) {
   v = 0;
   if (const uint32_t* word = bitmap(s, reg)) {
-v = *word;
-return true;
-}
+    v = *word;
+    return true;
+  }
   if (const int n = lvt_entry(reg); n >= 0) {
-v = s.lvt[static_cast<size_t>(n)];
-return true;
-}
+    v = s.lvt[static_cast<size_t>(n)];
+    return true;
+  }
   switch (reg) {
     case kId: v = x2apic(s) ? s.apic_id : s.apic_id << 24; return true;
     case kVersionRegister: v = kVersionValue; return true;
     case kTpr: v = s.tpr; return true;
-    case kApr: case kRrd: case kEoi: return true;
+    case kApr:
+    case kRrd:
+    case kEoi: return true;
     case kPpr: v = processor_priority(s); return true;
     case kLdr: v = x2apic(s) ? x2apic_ldr(s) : s.ldr; return true;
     case kDfr: v = s.dfr; return true;
@@ -86,23 +113,19 @@ void write_svr(State& s, uint32_t value) {
 // What both modes write alike; false: read-only or no such register.
 bool write_common(State& s, uint32_t reg, uint32_t value) {
   if (const int n = lvt_entry(reg); n >= 0) {
-write_lvt(s, static_cast<unsigned>(n), value);
-return true;
-}
+    write_lvt(s, static_cast<unsigned>(n), value);
+    return true;
+  }
   switch (reg) {
     case kTpr: s.tpr = static_cast<uint8_t>(value); return true;
-    case kEoi: end_of_interrupt(s);
-return true;
-    case kSvr: write_svr(s, value);
-return true;
+    case kEoi: end_of_interrupt(s); return true;
+    case kSvr: write_svr(s, value); return true;
     case kEsr:
       s.esr = s.esr_new;
       s.esr_new = 0;
       return true;
-    case kInitialCount: write_initial_count(s, value);
-return true;
-    case kDivide: write_divide(s, static_cast<uint8_t>(value & 0xb));
-return true;
+    case kInitialCount: write_initial_count(s, value); return true;
+    case kDivide: write_divide(s, static_cast<uint8_t>(value & 0xb)); return true;
     default: return false;
   }
 }
@@ -117,9 +140,7 @@ void write_xapic(State& s, uint32_t reg, uint32_t value) {
     case kId: s.apic_id = value >> 24; return;
     case kLdr: s.ldr = value & 0xff000000; return;
     case kDfr: s.dfr = value | kDfrFixed1; return;
-    case kIcrLow:
-      s.icr = (s.icr & 0xffffffff00000000) | (value & kIcrWritable);
-      return send_ipi(s);
+    case kIcrLow: s.icr = (s.icr & 0xffffffff00000000) | (value & kIcrWritable); return send_ipi(s);
     case kIcrHigh: s.icr = (s.icr & 0xffffffff) | uint64_t{value & 0xff000000} << 32; return;
     default:
       if (!write_common(s, reg, value) && !is_read_only(reg)) log_error(s, kIllegalRegister);
@@ -129,10 +150,13 @@ void write_xapic(State& s, uint32_t reg, uint32_t value) {
 // Bits that software may set, by register (11.12.1.3: setting another is #GP).
 bool fits_x2apic(uint32_t reg, uint64_t value) {
   if (reg == kIcrLow) return !(value & 0xffffffff & ~uint64_t{kIcrWritable});
-  if (const int n = lvt_entry(reg); n >= 0) return !(value & ~uint64_t{kLvtWritable[static_cast<size_t>(n)] | kLvtReadOnly});
+  if (const int n = lvt_entry(reg); n >= 0)
+    return !(value & ~uint64_t{kLvtWritable[static_cast<size_t>(n)] | kLvtReadOnly});
   switch (reg) {
-    case kTpr: case kSelfIpi: return value <= 0xff;
-    case kEoi: case kEsr: return value == 0;
+    case kTpr:
+    case kSelfIpi: return value <= 0xff;
+    case kEoi:
+    case kEsr: return value == 0;
     case kSvr: return !(value & ~uint64_t{kSvrWritable});
     case kInitialCount: return !(value >> 32);
     case kDivide: return !(value & ~uint64_t{0xb});
@@ -148,18 +172,18 @@ bool write_x2apic(State& s, uint32_t reg, uint64_t value) {
     return true;
   }
   if (reg == kSelfIpi) {
-send_self_ipi(s, static_cast<uint8_t>(value));
-return true;
-}
+    send_self_ipi(s, static_cast<uint8_t>(value));
+    return true;
+  }
   return write_common(s, reg, static_cast<uint32_t>(value));
 }
 
 bool read_x2apic(const State& s, uint32_t reg, uint64_t& value) {
   uint32_t v = 0;
   if (reg == kIcrLow) {
-value = s.icr;
-return true;
-}
+    value = s.icr;
+    return true;
+  }
   if (reg == kEoi || reg == kSelfIpi || reg == kIcrHigh || reg == kDfr || reg == kApr || reg == kRrd) return false;
   if (!read_register(s, reg, v)) return false;
   value = v;
@@ -186,8 +210,8 @@ bool write_base(State& s, uint64_t value) {
   if (value & ~(kBaseAddressMask | modes | Vlapic::kBsp)) return false;
   const bool was_on = enabled(s), was_x2 = x2apic(s);
   const bool on = value & Vlapic::kEnabled, x2 = value & Vlapic::kExtended;
-  if (x2 && (!on || !was_on)) return false;          // the invalid state, and disabled to x2APIC
-  if (was_x2 && on && !x2) return false;             // x2APIC to xAPIC
+  if (x2 && (!on || !was_on)) return false;  // the invalid state, and disabled to x2APIC
+  if (was_x2 && on && !x2) return false;     // x2APIC to xAPIC
   s.base = (value & ~uint64_t{Vlapic::kBsp}) | (s.base & Vlapic::kBsp);
   if (!on && was_on) reset_registers(s);
   if (x2 && !was_x2) {
@@ -210,7 +234,8 @@ const char* Vlapic::invalid(const State& s) {
     if (!software_enabled(s) && !(s.lvt[n] & kLvtMasked)) return "an LVT entry is unmasked while the APIC is disabled";
     if ((s.lvt[n] & kLvtRemoteIrr) && !is_level_lint(s.lvt[n])) return "remote IRR is set on an edge-triggered LINT";
   }
-  if ((s.esr | s.esr_new) & ~(kSendIllegalVector | kReceiveIllegalVector | kIllegalRegister)) return "an error that is never logged";
+  if ((s.esr | s.esr_new) & ~(kSendIllegalVector | kReceiveIllegalVector | kIllegalRegister))
+    return "an error that is never logged";
   if (s.svr & ~uint32_t{kSvrWritable}) return "the spurious vector register has reserved bits set";
   if (x2apic(s) ? s.apic_id != s.initial_id || s.ldr != 0 : s.apic_id > 0xff || (s.ldr & 0xffffff))
     return "the APIC id or logical destination is not one of this mode";
@@ -219,7 +244,8 @@ const char* Vlapic::invalid(const State& s) {
   for (unsigned n = s.queued; n < kQueued; ++n)
     if (!(s.queue[n] == Outgoing{})) return "a message lies beyond the queue's length";
   for (unsigned n = 0; n < kQueued; ++n)
-    if (s.queue[n].kind == BusMessage::Kind::kEoi && !(s.queue[n] == Outgoing{.kind = BusMessage::Kind::kEoi, .vector = s.queue[n].vector}))
+    if (s.queue[n].kind == BusMessage::Kind::kEoi &&
+        !(s.queue[n] == Outgoing{.kind = BusMessage::Kind::kEoi, .vector = s.queue[n].vector}))
       return "an EOI message has more than a vector";
   if (s.startup_vector != 0 && !s.startup_pending) return "a STARTUP vector without a STARTUP";
   if (lint_wants_service(s, 0) || lint_wants_service(s, 1)) return "an asserted level LINT has requested nothing";
@@ -261,13 +287,13 @@ void Vlapic::write(State& s, Nanos now, uint64_t offset, unsigned size, uint64_t
 bool Vlapic::msr_read(State& s, Nanos now, uint32_t index, uint64_t& value) {
   advance(s, now);
   if (index == kMsrBase) {
-value = s.base;
-return true;
-}
+    value = s.base;
+    return true;
+  }
   if (index == kMsrDeadline) {
-value = s.deadline;
-return true;
-}
+    value = s.deadline;
+    return true;
+  }
   if (index < kMsrX2apic || index >= kMsrX2apicEnd || !x2apic(s)) return false;
   return read_x2apic(s, index - kMsrX2apic, value);
 }
@@ -276,13 +302,13 @@ bool Vlapic::msr_write(State& s, Nanos now, uint32_t index, uint64_t value) {
   advance(s, now);
   if (index == kMsrBase) return write_base(s, value);
   if (index == kMsrDeadline) {
-write_deadline(s, value);
-return true;
-}
+    write_deadline(s, value);
+    return true;
+  }
   if (index == kMsrTscAdjust) {
-set_tsc_offset(s, now, static_cast<int64_t>(value));
-return true;
-}
+    set_tsc_offset(s, now, static_cast<int64_t>(value));
+    return true;
+  }
   if (index < kMsrX2apic || index >= kMsrX2apicEnd || !x2apic(s)) return false;
   return write_x2apic(s, index - kMsrX2apic, value);
 }

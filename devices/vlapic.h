@@ -19,8 +19,8 @@
 // Choices: SVR bit 9 (focus checking) is stored and does nothing. While software-disabled, requests in IRR are held and
 // ICR still sends. Clearing IA32_APIC_BASE's enable bit gives every register its reset value (11.4.3). The LVT entry
 // for CMCI exists although the version register counts six entries without it; CMCI, thermal and performance entries
-// have no source in this machine. The board gives a lowest-priority message to the APIC of the lowest arbitration(), the
-// first of equals. Not modelled: SMI, the bus arbitration of the Pentium (registers 0x90 and 0xc0 read 0).
+// have no source in this machine. The board gives a lowest-priority message to the APIC of the lowest arbitration(),
+// the first of equals. Not modelled: SMI, the bus arbitration of the Pentium (registers 0x90 and 0xc0 read 0).
 #pragma once
 
 #include <array>
@@ -79,19 +79,19 @@ struct Vlapic {
     std::array<uint32_t, 8> isr{};
     std::array<uint32_t, 8> tmr{};
     std::array<uint32_t, kEntries> lvt{};
-    uint32_t initial_id = 0;       // the id the hardware gives; the board sets it, and reset keeps it
-    uint32_t apic_id = 0;          // the present one: 8 writable bits in xAPIC mode
-    uint32_t ldr = 0;              // xAPIC's; x2APIC derives its own from the id
+    uint32_t initial_id = 0;  // the id the hardware gives; the board sets it, and reset keeps it
+    uint32_t apic_id = 0;     // the present one: 8 writable bits in xAPIC mode
+    uint32_t ldr = 0;         // xAPIC's; x2APIC derives its own from the id
     uint32_t dfr = 0;
     uint32_t svr = 0;
     uint32_t initial_count = 0;
     std::array<Outgoing, kQueued> queue{};  // the oldest first; zero beyond `queued`
     uint8_t queued = 0;
     uint8_t tpr = 0;
-    uint8_t divide = 0;            // the divide configuration register
-    uint8_t esr = 0;               // as software reads it
-    uint8_t esr_new = 0;           // errors since software last wrote ESR
-    uint8_t lint_levels = 0;       // bit n: LINTn is asserted
+    uint8_t divide = 0;       // the divide configuration register
+    uint8_t esr = 0;          // as software reads it
+    uint8_t esr_new = 0;      // errors since software last wrote ESR
+    uint8_t lint_levels = 0;  // bit n: LINTn is asserted
     uint8_t startup_vector = 0;
     bool startup_pending = false;
     bool nmi_pending = false;
@@ -137,7 +137,7 @@ struct Vlapic {
   static constexpr int kAckNothing = -1, kAckFromPic = -2;
 
   static const char* invalid(const State&);
-  static DeviceModel model();  // vlapic_model.cc
+  static DeviceModel model();      // vlapic_model.cc
   static void reset(State&);       // power-on; keeps initial_id
   static void init_reset(State&);  // what INIT does: keeps ids, base, time, inputs, a later STARTUP and messages
   static uint64_t read(State&, Nanos now, uint64_t offset, unsigned size);
@@ -158,8 +158,8 @@ struct Vlapic {
 
   // Whether a message is for this APIC; `is_sender`: this APIC sent it.
   static bool matches(const State&, const BusMessage&, bool is_sender);
-  // Ranks the takers of a lowest-priority message, the lowest first: the processor's priority (11.6.2.4), those that are
-  // software-disabled last.
+  // Ranks the takers of a lowest-priority message, the lowest first: the processor's priority (11.6.2.4), those that
+  // are software-disabled last.
   static unsigned arbitration(const State&);
   // Takes a message that matches; false if this APIC does not take such a one now.
   static bool accept(State&, Nanos now, const BusMessage&);

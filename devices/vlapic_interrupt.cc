@@ -79,7 +79,9 @@ void log_error(State& s, uint8_t esr_bit) {
   if (!(lvt & kLvtMasked)) raise_fixed(s, static_cast<uint8_t>(lvt & kLvtVector), false);
 }
 
-bool already_raised(const State& s, uint8_t vector) { return vector < 16 ? s.esr_new & kReceiveIllegalVector : bit(s.irr, vector); }
+bool already_raised(const State& s, uint8_t vector) {
+  return vector < 16 ? s.esr_new & kReceiveIllegalVector : bit(s.irr, vector);
+}
 
 void raise_fixed(State& s, uint8_t vector, bool level) {
   if (vector < 16) return log_error(s, kReceiveIllegalVector);
@@ -176,8 +178,14 @@ bool Vlapic::pop_message(State& s, BusMessage& message) {
   std::move(s.queue.begin() + 1, s.queue.end(), s.queue.begin());
   s.queue.back() = {};
   --s.queued;
-  message = {.kind = m.kind, .delivery = m.delivery, .shorthand = m.shorthand, .logical = m.logical, .level = m.level,
-             .assert_level = !m.deassert, .vector = m.vector, .destination = m.destination};
+  message = {.kind = m.kind,
+             .delivery = m.delivery,
+             .shorthand = m.shorthand,
+             .logical = m.logical,
+             .level = m.level,
+             .assert_level = !m.deassert,
+             .vector = m.vector,
+             .destination = m.destination};
   return true;
 }
 
@@ -198,7 +206,8 @@ unsigned Vlapic::arbitration(const State& s) { return software_enabled(s) ? proc
 bool Vlapic::accept(State& s, Nanos now, const BusMessage& m) {
   advance(s, now);
   switch (m.delivery) {
-    case Delivery::kFixed: case Delivery::kLowestPriority:
+    case Delivery::kFixed:
+    case Delivery::kLowestPriority:
       if (!software_enabled(s)) return false;
       raise_fixed(s, m.vector, m.level);
       return true;
@@ -209,9 +218,7 @@ bool Vlapic::accept(State& s, Nanos now, const BusMessage& m) {
     case Delivery::kInit:
       if (m.assert_level) s.init_pending = true;
       return m.assert_level;
-    case Delivery::kStartup:
-      s.startup_vector = m.vector;
-      return s.startup_pending = true;
+    case Delivery::kStartup: s.startup_vector = m.vector; return s.startup_pending = true;
     default: return false;
   }
 }

@@ -22,7 +22,7 @@ enum class TimerMode : uint8_t { kOneShot = 0, kPeriodic = 1, kDeadline = 2, kRe
 // Software-writable bits, per entry in the order of Vlapic::Entry. Delivery status (bit 12) is always 0: a local
 // interrupt is accepted at once.
 inline constexpr std::array<uint32_t, Vlapic::kEntries> kLvtWritable = {0x107ff, 0x700ff, 0x107ff, 0x107ff,
-                                                                       0x1a7ff, 0x1a7ff, 0x100ff};
+                                                                        0x1a7ff, 0x1a7ff, 0x100ff};
 inline constexpr uint32_t kLvtReadOnly = 1 << 12 | kLvtRemoteIrr;  // delivery status, remote IRR
 
 enum Svr : uint32_t { kSvrVector = 0xff, kSoftwareEnabled = 1 << 8, kNoEoiBroadcast = 1 << 12, kSvrWritable = 0x13ff };
@@ -49,13 +49,13 @@ inline bool counts(TimerMode mode) { return mode == TimerMode::kOneShot || mode 
 inline Delivery lvt_delivery(uint32_t lvt) { return static_cast<Delivery>(lvt >> kLvtDeliveryShift & 7); }
 
 // vlapic_timer.cc
-uint64_t tsc(const State& s);                       // at now_ns
+uint64_t tsc(const State& s);  // at now_ns
 uint32_t current_count(const State& s);
 void write_initial_count(State& s, uint32_t value);
 void write_divide(State& s, uint8_t value);
 void timer_mode_changed(State& s, TimerMode before);
 void write_deadline(State& s, uint64_t value);
-void deadline_reached(State& s);                    // after the TSC was changed: fires if due
+void deadline_reached(State& s);  // after the TSC was changed: fires if due
 const char* invalid_timer(const State& s);
 
 // vlapic_interrupt.cc
@@ -68,7 +68,7 @@ void evaluate_lint(State& s, unsigned lint);             // requests a level-tri
 bool lint_wants_service(const State& s, unsigned lint);
 bool is_level_lint(uint32_t lvt);
 void end_of_interrupt(State& s);
-void send_ipi(State& s);                                 // what ICR says
+void send_ipi(State& s);  // what ICR says
 void send_self_ipi(State& s, uint8_t vector);
 
 }  // namespace dejavm::vlapic

@@ -85,7 +85,8 @@ const char* invalid_timer(const State& s) {
   if (s.deadline != 0 && tsc(s) >= s.deadline) return "a deadline has passed and did not fire";
   if (s.initial_count != 0 && !counts(mode)) return "an initial count in a mode that does not count";
   // A one-shot count that ran out stands still, and so it does when it is then made periodic.
-  if (s.timer_expiry_ns == 0) return s.initial_count != 0 && s.now_ns == 0 ? "a count has run out before any time has passed" : nullptr;
+  if (s.timer_expiry_ns == 0)
+    return s.initial_count != 0 && s.now_ns == 0 ? "a count has run out before any time has passed" : nullptr;
   if (s.initial_count == 0) return "the timer counts from nothing";
   if (s.timer_expiry_ns < s.now_ns || (s.timer_expiry_ns == s.now_ns && s.now_ns != kMax))
     return "the timer has reached zero and did not fire";
@@ -104,7 +105,8 @@ void Vlapic::advance(State& s, Nanos now) {
 
 Nanos Vlapic::next_event(const State& s) {
   const uint32_t lvt = s.lvt[kTimer];
-  if ((lvt & vlapic::kLvtMasked) || vlapic::already_raised(s, static_cast<uint8_t>(lvt & vlapic::kLvtVector))) return kNever;
+  if ((lvt & vlapic::kLvtMasked) || vlapic::already_raised(s, static_cast<uint8_t>(lvt & vlapic::kLvtVector)))
+    return kNever;
   if (s.timer_expiry_ns != 0) return {s.timer_expiry_ns};
   if (s.deadline != 0) return {vlapic::add(s.now_ns, s.deadline - vlapic::tsc(s))};
   return kNever;

@@ -7,7 +7,13 @@ namespace {
 
 constexpr unsigned kTypeSoftOff = 5;
 
-enum Pm1Control : uint16_t { kSciEn = 1 << 0, kBmRld = 1 << 1, kSlpTyp = 7 << 10, kSlpEn = 1 << 13, kKept = kBmRld | kSlpTyp };
+enum Pm1Control : uint16_t {
+  kSciEn = 1 << 0,
+  kBmRld = 1 << 1,
+  kSlpTyp = 7 << 10,
+  kSlpEn = 1 << 13,
+  kKept = kBmRld | kSlpTyp
+};
 
 // The timer's highest bit: its toggles set TMR_STS.
 unsigned toggle_bit(const Vpmtmr::State& s) { return s.extended ? 31 : 23; }
@@ -27,10 +33,16 @@ constexpr uint16_t with_byte(uint16_t reg, uint64_t index, uint8_t value, unsign
 
 uint8_t read_byte(const Vpmtmr::State& s, uint64_t offset) {
   switch (offset) {
-    case 0: case 1: return byte_of(s.status, offset);
-    case 2: case 3: return byte_of(s.enable, offset - 2);
-    case 4: case 5: return byte_of(s.control | kSciEn, offset - 4);
-    case 8: case 9: case 10: case 11: return byte_of(timer(s), offset - 8);
+    case 0:
+    case 1: return byte_of(s.status, offset);
+    case 2:
+    case 3: return byte_of(s.enable, offset - 2);
+    case 4:
+    case 5: return byte_of(s.control | kSciEn, offset - 4);
+    case 8:
+    case 9:
+    case 10:
+    case 11: return byte_of(timer(s), offset - 8);
     default: return 0xff;
   }
 }
@@ -42,9 +54,12 @@ void sleep(Vpmtmr::State& s) {
 
 void write_byte(Vpmtmr::State& s, uint64_t offset, uint8_t value) {
   switch (offset) {
-    case 0: case 1: s.status = static_cast<uint16_t>(s.status & ~(unsigned{value} << (8 * offset))); return;
-    case 2: case 3: s.enable = with_byte(s.enable, offset - 2, value, Vpmtmr::kEventBits); return;
-    case 4: case 5:
+    case 0:
+    case 1: s.status = static_cast<uint16_t>(s.status & ~(unsigned{value} << (8 * offset))); return;
+    case 2:
+    case 3: s.enable = with_byte(s.enable, offset - 2, value, Vpmtmr::kEventBits); return;
+    case 4:
+    case 5:
       s.control = with_byte(s.control, offset - 4, value, kKept);
       if (offset == 5 && value & kSlpEn >> 8) sleep(s);
       return;

@@ -61,7 +61,7 @@ struct Vpmtmr {
 
   static const char* invalid(const State&);
   static DeviceModel model();  // vpmtmr_model.cc
-  static void reset(State&);  // keeps what set_extended said
+  static void reset(State&);   // keeps what set_extended said
   static uint64_t read(State&, Nanos now, uint64_t offset, unsigned size);
   static void write(State&, Nanos now, uint64_t offset, unsigned size, uint64_t value);
   static void advance(State&, Nanos now);

@@ -7,8 +7,24 @@ namespace {
 
 using State = Vrtc::State;
 
-enum Byte : uint8_t { kSeconds, kSecondsAlarm, kMinutes, kMinutesAlarm, kHours, kHoursAlarm, kWeekday, kDay, kMonth,
-                      kYear, kA, kB, kC, kD, kMemory, kCentury = 0x32 };
+enum Byte : uint8_t {
+  kSeconds,
+  kSecondsAlarm,
+  kMinutes,
+  kMinutesAlarm,
+  kHours,
+  kHoursAlarm,
+  kWeekday,
+  kDay,
+  kMonth,
+  kYear,
+  kA,
+  kB,
+  kC,
+  kD,
+  kMemory,
+  kCentury = 0x32
+};
 enum RegA : uint8_t { kUip = 0x80, kDividerHeld = 0x60, kRateSelect = 0x0f };
 enum RegB : uint8_t { kSet = 0x80, kPie = 0x40, kAie = 0x20, kUie = 0x10, kBinary = 0x04, k24Hours = 0x02 };
 enum RegC : uint8_t { kIrqf = 0x80, kPf = 0x40, kAf = 0x20, kUf = 0x10, kFlags = kPf | kAf | kUf };
@@ -103,9 +119,13 @@ Nanos time_of_next(const State& s, uint64_t period, uint64_t nth = 1) {
 // set matches everything. Skips to the next hour, minute or second by the first byte that differs.
 int64_t updates_to_alarm(const State& s, int64_t time) {
   auto any = [&](Byte alarm) { return (s.cmos[alarm] & kDontCare) == kDontCare; };
-  const int64_t hour = decode_hour(s, s.cmos[kHoursAlarm]), minute = decode(s, s.cmos[kMinutesAlarm]), second = decode(s, s.cmos[kSecondsAlarm]);
-  auto is_shown = [&](Byte alarm, int64_t value, int64_t limit, uint8_t shown) { return any(alarm) || (value < limit && s.cmos[alarm] == shown); };
-  if (!is_shown(kHoursAlarm, hour, 24, encode_hour(s, hour)) || !is_shown(kMinutesAlarm, minute, 60, encode(s, minute)) ||
+  const int64_t hour = decode_hour(s, s.cmos[kHoursAlarm]), minute = decode(s, s.cmos[kMinutesAlarm]),
+                second = decode(s, s.cmos[kSecondsAlarm]);
+  auto is_shown = [&](Byte alarm, int64_t value, int64_t limit, uint8_t shown) {
+    return any(alarm) || (value < limit && s.cmos[alarm] == shown);
+  };
+  if (!is_shown(kHoursAlarm, hour, 24, encode_hour(s, hour)) ||
+      !is_shown(kMinutesAlarm, minute, 60, encode(s, minute)) ||
       !is_shown(kSecondsAlarm, second, 60, encode(s, second)))
     return 0;
   for (int64_t t = time + 1; t <= time + kDaySeconds;) {

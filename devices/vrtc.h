@@ -29,11 +29,11 @@ struct Vrtc {
   static constexpr uint16_t kTicksPerSecond = 32768;
 
   struct State {
-    int64_t base_unix_s = 0;         // what the clock shows at virtual time 0; kept over reset
-    uint64_t now_ns = 0;             // the latest time seen
-    std::array<uint8_t, 128> cmos{}; // time, alarm, registers A-D as stored (UIP and VRT 0), memory
-    uint16_t phase = 0;              // the divider chain at crystal tick t is t + phase; 0 while the chain is held
-    uint8_t index = 0;               // the last byte written to port 0x70, with its bit 7
+    int64_t base_unix_s = 0;          // what the clock shows at virtual time 0; kept over reset
+    uint64_t now_ns = 0;              // the latest time seen
+    std::array<uint8_t, 128> cmos{};  // time, alarm, registers A-D as stored (UIP and VRT 0), memory
+    uint16_t phase = 0;               // the divider chain at crystal tick t is t + phase; 0 while the chain is held
+    uint8_t index = 0;                // the last byte written to port 0x70, with its bit 7
     std::array<uint8_t, 5> reserved{};
 
     static constexpr auto fields() {

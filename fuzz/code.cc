@@ -1,6 +1,6 @@
-// Guest code, valid or garbage, self-modifying, across pages: single-stepped, in blocks, translated at once, and translated and cut
-// into slices, the machines must end alike. An input: 8 bytes that choose registers and slices, then the code, twice: the second
-// half of a long one is placed across a page's end.
+// Guest code, valid or garbage, self-modifying, across pages: single-stepped, in blocks, translated at once, and
+// translated and cut into slices, the machines must end alike. An input: 8 bytes that choose registers and slices, then
+// the code, twice: the second half of a long one is placed across a page's end.
 #include <memory>
 
 #include "fuzz/fuzz.h"
@@ -23,7 +23,8 @@ uint64_t mix(uint64_t& state) {
 // A machine that is put back after each input.
 class Subject {
  public:
-  Subject(bool blocks, TranslateOptions translation) : guest_(blocks, translation, "dejavm-v2"), fresh_(guest_.state()) {
+  Subject(bool blocks, TranslateOptions translation)
+      : guest_(blocks, translation, "dejavm-v2"), fresh_(guest_.state()) {
     for (uint64_t at = 0; at < 0x4000; at += 8) {
       uint64_t s = at;
       guest_.write<uint64_t>(Guest::kData + at, mix(s));
@@ -57,7 +58,8 @@ class Subject {
     s.xcr0 = 7;
     avx() = {};
     if (mix(r) % 16 == 0) s.rflags |= kTF;
-    if (mix(r) % 4 == 0) s.segment[kCs].attributes = static_cast<uint16_t>(kSegP | kSegS | kSegG | 0xb | kSegDb);  // 32-bit code
+    if (mix(r) % 4 == 0)
+      s.segment[kCs].attributes = static_cast<uint16_t>(kSegP | kSegS | kSegG | 0xb | kSegDb);  // 32-bit code
     guest_.exits.log.clear();
     guest_.control = RunControl{};
     guest_.engine->set_state(0, s);

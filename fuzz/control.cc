@@ -1,5 +1,5 @@
-// What a client may send to the control socket: in whatever pieces it comes, each line is one request or one refusal, and both
-// can be sent on as one line of JSON.
+// What a client may send to the control socket: in whatever pieces it comes, each line is one request or one refusal,
+// and both can be sent on as one line of JSON.
 #include "fuzz/fuzz.h"
 
 #include "tools/dejavm/control_protocol.h"

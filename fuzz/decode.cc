@@ -1,5 +1,5 @@
-// Instruction bytes: the decoder never reads beyond them, needs no more than it says, and where Capstone knows the instruction
-// too, sees the same length. The first byte chooses the mode.
+// Instruction bytes: the decoder never reads beyond them, needs no more than it says, and where Capstone knows the
+// instruction too, sees the same length. The first byte chooses the mode.
 #include "fuzz/fuzz.h"
 
 #include <capstone/capstone.h>
@@ -24,7 +24,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (status != DecodeStatus::kOk) return 0;
   CHECK(whole.len >= 1 && whole.len <= bytes.size());
   if (whole.op == Op::kInvalid) return 0;
-  CHECK(decode(bytes.first(whole.len), mode, part) == DecodeStatus::kOk && part.op == whole.op && part.len == whole.len);
+  CHECK(decode(bytes.first(whole.len), mode, part) == DecodeStatus::kOk && part.op == whole.op &&
+        part.len == whole.len);
   for (size_t n = 0; n < whole.len; ++n) CHECK(decode(bytes.first(n), mode, part) == DecodeStatus::kTruncated);
   static csh capstones[3];
   static cs_insn* insn;
@@ -36,7 +37,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const uint8_t* code = bytes.data();
   size_t left = bytes.size();
   uint64_t address = 0;
-  if (cs_disasm_iter(capstones[pick], &code, &left, &address, insn) && insn->size != whole.len) CHECK(capstone_differs(whole, bytes.data()));
+  if (cs_disasm_iter(capstones[pick], &code, &left, &address, insn) && insn->size != whole.len)
+    CHECK(capstone_differs(whole, bytes.data()));
   return 0;
 }
 
@@ -45,11 +47,22 @@ namespace {
 bool capstone_differs(const dejavm::soft::Decoded& d, const uint8_t* bytes) {
   using namespace dejavm::soft;
   switch (d.op) {
-    case Op::k_ud0: case Op::k_ud1: return true;  // with or without ModRM
-    // With 0x66 Capstone takes Intel's reading of a near branch, not AMD's; and of several prefixes not always the last.
-    case Op::k_call: case Op::k_jmp: case Op::k_jcc: case Op::k_ret: case Op::k_push: case Op::k_loop: case Op::k_loope: case Op::k_loopne: {
+    case Op::k_ud0:
+    case Op::k_ud1:
+      return true;  // with or without ModRM
+    // With 0x66 Capstone takes Intel's reading of a near branch, not AMD's; and of several prefixes not always the
+    // last.
+    case Op::k_call:
+    case Op::k_jmp:
+    case Op::k_jcc:
+    case Op::k_ret:
+    case Op::k_push:
+    case Op::k_loop:
+    case Op::k_loope:
+    case Op::k_loopne: {
       const uint8_t b = bytes[0];
-      return b == 0x66 || b == 0x67 || b == 0xf2 || b == 0xf3 || b == 0xf0 || b == 0x26 || b == 0x2e || b == 0x36 || b == 0x3e || b == 0x64 || b == 0x65 || (b & 0xf0) == 0x40;
+      return b == 0x66 || b == 0x67 || b == 0xf2 || b == 0xf3 || b == 0xf0 || b == 0x26 || b == 0x2e || b == 0x36 ||
+             b == 0x3e || b == 0x64 || b == 0x65 || (b & 0xf0) == 0x40;
     }
     default: return false;
   }

@@ -1,4 +1,5 @@
-// What a client of the gdb server may send, in whatever pieces it comes: each packet gets an answer that can be read, and memory stays bounded.
+// What a client of the gdb server may send, in whatever pieces it comes: each packet gets an answer that can be read,
+// and memory stays bounded.
 #include "fuzz/fuzz.h"
 
 #include "tests/replay/gdb/gdb_fake.h"
@@ -12,6 +13,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   PacketReader reader;
   std::vector<PacketReader::Item> items;
   reader.feed({reinterpret_cast<const uint8_t*>(wire.received.data()), wire.received.size()}, items);
-  for (const auto& item : items) CHECK(item.kind != PacketReader::Item::Kind::kDamaged || wire.received.size() >= 1 << 20);
+  for (const auto& item : items)
+    CHECK(item.kind != PacketReader::Item::Kind::kDamaged || wire.received.size() >= 1 << 20);
   return 0;
 }

@@ -1,5 +1,6 @@
-// Operations on a device with a save and a restore in their middle: the saved and the restored one must go on alike. DEVICE
-// names the model; an input is a list of 19-byte operations: kind, size, index (2 bytes), a (7 bytes), b (8 bytes).
+// Operations on a device with a save and a restore in their middle: the saved and the restored one must go on alike.
+// DEVICE names the model; an input is a list of 19-byte operations: kind, size, index (2 bytes), a (7 bytes), b (8
+// bytes).
 #include "fuzz/fuzz.h"
 
 #include "devices/catalog.h"
@@ -24,7 +25,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     for (int k = 0; k < 7; ++k) op.a |= uint64_t{p[4 + k]} << (8 * k);
     for (int k = 0; k < 8; ++k) op.b |= uint64_t{p[11 + k]} << (8 * k);
     // Mostly at registers, and not for centuries.
-    if ((op.kind == DeviceOp::Kind::kRead || op.kind == DeviceOp::Kind::kWrite) && p[10] < 0xf0) op.a = m.registers[op.a % m.registers.size()];
+    if ((op.kind == DeviceOp::Kind::kRead || op.kind == DeviceOp::Kind::kWrite) && p[10] < 0xf0)
+      op.a = m.registers[op.a % m.registers.size()];
     if (op.kind == DeviceOp::Kind::kWait) op.a >>= p[1] % 56;
     if (i == middle) {
       const Bytes saved = encode_state(*m.schema, a.data());

@@ -1,13 +1,13 @@
-// A device's state as a snapshot holds it: whatever the bytes, decoding refuses them or gives a state that encodes to the
-// same bytes, obeys its model's rules, and lives on. DEVICE names the model.
+// A device's state as a snapshot holds it: whatever the bytes, decoding refuses them or gives a state that encodes to
+// the same bytes, obeys its model's rules, and lives on. DEVICE names the model.
 #include "fuzz/fuzz.h"
 
 #include <cstring>
 
 #include "devices/catalog.h"
 #include "devices/core/script.h"
-#include "replay/store/hash.h"
 #include "replay/state/state_codec.h"
+#include "replay/store/hash.h"
 
 namespace dejavm {
 namespace {
@@ -18,15 +18,16 @@ const DeviceModel& model() {
 }
 
 // The n-th number of a state, counted through arrays and structs; n is reduced by those that were passed.
-bool visit(std::span<const FieldInfo> fields, std::byte* base, uint32_t& n, const FieldInfo*& field, uint32_t& index, std::byte*& holder) {
+bool visit(std::span<const FieldInfo> fields, std::byte* base, uint32_t& n, const FieldInfo*& field, uint32_t& index,
+           std::byte*& holder) {
   for (const FieldInfo& f : fields)
     for (uint32_t i = 0; i < f.count; ++i) {
       if (f.kind == FieldKind::kStruct) {
         if (visit(f.members, base + f.offset + size_t{i} * f.element_size, n, field, index, holder)) return true;
       } else if (n-- == 0) {
         field = &f;
-index = i;
-holder = base;
+        index = i;
+        holder = base;
         return true;
       }
     }
@@ -63,9 +64,11 @@ extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max
   using namespace dejavm;
   const DeviceModel& m = model();
   static StateBuffer state(*m.schema);
-  static Bytes out;  // what `state` encodes to: libFuzzer mutates its own last output a few times in a row, and need not decode it
+  static Bytes out;  // what `state` encodes to: libFuzzer mutates its own last output a few times in a row, and need
+                     // not decode it
   if (seed % 8 == 0) return LLVMFuzzerMutate(data, size, max_size);
-  if ((out.size() != size || !std::equal(out.begin(), out.end(), data)) && !decode_state(*m.schema, 0, m.schema->version, {data, size}, state.data())) {
+  if ((out.size() != size || !std::equal(out.begin(), out.end(), data)) &&
+      !decode_state(*m.schema, 0, m.schema->version, {data, size}, state.data())) {
     std::memset(state.data(), 0, m.schema->size);  // the last mutation may have left what is no value
     m.reset(state.data());
   }
@@ -83,7 +86,7 @@ extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max
     switch (random >> 60 & 3) {
       case 0: v = f->min_value + (width + 1 ? pick % (width + 1) : pick); break;
       case 1: v = pick & 1 ? f->max_value - (pick >> 1) % 2 : f->min_value + (pick >> 1) % 2; break;
-      case 2: v = old ^ uint64_t{1} << (pick & 63); break;
+      case 2: v = old ^ uint64_t { 1 } << (pick & 63); break;
       default: v = old + (pick & 1 ? 1 : ~uint64_t{0}); break;
     }
     store_element(*f, holder, index, v);

@@ -11,7 +11,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (!trace) continue;
     for (const Keyframe& k : (*trace)->keyframes()) {
       [[maybe_unused]] const auto snapshot = (*trace)->snapshot(k);
-      [[maybe_unused]] const auto pages = (*trace)->pages(k, [](uint64_t, const uint8_t*) -> Result<void> { return {}; });
+      [[maybe_unused]] const auto pages =
+          (*trace)->pages(k, [](uint64_t, const uint8_t*) -> Result<void> { return {}; });
     }
     EventCursor cursor(**trace, (*trace)->keyframes().front());
     while (cursor.peek()) {

@@ -21,9 +21,9 @@
 
 namespace dejavm {
 
-// A moment of the machine, and the vCPU that acted in it. `retired` orders all that happens in a machine: it counts the instructions
-// that all vCPUs together have completed, so an exit made by an instruction carries the count before that instruction (within
-// a REP: before that iteration), and exits at one count come from one vCPU, in program order.
+// A moment of the machine, and the vCPU that acted in it. `retired` orders all that happens in a machine: it counts the
+// instructions that all vCPUs together have completed, so an exit made by an instruction carries the count before that
+// instruction (within a REP: before that iteration), and exits at one count come from one vCPU, in program order.
 struct Position {
   uint32_t vcpu = 0;
   Retired retired;
@@ -62,12 +62,13 @@ class ExitHandler {
   // The INTA cycle: called when RunControl.intr is set and the vCPU takes the interrupt now. Returns the vector,
   // or -1 when the request has vanished (the engine then goes on).
   virtual int acknowledge_interrupt(Position at) = 0;
-  // From engines whose positions do not tell where the guest is: the registers at which the interrupt that is acknowledged
-  // next goes in, or, with `nmi`, an NMI now.
+  // From engines whose positions do not tell where the guest is: the registers at which the interrupt that is
+  // acknowledged next goes in, or, with `nmi`, an NMI now.
   virtual void place(Position, const Registers&, bool nmi) { (void)nmi; }
-  // From the machine, within an exit or between two instructions: a device has read guest memory, or (not ok) tried to. What it reads
-  // a replay of devices alone cannot know otherwise.
-  virtual void dma_read(Position, uint16_t requester, Gpa, uint32_t len_bytes, bool ok, std::span<const uint8_t> bytes) {
+  // From the machine, within an exit or between two instructions: a device has read guest memory, or (not ok) tried to.
+  // What it reads a replay of devices alone cannot know otherwise.
+  virtual void dma_read(Position, uint16_t requester, Gpa, uint32_t len_bytes, bool ok,
+                        std::span<const uint8_t> bytes) {
     (void)requester, (void)len_bytes, (void)ok, (void)bytes;
   }
 };
@@ -78,13 +79,13 @@ struct RunControl {
   // The machine's count, from which the vCPU goes on. kForever: from its own, which of one vCPU is the machine's.
   // An engine that has taken it makes it kForever.
   Retired from = kForever;
-  Retired until;            // return kLimit with exactly this count; never past it (KVM: as soon after it as can be)
+  Retired until;              // return kLimit with exactly this count; never past it (KVM: as soon after it as can be)
   uint64_t time_base_ns = 0;  // virtual now = retired + time_base_ns (one instruction is one ns)
-  bool intr = false;        // the INTR line: level
-  bool nmi = false;         // an NMI edge arrived; the engine clears it as it latches it
-  bool init = false;        // INIT; the engine returns kInit at the next boundary
-  uint8_t cr8 = 0;          // the local APIC's task priority, 0-15, for engines that hold it themselves
-  bool stop = false;        // return kStopped at the next instruction boundary
+  bool intr = false;          // the INTR line: level
+  bool nmi = false;           // an NMI edge arrived; the engine clears it as it latches it
+  bool init = false;          // INIT; the engine returns kInit at the next boundary
+  uint8_t cr8 = 0;            // the local APIC's task priority, 0-15, for engines that hold it themselves
+  bool stop = false;          // return kStopped at the next instruction boundary
   uint64_t break_rip = kNoBreak;  // return kBreak before an instruction at this RIP (deterministic engine)
   static constexpr uint64_t kNoBreak = uint64_t{1} << 62;  // not canonical
 };
@@ -108,9 +109,9 @@ struct DebugPoints {
   Retired known_at = kForever;
   // Hits are not stops: the latest is kept in `last`. The run stops, without one, where it stands at what is known.
   bool passing = false;
-  std::optional<Hit> hit;      // set with kBreak; to be cleared before the next run
+  std::optional<Hit> hit;  // set with kBreak; to be cleared before the next run
   std::optional<Hit> last;
-  uint64_t passed = 0;         // hits, of code
+  uint64_t passed = 0;  // hits, of code
 };
 
 enum class StopReason : uint8_t {
@@ -139,7 +140,8 @@ class Engine {
   }
 
   // Runs until a StopReason holds. On entry with an interrupt deliverable it is taken before any instruction. A
-  // vCPU that is halted stays so (kHalted at once) unless an interrupt or NMI wakes it. Guest faults are handled inside.
+  // vCPU that is halted stays so (kHalted at once) unless an interrupt or NMI wakes it. Guest faults are handled
+  // inside.
   virtual StopReason run(uint32_t vcpu, RunControl& control, ExitHandler& exits) = 0;
   // Human-readable cause of kUnimplemented or kError, with address, bytes and disassembly where there are any.
   virtual std::string detail() const { return {}; }
@@ -147,8 +149,8 @@ class Engine {
   // set_state of a vCPU that has just been switched on: what else it has is as after RESET too.
   virtual void power_on(uint32_t vcpu, const VcpuState& s) { set_state(vcpu, s); }
 
-  // Until called again, the engine minds these points; to be called again after a change of `code` or `data`. nullptr: none.
-  // False: it cannot.
+  // Until called again, the engine minds these points; to be called again after a change of `code` or `data`. nullptr:
+  // none. False: it cannot.
   virtual bool set_debug_points(uint32_t vcpu, DebugPoints* points) {
     (void)vcpu;
     return points == nullptr;

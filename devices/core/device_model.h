@@ -14,24 +14,26 @@ namespace dejavm {
 // Something that a model can be asked beyond reads, writes and lines: an interrupt acknowledge, an MSR.
 struct DeviceCall {
   std::string_view name;
-  unsigned arguments;      // 0 to 2
-  uint64_t typical[2];     // arguments are likely to matter up to here
+  unsigned arguments;   // 0 to 2
+  uint64_t typical[2];  // arguments are likely to matter up to here
   uint64_t (*call)(void* state, Nanos now, uint64_t a, uint64_t b);
 };
 
 struct DeviceOp {
   enum class Kind : uint8_t { kRead, kWrite, kLine, kWait, kReset, kMessage, kCall, kTransfer };
   Kind kind = Kind::kRead;
-  uint8_t size = 1;      // kRead, kWrite: 1-8
-  uint16_t index = 0;    // kLine: the input; kCall: which of the model's
-  uint64_t a = 0;        // offset; level; ns; first argument; kTransfer: 1, or 0 if memory refuses it
-  uint64_t b = 0;        // value; second argument
+  uint8_t size = 1;    // kRead, kWrite: 1-8
+  uint16_t index = 0;  // kLine: the input; kCall: which of the model's
+  uint64_t a = 0;      // offset; level; ns; first argument; kTransfer: 1, or 0 if memory refuses it
+  uint64_t b = 0;      // value; second argument
   bool operator==(const DeviceOp&) const = default;
 };
 
 // For lists of idioms.
 constexpr DeviceOp read_op(uint64_t offset, uint8_t size) { return {DeviceOp::Kind::kRead, size, 0, offset, 0}; }
-constexpr DeviceOp write_op(uint64_t offset, uint8_t size, uint64_t value) { return {DeviceOp::Kind::kWrite, size, 0, offset, value}; }
+constexpr DeviceOp write_op(uint64_t offset, uint8_t size, uint64_t value) {
+  return {DeviceOp::Kind::kWrite, size, 0, offset, value};
+}
 constexpr DeviceOp line_op(uint16_t input, uint64_t level) { return {DeviceOp::Kind::kLine, 1, input, level, 0}; }
 constexpr DeviceOp wait_op(uint64_t ns) { return {DeviceOp::Kind::kWait, 1, 0, ns, 0}; }
 constexpr DeviceOp transfer_op(bool ok) { return {DeviceOp::Kind::kTransfer, 1, 0, ok ? 1u : 0u, 0}; }
@@ -39,13 +41,13 @@ constexpr DeviceOp call_op(uint16_t call, uint64_t a, uint64_t b = 0) { return {
 
 // What is not to be found in a model's functions and fields.
 struct DeviceDescription {
-  std::string_view summary{};              // one line
-  std::string_view sources{};              // the documents that it follows
-  std::span<const uint16_t> registers{};   // offsets at which there is something; accesses anywhere have a result
-  unsigned inputs = 0;                     // of set_line
+  std::string_view summary{};             // one line
+  std::string_view sources{};             // the documents that it follows
+  std::span<const uint16_t> registers{};  // offsets at which there is something; accesses anywhere have a result
+  unsigned inputs = 0;                    // of set_line
   std::span<const std::string_view> line_names{};  // of the bits of lines() that have one, by bit; empty: none
   std::span<const DeviceCall> calls{};
-  std::span<const DeviceOp> idioms{};      // what drivers do: seeds for generators
+  std::span<const DeviceOp> idioms{};  // what drivers do: seeds for generators
   // The longest silence: time alone changes lines() or sends a message no earlier than next_event says, and next_event
   // comes at most so many times in a row without a change (its documented bound), not counting what is kSeldomNs away.
   static constexpr uint64_t kSeldomNs = 10'000'000'000;
@@ -61,7 +63,7 @@ struct DeviceModel : DeviceDescription {
   Nanos (*next_event)(const void* state);
   uint64_t (*lines)(const void* state);
   void (*set_line)(void* state, Nanos now, unsigned input, bool level);
-  bool (*pop_message)(void* state, BusMessage& message);  // nullptr: it sends none
+  bool (*pop_message)(void* state, BusMessage& message);         // nullptr: it sends none
   bool (*next_transfer)(const void* state, Transfer& transfer);  // nullptr: it is no bus master
   void (*transferred)(void* state, Nanos now, bool ok, std::span<const uint8_t> bytes);
 
@@ -93,11 +95,13 @@ DeviceModel device_model(const DeviceDescription& description) {
                 nullptr,
                 nullptr,
                 nullptr};
-  if constexpr (requires(typename M::State& s, BusMessage& m) { M::pop_message(s, m); })
+  if constexpr (requires(typename M::State & s, BusMessage & m) { M::pop_message(s, m); })
     d.pop_message = [](void* s, BusMessage& m) { return M::pop_message(state_at<M>(s), m); };
   if constexpr (requires(const typename M::State& s, Transfer& t) { M::next_transfer(s, t); }) {
     d.next_transfer = [](const void* s, Transfer& t) { return M::next_transfer(state_at<M>(s), t); };
-    d.transferred = [](void* s, Nanos now, bool ok, std::span<const uint8_t> bytes) { M::transferred(state_at<M>(s), now, ok, bytes); };
+    d.transferred = [](void* s, Nanos now, bool ok, std::span<const uint8_t> bytes) {
+      M::transferred(state_at<M>(s), now, ok, bytes);
+    };
   }
   return d;
 }

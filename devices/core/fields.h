@@ -35,27 +35,60 @@ template <class S, class M>
 struct Field {
   std::string_view name;
   M S::*member;
-  uint64_t min_value;             // inclusive, per element; two's complement for signed members
+  uint64_t min_value;  // inclusive, per element; two's complement for signed members
   uint64_t max_value;
   std::string_view unit_name = "";
-  uint16_t since_version = 1;     // the model's version that introduced it
-  uint64_t default_value = 0;     // for files older than that; left out of files while equal to it
-  constexpr Field range(uint64_t lo, uint64_t hi) const { Field f = *this; f.min_value = lo; f.max_value = hi; return f; }
-  constexpr Field unit(std::string_view u) const { Field f = *this; f.unit_name = u; return f; }
-  constexpr Field since(uint16_t v, uint64_t dflt) const { Field f = *this; f.since_version = v; f.default_value = dflt; return f; }
+  uint16_t since_version = 1;  // the model's version that introduced it
+  uint64_t default_value = 0;  // for files older than that; left out of files while equal to it
+  constexpr Field range(uint64_t lo, uint64_t hi) const {
+    Field f = *this;
+    f.min_value = lo;
+    f.max_value = hi;
+    return f;
+  }
+  constexpr Field unit(std::string_view u) const {
+    Field f = *this;
+    f.unit_name = u;
+    return f;
+  }
+  constexpr Field since(uint16_t v, uint64_t dflt) const {
+    Field f = *this;
+    f.since_version = v;
+    f.default_value = dflt;
+    return f;
+  }
 };
 
 namespace fields_detail {
-template <class T> struct Element { using type = T; static constexpr size_t count = 1; };
-template <class T, size_t N> struct Element<std::array<T, N>> { using type = T; static constexpr size_t count = N; };
-template <class T, bool = std::is_enum_v<T>> struct Raw { using type = T; };
-template <class T> struct Raw<T, true> { using type = std::underlying_type_t<T>; };
-template <class T> concept HasFields = requires { T::fields(); };
-template <class T> constexpr uint64_t min_of() {
+template <class T>
+struct Element {
+  using type = T;
+  static constexpr size_t count = 1;
+};
+template <class T, size_t N>
+struct Element<std::array<T, N>> {
+  using type = T;
+  static constexpr size_t count = N;
+};
+template <class T, bool = std::is_enum_v<T>>
+struct Raw {
+  using type = T;
+};
+template <class T>
+struct Raw<T, true> {
+  using type = std::underlying_type_t<T>;
+};
+template <class T>
+concept HasFields = requires {
+  T::fields();
+};
+template <class T>
+constexpr uint64_t min_of() {
   if constexpr (std::is_integral_v<T>) return static_cast<uint64_t>(std::numeric_limits<T>::min());
   else return 0;
 }
-template <class T> constexpr uint64_t max_of() {
+template <class T>
+constexpr uint64_t max_of() {
   if constexpr (std::is_integral_v<T>) return static_cast<uint64_t>(std::numeric_limits<T>::max());
   else return 0;
 }
@@ -70,14 +103,17 @@ constexpr Field<S, M> field(std::string_view name, M S::*member) {
 // Bytes that S's fields() account for; equal to sizeof(S) when nothing is forgotten and nothing is padding.
 template <class S>
 constexpr size_t listed_bytes() {
-  return std::apply([](auto... f) {
-    auto bytes = []<class M>(const Field<S, M>&) constexpr {
-      using El = fields_detail::Element<M>;
-      if constexpr (fields_detail::HasFields<typename El::type>) return El::count * listed_bytes<typename El::type>();
-      else return sizeof(M);
-    };
-    return (size_t{0} + ... + bytes(f));
-  }, S::fields());
+  return std::apply(
+      [](auto... f) {
+        auto bytes = []<class M>(const Field<S, M>&) constexpr {
+          using El = fields_detail::Element<M>;
+          if constexpr (fields_detail::HasFields<typename El::type>)
+            return El::count * listed_bytes<typename El::type>();
+          else return sizeof(M);
+        };
+        return (size_t{0} + ... + bytes(f));
+      },
+      S::fields());
 }
 
 enum class FieldKind : uint8_t { kUnsigned, kSigned, kBool, kStruct };
@@ -117,52 +153,67 @@ struct ChunkRef {
 
 namespace fields_detail {
 std::vector<uint32_t> file_order(std::span<const FieldInfo>);
-template <class S> std::span<const uint32_t> order_of();
-template <class S> std::span<const FieldInfo> infos() {
+template <class S>
+std::span<const uint32_t> order_of();
+template <class S>
+std::span<const FieldInfo> infos() {
   static_assert(std::is_trivially_copyable_v<S>, "a state is trivially copyable");
-  static_assert(listed_bytes<S>() == sizeof(S), "a member is missing from fields(), is listed twice, or there is padding");
+  static_assert(listed_bytes<S>() == sizeof(S),
+                "a member is missing from fields(), is listed twice, or there is padding");
   static const std::vector<FieldInfo> table = [] {
     std::vector<FieldInfo> out;
     alignas(S) static std::byte storage[sizeof(S)];
     const S& base = *reinterpret_cast<const S*>(storage);
-    std::apply([&](auto... f) {
-      auto add = [&]<class M>(const Field<S, M>& fld) {
-        using El = Element<M>;
-        using R = typename Raw<typename El::type>::type;
-        FieldInfo i{};
-        i.name = fld.name;
-        i.unit = fld.unit_name;
-        i.since = fld.since_version;
-        i.offset = static_cast<uint32_t>(reinterpret_cast<const std::byte*>(&(base.*(fld.member))) - storage);
-        i.element_size = sizeof(typename El::type);
-        i.count = El::count;
-        i.is_array = !std::is_same_v<M, typename El::type>;
-        i.min_value = fld.min_value;
-        i.max_value = fld.max_value;
-        i.default_value = fld.default_value;
-        if constexpr (HasFields<R>) { i.kind = FieldKind::kStruct; i.members = infos<R>(); i.order = order_of<R>(); }
-        else if constexpr (std::is_same_v<R, bool>) i.kind = FieldKind::kBool;
-        else i.kind = std::is_signed_v<R> ? FieldKind::kSigned : FieldKind::kUnsigned;
-        out.push_back(i);
-      };
-      (add(f), ...);
-    }, S::fields());
+    std::apply(
+        [&](auto... f) {
+          auto add = [&]<class M>(const Field<S, M>& fld) {
+            using El = Element<M>;
+            using R = typename Raw<typename El::type>::type;
+            FieldInfo i{};
+            i.name = fld.name;
+            i.unit = fld.unit_name;
+            i.since = fld.since_version;
+            i.offset = static_cast<uint32_t>(reinterpret_cast<const std::byte*>(&(base.*(fld.member))) - storage);
+            i.element_size = sizeof(typename El::type);
+            i.count = El::count;
+            i.is_array = !std::is_same_v<M, typename El::type>;
+            i.min_value = fld.min_value;
+            i.max_value = fld.max_value;
+            i.default_value = fld.default_value;
+            if constexpr (HasFields<R>) {
+              i.kind = FieldKind::kStruct;
+              i.members = infos<R>();
+              i.order = order_of<R>();
+            } else if constexpr (std::is_same_v<R, bool>) i.kind = FieldKind::kBool;
+            else i.kind = std::is_signed_v<R> ? FieldKind::kSigned : FieldKind::kUnsigned;
+            out.push_back(i);
+          };
+          (add(f), ...);
+        },
+        S::fields());
     return out;
   }();
   return table;
 }
-template <class S> std::span<const uint32_t> order_of() {
+template <class S>
+std::span<const uint32_t> order_of() {
   static const std::vector<uint32_t> order = file_order(infos<S>());
   return order;
 }
-template <class M> concept HasInvalid = requires(const typename M::State& s) { M::invalid(s); };
+template <class M>
+concept HasInvalid = requires(const typename M::State& s) {
+  M::invalid(s);
+};
 }  // namespace fields_detail
 
 // Model: a type with `State`, `kName`, `kVersion` and, optionally, `static const char* invalid(const State&)`.
 template <class Model>
 const Schema& schema_of() {
-  static const Schema schema{Model::kName, Model::kVersion, sizeof(typename Model::State),
-                             fields_detail::infos<typename Model::State>(), fields_detail::order_of<typename Model::State>(),
+  static const Schema schema{Model::kName,
+                             Model::kVersion,
+                             sizeof(typename Model::State),
+                             fields_detail::infos<typename Model::State>(),
+                             fields_detail::order_of<typename Model::State>(),
                              [](const void* data) -> const char* {
                                if constexpr (fields_detail::HasInvalid<Model>)
                                  return Model::invalid(*static_cast<const typename Model::State*>(data));

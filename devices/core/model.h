@@ -42,7 +42,15 @@ namespace dejavm {
 struct DeviceModel;  // device_model.h
 
 // Interrupt messages on the APIC bus (Intel SDM vol. 3, 11.11 and 11.6): from an I/O APIC pin, an MSI or an ICR.
-enum class Delivery : uint8_t { kFixed = 0, kLowestPriority = 1, kSmi = 2, kNmi = 4, kInit = 5, kStartup = 6, kExtInt = 7 };
+enum class Delivery : uint8_t {
+  kFixed = 0,
+  kLowestPriority = 1,
+  kSmi = 2,
+  kNmi = 4,
+  kInit = 5,
+  kStartup = 6,
+  kExtInt = 7
+};
 
 struct BusMessage {
   enum class Kind : uint8_t { kInterrupt, kEoi };  // kEoi: broadcast by a local APIC to the I/O APICs; only `vector`
@@ -51,11 +59,11 @@ struct BusMessage {
   Kind kind = Kind::kInterrupt;
   Delivery delivery = Delivery::kFixed;
   Shorthand shorthand = Shorthand::kNone;
-  bool logical = false;        // destination mode
-  bool level = false;          // trigger mode
-  bool assert_level = true;    // false only for the INIT level de-assert
+  bool logical = false;      // destination mode
+  bool level = false;        // trigger mode
+  bool assert_level = true;  // false only for the INIT level de-assert
   uint8_t vector = 0;
-  uint32_t destination = 0;    // APIC id, or logical destination; 8 bits from xAPIC and I/O APIC, 32 from x2APIC
+  uint32_t destination = 0;  // APIC id, or logical destination; 8 bits from xAPIC and I/O APIC, 32 from x2APIC
 };
 
 // All ones in `size` bytes: what a read of nothing returns on this bus.

@@ -12,8 +12,9 @@ namespace {
 constexpr uint64_t kMaxNow = uint64_t{1} << 62;  // 146 years
 
 uint64_t pack(const BusMessage& m) {
-  return uint64_t{m.vector} | static_cast<uint64_t>(m.delivery) << 8 | uint64_t{m.logical} << 11 | uint64_t{m.level} << 12 |
-         uint64_t{m.assert_level} << 13 | static_cast<uint64_t>(m.shorthand) << 14 | static_cast<uint64_t>(m.kind) << 16 | uint64_t{m.destination} << 32;
+  return uint64_t{m.vector} | static_cast<uint64_t>(m.delivery) << 8 | uint64_t{m.logical} << 11 |
+         uint64_t{m.level} << 12 | uint64_t{m.assert_level} << 13 | static_cast<uint64_t>(m.shorthand) << 14 |
+         static_cast<uint64_t>(m.kind) << 16 | uint64_t{m.destination} << 32;
 }
 
 std::string hex(uint64_t v) {
@@ -30,21 +31,26 @@ std::optional<uint64_t> number(std::string_view word) {
   uint64_t v = 0;
   for (const char c : word) {
     const int lower = c | 0x20;
-    const uint64_t digit = c >= '0' && c <= '9' ? static_cast<uint64_t>(c - '0') : lower >= 'a' && lower <= 'f' ? static_cast<uint64_t>(lower - 'a' + 10) : 99;
+    const uint64_t digit = c >= '0' && c <= '9'           ? static_cast<uint64_t>(c - '0')
+                           : lower >= 'a' && lower <= 'f' ? static_cast<uint64_t>(lower - 'a' + 10)
+                                                          : 99;
     if (digit >= base || v > (~uint64_t{0} - digit) / base) return std::nullopt;
     v = v * base + digit;
   }
   return v;
 }
 
-// The memory that scripts and tests have for bus masters: its first GiB can be read, and holds numbers that look random; what is
-// written to it is seen in the answer and forgotten.
+// The memory that scripts and tests have for bus masters: its first GiB can be read, and holds numbers that look
+// random; what is written to it is seen in the answer and forgotten.
 constexpr uint64_t kMadeUpBytes = 1 << 30;
 
-uint8_t made_up_byte(uint64_t address) { return static_cast<uint8_t>(SplitMix64::output(address / 8, 0) >> (8 * (address % 8))); }
+uint8_t made_up_byte(uint64_t address) {
+  return static_cast<uint8_t>(SplitMix64::output(address / 8, 0) >> (8 * (address % 8)));
+}
 
 uint64_t hash_of(const Transfer& t, bool ok) {
-  uint64_t hash = SplitMix64::output(t.address ^ uint64_t{t.len_bytes} << 32, static_cast<uint64_t>(t.kind) * 2 + (ok ? 1 : 0));
+  uint64_t hash =
+      SplitMix64::output(t.address ^ uint64_t{t.len_bytes} << 32, static_cast<uint64_t>(t.kind) * 2 + (ok ? 1 : 0));
   for (const uint8_t byte : t.bytes) hash = SplitMix64::output(hash ^ byte, 0);
   return hash;
 }
@@ -70,7 +76,9 @@ DeviceAnswer perform(const DeviceModel& m, void* s, Nanos& now, const DeviceOp& 
   const unsigned size = (op.size - 1u) % 8 + 1;
   switch (op.kind) {
     case DeviceOp::Kind::kRead: a.value = m.read(s, now, op.a, size); break;
-    case DeviceOp::Kind::kWrite: m.write(s, now, op.a, size, size == 8 ? op.b : op.b & ((uint64_t{1} << (8 * size)) - 1)); break;
+    case DeviceOp::Kind::kWrite:
+      m.write(s, now, op.a, size, size == 8 ? op.b : op.b & ((uint64_t{1} << (8 * size)) - 1));
+      break;
     case DeviceOp::Kind::kLine:
       if (m.inputs) m.set_line(s, now, op.index % m.inputs, op.a & 1);
       break;
@@ -78,7 +86,10 @@ DeviceAnswer perform(const DeviceModel& m, void* s, Nanos& now, const DeviceOp& 
       now = {std::min(now.value + std::min(op.a, kMaxNow), kMaxNow)};
       m.advance(s, now);
       break;
-    case DeviceOp::Kind::kReset: m.reset(s); m.advance(s, now); break;
+    case DeviceOp::Kind::kReset:
+      m.reset(s);
+      m.advance(s, now);
+      break;
     case DeviceOp::Kind::kMessage: {
       BusMessage message;
       a.value = m.pop_message && m.pop_message(s, message) ? pack(message) : 1;
@@ -99,7 +110,8 @@ std::string print(const DeviceModel& m, const DeviceOp& op) {
   switch (op.kind) {
     case DeviceOp::Kind::kRead: return "read " + hex(op.a) + " " + std::to_string(size);
     case DeviceOp::Kind::kWrite: return "write " + hex(op.a) + " " + std::to_string(size) + " " + hex(op.b);
-    case DeviceOp::Kind::kLine: return "line " + std::to_string(m.inputs ? op.index % m.inputs : 0) + " " + std::to_string(op.a & 1);
+    case DeviceOp::Kind::kLine:
+      return "line " + std::to_string(m.inputs ? op.index % m.inputs : 0) + " " + std::to_string(op.a & 1);
     case DeviceOp::Kind::kWait: return "wait " + std::to_string(op.a);
     case DeviceOp::Kind::kReset: return "reset";
     case DeviceOp::Kind::kMessage: return "message";
@@ -130,7 +142,9 @@ Result<std::vector<DeviceOp>> parse_script(const DeviceModel& m, std::string_vie
       at = end;
     }
     if (words.empty()) continue;
-    auto bad = [&](const std::string& why) { return Error{ErrorKind::kBadInput, "line " + std::to_string(line) + ": " + why}; };
+    auto bad = [&](const std::string& why) {
+      return Error{ErrorKind::kBadInput, "line " + std::to_string(line) + ": " + why};
+    };
     std::vector<uint64_t> n;
     for (size_t i = 1; i < words.size(); ++i) {
       const auto v = number(words[i]);
@@ -147,16 +161,18 @@ Result<std::vector<DeviceOp>> parse_script(const DeviceModel& m, std::string_vie
       if (takes(wanted)) {
         if (n[1] < 1 || n[1] > 8) return bad("a size of " + std::to_string(n[1]) + "; there are 1 to 8");
         op.a = n[0];
-op.size = static_cast<uint8_t>(n[1]);
+        op.size = static_cast<uint8_t>(n[1]);
         if (wanted == 3) op.b = n[2];
       }
     } else if (what == "line") {
       wanted = 2;
       op.kind = DeviceOp::Kind::kLine;
       if (takes(2)) {
-        if (n[0] >= m.inputs) return bad("input " + std::to_string(n[0]) + "; " + std::string(m.name()) + " has " + std::to_string(m.inputs));
+        if (n[0] >= m.inputs)
+          return bad("input " + std::to_string(n[0]) + "; " + std::string(m.name()) + " has " +
+                     std::to_string(m.inputs));
         op.index = static_cast<uint16_t>(n[0]);
-op.a = n[1] & 1;
+        op.a = n[1] & 1;
       }
     } else if (what == "wait") {
       wanted = 1;
@@ -170,16 +186,18 @@ op.a = n[1] & 1;
       op.kind = what == "reset" ? DeviceOp::Kind::kReset : DeviceOp::Kind::kMessage;
     } else {
       const auto c = std::find_if(m.calls.begin(), m.calls.end(), [&](const DeviceCall& x) { return x.name == what; });
-      if (c == m.calls.end()) return bad("'" + std::string(what) + "' is nothing that " + std::string(m.name()) + " can be asked");
+      if (c == m.calls.end())
+        return bad("'" + std::string(what) + "' is nothing that " + std::string(m.name()) + " can be asked");
       wanted = c->arguments;
       op.kind = DeviceOp::Kind::kCall;
       op.index = static_cast<uint16_t>(c - m.calls.begin());
       if (takes(wanted)) {
-op.a = n.empty() ? 0 : n[0];
-op.b = n.size() > 1 ? n[1] : 0;
-}
+        op.a = n.empty() ? 0 : n[0];
+        op.b = n.size() > 1 ? n[1] : 0;
+      }
     }
-    if (!takes(wanted)) return bad(std::string(what) + " takes " + std::to_string(wanted) + " numbers, not " + std::to_string(n.size()));
+    if (!takes(wanted))
+      return bad(std::string(what) + " takes " + std::to_string(wanted) + " numbers, not " + std::to_string(n.size()));
     out.push_back(op);
   }
   return out;

@@ -8,8 +8,8 @@
 //   wait 1000              ns, before the next operation
 //   reset
 //   message                takes a message that the model has sent
-//   transfer 1             carries out the step that a bus master wants, in a memory that is made up; 0: memory refuses it
-//   acknowledge            a call of the model's own, with its arguments
+//   transfer 1             carries out the step that a bus master wants, in a memory that is made up; 0: memory refuses
+//   it acknowledge            a call of the model's own, with its arguments
 #pragma once
 
 #include <cstdint>
@@ -25,14 +25,14 @@ namespace dejavm {
 
 // What an operation shows of a model: everything that anybody could notice.
 struct DeviceAnswer {
-  uint64_t value = 0;    // of a read or call; of a message, packed; of a transfer, a hash of it; 1 if there was none
+  uint64_t value = 0;  // of a read or call; of a message, packed; of a transfer, a hash of it; 1 if there was none
   uint64_t lines = 0;
   Nanos next_event = kNever;
   bool operator==(const DeviceAnswer&) const = default;
 };
 
-// Performs `op` at `now`, which a wait moves on. Operands outside the model's (inputs, calls, sizes) are folded into it, so
-// that every DeviceOp is one.
+// Performs `op` at `now`, which a wait moves on. Operands outside the model's (inputs, calls, sizes) are folded into
+// it, so that every DeviceOp is one.
 DeviceAnswer perform(const DeviceModel&, void* state, Nanos& now, const DeviceOp& op);
 
 std::string print(const DeviceModel&, const DeviceOp&);

@@ -1,4 +1,5 @@
-// SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014): numbers that look random, the same everywhere.
+// SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014): numbers that look random, the
+// same everywhere.
 #pragma once
 
 #include <cstdint>

@@ -1,13 +1,15 @@
-// How a model that is a bus master moves guest memory: it asks and never calls. A step that it wants stands in its state;
-// whoever keeps the model carries it out and says what came of it, which leads to the next step. Memory is reached by nothing
-// else, so a test, a fuzzer, a script or a log can stand in for it.
+// How a model that is a bus master moves guest memory: it asks and never calls. A step that it wants stands in its
+// state; whoever keeps the model carries it out and says what came of it, which leads to the next step. Memory is
+// reached by nothing else, so a test, a fuzzer, a script or a log can stand in for it.
 //
 //   static bool next_transfer(const State&, Transfer&);                   // what it wants now; false: nothing
 //   static void transferred(State&, Nanos now, bool ok, std::span<const uint8_t> bytes);
 //
-// - The address is the guest's choice: any is possible. Only RAM, in one piece, can be read and written; else `ok` is false and
+// - The address is the guest's choice: any is possible. Only RAM, in one piece, can be read and written; else `ok` is
+// false and
 //   nothing has moved. A model has its own way to tell the guest so.
-// - After transferred() the same step is not wanted any more. A model asks for a bounded number of steps between two of its events.
+// - After transferred() the same step is not wanted any more. A model asks for a bounded number of steps between two of
+// its events.
 // - `bytes`: of a read that was ok what memory held; else empty.
 #pragma once
 
@@ -21,10 +23,10 @@ inline constexpr uint32_t kMaxTransferBytes = 4096;
 struct Transfer {
   enum class Kind : uint8_t { kRead, kWrite };  // of guest memory
   Kind kind = Kind::kRead;
-  uint64_t address = 0;                 // guest-physical
-  uint32_t len_bytes = 0;               // 1 to kMaxTransferBytes
-  std::span<const uint8_t> bytes{};     // of kWrite: so many, in the model's state
-  uint16_t requester = 0;               // the PCI function that asks; 0 of a device on the ISA bus
+  uint64_t address = 0;              // guest-physical
+  uint32_t len_bytes = 0;            // 1 to kMaxTransferBytes
+  std::span<const uint8_t> bytes{};  // of kWrite: so many, in the model's state
+  uint16_t requester = 0;            // the PCI function that asks; 0 of a device on the ISA bus
 };
 
 }  // namespace dejavm

@@ -17,8 +17,9 @@ struct Nanos {
 };
 inline constexpr Nanos kNever{std::numeric_limits<uint64_t>::max()};
 
-// Guest instructions completed by a machine since its start, by all its vCPUs together; an iteration of a REP string instruction counts
-// as one. The order of everything that happens in a machine: the coordinate of keyframes, stops, seeks and log events.
+// Guest instructions completed by a machine since its start, by all its vCPUs together; an iteration of a REP string
+// instruction counts as one. The order of everything that happens in a machine: the coordinate of keyframes, stops,
+// seeks and log events.
 struct Retired {
   uint64_t value = 0;
   constexpr auto operator<=>(const Retired&) const = default;

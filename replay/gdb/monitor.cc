@@ -1,5 +1,5 @@
-#include "replay/trace/cursor.h"
 #include "replay/gdb/monitor.h"
+#include "replay/trace/cursor.h"
 
 #include <algorithm>
 #include <charconv>
@@ -7,12 +7,12 @@
 
 #include <fmt/format.h>
 
-#include "replay/state/describe.h"
+#include "replay/guest/where.h"
 #include "replay/record/digest.h"
 #include "replay/replay/position.h"
-#include "replay/state/state_codec.h"
 #include "replay/replay/replayer.h"
-#include "replay/guest/where.h"
+#include "replay/state/describe.h"
+#include "replay/state/state_codec.h"
 
 namespace dejavm::gdb {
 namespace {
@@ -28,8 +28,10 @@ constexpr const char* kHelp =
     "last-write ADDRESS [BYTES]   which instruction before here wrote there last\n"
     "diff POSITION POSITION       what of the machine differs between the two\n"
     "phys ADDRESS [BYTES]         guest-physical memory\n"
-    "POSITION: INSTRUCTIONS (5000000, 5M), @event:N, @time:T (20ms, 1.5s), @keyframe:N, begin, end, a mark, or . for here\n"
-    "Once it stands elsewhere by goto, gdb must be told to forget what it knows of registers: maintenance flush register-cache\n";
+    "POSITION: INSTRUCTIONS (5000000, 5M), @event:N, @time:T (20ms, 1.5s), @keyframe:N, begin, end, a mark, or . for "
+    "here\n"
+    "Once it stands elsewhere by goto, gdb must be told to forget what it knows of registers: maintenance flush "
+    "register-cache\n";
 
 std::optional<uint64_t> number(const std::string& text) {
   const bool hex = text.starts_with("0x") || text.starts_with("0X");
@@ -61,7 +63,9 @@ std::string Monitor::answer(std::string_view command) {
 Result<std::string> Monitor::obey(const std::vector<std::string>& words) {
   const std::string what = words.empty() ? "help" : words[0];
   const size_t count = words.size() - (words.empty() ? 0 : 1);
-  auto value = [&](size_t n, uint64_t otherwise) { return words.size() > n ? number(words[n]) : std::optional(otherwise); };
+  auto value = [&](size_t n, uint64_t otherwise) {
+    return words.size() > n ? number(words[n]) : std::optional(otherwise);
+  };
   if (what == "when" && count == 0) return here();
   if (what == "goto" && count == 1) {
     auto to = position(words[1]);
@@ -82,7 +86,8 @@ Result<std::string> Monitor::obey(const std::vector<std::string>& words) {
   }
   if ((what == "last-write" || what == "phys") && (count == 1 || count == 2)) {
     const auto address = value(1, 0), bytes = value(2, what == "phys" ? 64 : 8);
-    if (!address || !bytes || *bytes == 0 || *bytes > 4096) return usage(what + " ADDRESS [BYTES, 1 to 4096]: numbers, 0x for hexadecimal");
+    if (!address || !bytes || *bytes == 0 || *bytes > 4096)
+      return usage(what + " ADDRESS [BYTES, 1 to 4096]: numbers, 0x for hexadecimal");
     return what == "phys" ? physical(*address, *bytes) : last_write(*address, *bytes);
   }
   if (what == "diff" && count == 2) {
@@ -104,7 +109,8 @@ Result<Timeline::Moment> Monitor::position(const std::string& text) const {
 }
 
 std::string Monitor::at(Timeline::Moment m) const {
-  return m.address ? fmt::format("instruction {}, about to execute {:#x}", m.at.value, *m.address) : fmt::format("instruction {}", m.at.value);
+  return m.address ? fmt::format("instruction {}, about to execute {:#x}", m.at.value, *m.address)
+                   : fmt::format("instruction {}", m.at.value);
 }
 
 std::string Monitor::here() {
@@ -113,8 +119,9 @@ std::string Monitor::here() {
   const VcpuState s = state();
   symbols_.set_linux_entry(s.lstar);
   const std::string name = symbols_.name(s.rip);
-  return fmt::format("{}\nvirtual time {} ns, of {} to {} instructions\n{}{}\ndigest {}\n", at(timeline_.now()), machine.now().value, timeline_.begin().value,
-                     timeline_.end().value, what, name.empty() ? "" : "\nin " + name, to_hex(timeline_.digest()));
+  return fmt::format("{}\nvirtual time {} ns, of {} to {} instructions\n{}{}\ndigest {}\n", at(timeline_.now()),
+                     machine.now().value, timeline_.begin().value, timeline_.end().value, what,
+                     name.empty() ? "" : "\nin " + name, to_hex(timeline_.digest()));
 }
 
 Result<std::string> Monitor::exits(uint64_t count) {
@@ -149,15 +156,18 @@ Result<std::string> Monitor::device(const std::string& name) {
 
 Result<std::string> Monitor::devices() {
   std::string out;
-  for (const ChunkRef& c : timeline_.machine().chunks()) out += fmt::format("{}\n", chunk_name(c.schema->name, c.instance));
+  for (const ChunkRef& c : timeline_.machine().chunks())
+    out += fmt::format("{}\n", chunk_name(c.schema->name, c.instance));
   return out;
 }
 
 std::string Monitor::keyframes() const {
   std::string out;
   for (size_t n = 0; n < trace_.keyframes().size(); ++n)
-    out += fmt::format("{} at instruction {}, event {}\n", n, trace_.keyframes()[n].at.value, trace_.keyframes()[n].first_event);
-  return out + fmt::format("and {} checkpoints in memory, {} MiB\n", timeline_.checkpoints(), timeline_.checkpoint_bytes() >> 20);
+    out += fmt::format("{} at instruction {}, event {}\n", n, trace_.keyframes()[n].at.value,
+                       trace_.keyframes()[n].first_event);
+  return out + fmt::format("and {} checkpoints in memory, {} MiB\n", timeline_.checkpoints(),
+                           timeline_.checkpoint_bytes() >> 20);
 }
 
 Result<std::string> Monitor::physical(uint64_t address, uint64_t count) {
@@ -180,12 +190,14 @@ Result<std::string> Monitor::last_write(uint64_t address, uint64_t bytes) {
   points.data.push_back({address, bytes, false, true});
   auto stop = timeline_.backward(points);
   if (!stop) return stop.error();
-  std::string out = fmt::format("nothing in this trace wrote to {:#x}, {} bytes, before {}\n", address, bytes, at(from));
+  std::string out =
+      fmt::format("nothing in this trace wrote to {:#x}, {} bytes, before {}\n", address, bytes, at(from));
   if (stop->hit) {
     const VcpuState s = state();
     symbols_.set_linux_entry(s.lstar);
     const std::string name = symbols_.name(s.rip);
-    out = fmt::format("{:#x} was written last by\n{}{}\n", stop->hit->address, describe_instruction(timeline_.machine()), name.empty() ? "" : "\nin " + name);
+    out = fmt::format("{:#x} was written last by\n{}{}\n", stop->hit->address,
+                      describe_instruction(timeline_.machine()), name.empty() ? "" : "\nin " + name);
   }
   if (auto done = timeline_.seek(from); !done) return done.error();
   return out;

@@ -25,7 +25,8 @@ std::string hex(const uint8_t* bytes, size_t count) {
 }  // namespace
 
 void PacketReader::finish(std::vector<Item>& out) {
-  const bool right = !too_long_ && !escaped_ && digit(told_[0]) >= 0 && digit(told_[1]) >= 0 && digit(told_[0]) * 16 + digit(told_[1]) == sum_;
+  const bool right = !too_long_ && !escaped_ && digit(told_[0]) >= 0 && digit(told_[1]) >= 0 &&
+                     digit(told_[0]) * 16 + digit(told_[1]) == sum_;
   out.push_back({right ? Item::Kind::kPacket : Item::Kind::kDamaged, right ? std::move(data_) : std::string()});
   data_.clear();
   state_ = State::kIdle;
@@ -102,7 +103,9 @@ std::string frame_packet(std::string_view data) {
 }
 
 std::string to_hex_bytes(std::span<const uint8_t> bytes) { return hex(bytes.data(), bytes.size()); }
-std::string to_hex_bytes(std::string_view bytes) { return hex(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()); }
+std::string to_hex_bytes(std::string_view bytes) {
+  return hex(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size());
+}
 
 std::optional<std::vector<uint8_t>> from_hex_bytes(std::string_view digits) {
   if (digits.size() % 2) return std::nullopt;

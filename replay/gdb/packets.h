@@ -1,5 +1,5 @@
-// The framing of gdb's remote serial protocol (GDB manual, appendix E.1): $data#checksum, acknowledgements, and the interrupt byte.
-// Whatever arrives, at most kMaxPacketBytes are held.
+// The framing of gdb's remote serial protocol (GDB manual, appendix E.1): $data#checksum, acknowledgements, and the
+// interrupt byte. Whatever arrives, at most kMaxPacketBytes are held.
 #pragma once
 
 #include <cstddef>

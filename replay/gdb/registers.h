@@ -1,5 +1,5 @@
-// The registers of a vCPU as gdb numbers them: general, segment, x87 and SSE registers as its own features for x86-64 have them
-// (GDB manual, appendix G.5.13), then the system registers.
+// The registers of a vCPU as gdb numbers them: general, segment, x87 and SSE registers as its own features for x86-64
+// have them (GDB manual, appendix G.5.13), then the system registers.
 #pragma once
 
 #include <cstdint>

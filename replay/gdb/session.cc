@@ -88,12 +88,15 @@ class Session {
       case 'm': return read_memory(rest);
       case 'M': return write_memory(rest, true);
       case 'X': return write_memory(rest, false);
-      case 'c': case 's': return resume(what, rest);
+      case 'c':
+      case 's': return resume(what, rest);
       case 'b': return rest == "c" || rest == "s" ? resume_back(rest[0]) : reply("");
-      case 'Z': case 'z': return point(what == 'Z', rest);
+      case 'Z':
+      case 'z': return point(what == 'Z', rest);
       case 'H': return reply("OK");
       case 'T': return reply(rest == "1" ? "OK" : "E01");
-      case 'q': case 'Q': return query(p);
+      case 'q':
+      case 'Q': return query(p);
       case 'v': return multi_letter(p);
       default: return reply("");
     }
@@ -102,8 +105,9 @@ class Session {
   void query(std::string_view p) {
     if (take(p, "qSupported")) {
       errors_ = p.find("error-message+") != std::string_view::npos;
-      return reply(fmt::format("PacketSize={:x};QStartNoAckMode+;qXfer:features:read+;swbreak+;hwbreak+;vContSupported+;error-message+{}", kMaxPacketBytes,
-                               target_.reversible() ? ";ReverseStep+;ReverseContinue+" : ""));
+      return reply(fmt::format(
+          "PacketSize={:x};QStartNoAckMode+;qXfer:features:read+;swbreak+;hwbreak+;vContSupported+;error-message+{}",
+          kMaxPacketBytes, target_.reversible() ? ";ReverseStep+;ReverseContinue+" : ""));
     }
     if (p == "QStartNoAckMode") {
       reply("OK");
@@ -115,7 +119,8 @@ class Session {
       const auto count = from && take(p, ",") ? take_hex(p) : std::nullopt;
       if (!count) return reply("E01");
       const std::string& all = target_description();
-      const size_t at = std::min<uint64_t>(*from, all.size()), n = std::min<uint64_t>({*count, all.size() - at, kMaxPacketBytes / 4});
+      const size_t at = std::min<uint64_t>(*from, all.size()),
+                   n = std::min<uint64_t>({*count, all.size() - at, kMaxPacketBytes / 4});
       return reply((at + n == all.size() ? "l" : "m") + all.substr(at, n));
     }
     if (take(p, "qRcmd,")) {
@@ -124,7 +129,8 @@ class Session {
       const std::string answer = target_.monitor({reinterpret_cast<const char*>(command->data()), command->size()});
       // Long answers go as console output before the end of the command.
       constexpr size_t kPiece = kMaxPacketBytes / 4;
-      for (size_t at = 0; at < answer.size(); at += kPiece) reply("O" + to_hex_bytes(std::string_view(answer).substr(at, kPiece)));
+      for (size_t at = 0; at < answer.size(); at += kPiece)
+        reply("O" + to_hex_bytes(std::string_view(answer).substr(at, kPiece)));
       return reply("OK");
     }
     if (p == "qC") return reply("QC1");
@@ -200,7 +206,9 @@ class Session {
     if (*length == 0 || *length > (uint64_t{1} << 32) || *address + *length < *address) return reply("E01");
     const DebugPoints::Data d{*address, *length, *type != 2, *type != 3};
     auto& data = points_.data;
-    const auto found = std::find_if(data.begin(), data.end(), [&](const auto& o) { return o.start == d.start && o.len_bytes == d.len_bytes && o.read == d.read && o.write == d.write; });
+    const auto found = std::find_if(data.begin(), data.end(), [&](const auto& o) {
+      return o.start == d.start && o.len_bytes == d.len_bytes && o.read == d.read && o.write == d.write;
+    });
     if (insert) data.push_back(d);
     else if (found != data.end()) data.erase(found);
     reply("OK");
@@ -245,8 +253,10 @@ class Session {
       case Target::Why::kStepped: return "T05thread:1;";
       case Target::Why::kHit: break;
     }
-    // gdb looks for its breakpoint at $pc, which is not a linear address where CS has a base; what it does not find it passes over.
-    if (!stop.hit || stop.hit->kind == Kind::kCode) return stop.hit && target_.state().rip != stop.hit->address ? "T05thread:1;" : "T05thread:1;hwbreak:;";
+    // gdb looks for its breakpoint at $pc, which is not a linear address where CS has a base; what it does not find it
+    // passes over.
+    if (!stop.hit || stop.hit->kind == Kind::kCode)
+      return stop.hit && target_.state().rip != stop.hit->address ? "T05thread:1;" : "T05thread:1;hwbreak:;";
     // As what it was asked for.
     const char* name = stop.hit->kind == Kind::kWrite ? "watch" : "rwatch";
     for (const DebugPoints::Data& d : points_.data)

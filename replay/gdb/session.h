@@ -1,5 +1,5 @@
-// One gdb's session: answers packets of the remote serial protocol (GDB manual, appendix E) about a Target. Knows no sockets:
-// bytes come in by a Wire.
+// One gdb's session: answers packets of the remote serial protocol (GDB manual, appendix E) about a Target. Knows no
+// sockets: bytes come in by a Wire.
 #pragma once
 
 #include <cstdint>

@@ -27,7 +27,9 @@ VcpuState TimelineTarget::state() {
 
 namespace {
 
-Error unchangeable() { return {ErrorKind::kHost, "a recorded run cannot be changed; record another, or debug a live one (dejavm run --gdb)"}; }
+Error unchangeable() {
+  return {ErrorKind::kHost, "a recorded run cannot be changed; record another, or debug a live one (dejavm run --gdb)"};
+}
 
 }  // namespace
 
@@ -36,7 +38,9 @@ Result<void> TimelineTarget::write(uint64_t, std::span<const uint8_t> from) {
   if (from.empty()) return {};  // gdb asks so whether it may write
   return unchangeable();
 }
-size_t TimelineTarget::read(uint64_t address, std::span<uint8_t> to) { return read_linear(timeline_.machine(), state(), address, to); }
+size_t TimelineTarget::read(uint64_t address, std::span<uint8_t> to) {
+  return read_linear(timeline_.machine(), state(), address, to);
+}
 
 Result<Target::Stop> TimelineTarget::resume(How how, const DebugPoints& points, const std::function<bool()>& wanted) {
   auto gone = [&]() -> Result<Timeline::Stop> {

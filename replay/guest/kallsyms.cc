@@ -14,7 +14,8 @@ namespace dejavm {
 namespace {
 
 // What a kernel can have; beyond that a table is no table.
-constexpr uint64_t kMaxSymbols = 4'000'000, kMaxNameBytes = 1024, kImageStart = 0xffffffff80000000, kMaxImageBytes = uint64_t{1} << 30;
+constexpr uint64_t kMaxSymbols = 4'000'000, kMaxNameBytes = 1024, kImageStart = 0xffffffff80000000,
+                   kMaxImageBytes = uint64_t{1} << 30;
 
 using Lines = std::map<std::string, std::string, std::less<>>;
 
@@ -47,8 +48,13 @@ Error bad(std::string why) { return {ErrorKind::kBadInput, "the guest's kernel s
 class Image {
  public:
   Image(const GuestMemory& memory, const GuestKernel& kernel) : memory_(memory), kernel_(kernel) {}
-  bool read(uint64_t address, void* to, uint64_t len) const { return read_kernel_image(memory_, kernel_, address, to, len); }
-  template <class T> bool get(uint64_t address, T& value) const { return read(address, &value, sizeof value); }
+  bool read(uint64_t address, void* to, uint64_t len) const {
+    return read_kernel_image(memory_, kernel_, address, to, len);
+  }
+  template <class T>
+  bool get(uint64_t address, T& value) const {
+    return read(address, &value, sizeof value);
+  }
 
  private:
   const GuestMemory& memory_;
@@ -57,7 +63,8 @@ class Image {
 
 Result<void> read_tables(const Image& image, const Lines& lines, GuestKernel& kernel) {
   std::array<uint64_t, 6> at{};
-  static constexpr const char* kNames[] = {"kallsyms_names", "kallsyms_num_syms", "kallsyms_token_table", "kallsyms_token_index", "kallsyms_offsets", "kallsyms_relative_base"};
+  static constexpr const char* kNames[] = {"kallsyms_names",       "kallsyms_num_syms", "kallsyms_token_table",
+                                           "kallsyms_token_index", "kallsyms_offsets",  "kallsyms_relative_base"};
   for (size_t n = 0; n < at.size(); ++n) {
     const auto a = number(lines, fmt::format("SYMBOL({})", kNames[n]), 16);
     if (!a) return bad(fmt::format("its VMCOREINFO does not say where {} is; Linux does from 6.0 on", kNames[n]));
@@ -93,7 +100,8 @@ Result<void> read_tables(const Image& image, const Lines& lines, GuestKernel& ke
       parts = (parts & 0x7f) | static_cast<unsigned>(length[1]) << 7;
     }
     std::vector<uint8_t> which(parts);
-    if (parts == 0 || parts > kMaxNameBytes || !image.read(from, which.data(), parts)) return bad(fmt::format("symbol {} has {} parts", n, parts));
+    if (parts == 0 || parts > kMaxNameBytes || !image.read(from, which.data(), parts))
+      return bad(fmt::format("symbol {} has {} parts", n, parts));
     from += parts;
     std::string name;
     for (const uint8_t t : which) {
@@ -102,7 +110,9 @@ Result<void> read_tables(const Image& image, const Lines& lines, GuestKernel& ke
     }
     if (name.size() < 2) return bad(fmt::format("symbol {} has no name", n));
     const int64_t o = offsets[n];
-    const uint64_t address = !negative ? base + static_cast<uint32_t>(offsets[n]) : o >= 0 ? static_cast<uint64_t>(o) : base - 1 - static_cast<uint64_t>(o);
+    const uint64_t address = !negative ? base + static_cast<uint32_t>(offsets[n])
+                             : o >= 0  ? static_cast<uint64_t>(o)
+                                       : base - 1 - static_cast<uint64_t>(o);
     kernel.symbols.push_back({address, name[0], name.substr(1)});
   }
   return {};
@@ -129,7 +139,8 @@ std::string kernel_place(const GuestMemory& memory, uint64_t rip) {
 }
 
 const KernelSymbol* GuestKernel::symbol(std::string_view name) const {
-  const auto found = std::find_if(symbols.begin(), symbols.end(), [&](const KernelSymbol& s) { return s.name == name; });
+  const auto found =
+      std::find_if(symbols.begin(), symbols.end(), [&](const KernelSymbol& s) { return s.name == name; });
   return found != symbols.end() ? &*found : nullptr;
 }
 

@@ -1,5 +1,6 @@
-// The symbols of a running Linux, from its own tables in guest memory. Where they are, a kernel from 6.0 on tells in its VMCOREINFO
-// (Documentation/admin-guide/kdump/vmcoreinfo.rst); their format is that of scripts/kallsyms.c and kernel/kallsyms.c.
+// The symbols of a running Linux, from its own tables in guest memory. Where they are, a kernel from 6.0 on tells in
+// its VMCOREINFO (Documentation/admin-guide/kdump/vmcoreinfo.rst); their format is that of scripts/kallsyms.c and
+// kernel/kallsyms.c.
 #pragma once
 
 #include <cstdint>
@@ -16,23 +17,25 @@ namespace dejavm {
 
 struct KernelSymbol {
   uint64_t address = 0;
-  char type = 0;       // as nm prints it: T text, D data, ...; small for local
+  char type = 0;  // as nm prints it: T text, D data, ...; small for local
   std::string name;
 };
 
 struct GuestKernel {
-  std::string release;             // "6.1.0-49-cloud-amd64"
-  uint64_t offset = 0;             // from where it was linked to where it runs (KASLR)
-  uint64_t text_physical = 0;      // of linear address 0xffffffff80000000
+  std::string release;                // "6.1.0-49-cloud-amd64"
+  uint64_t offset = 0;                // from where it was linked to where it runs (KASLR)
+  uint64_t text_physical = 0;         // of linear address 0xffffffff80000000
   std::vector<KernelSymbol> symbols;  // in the order of /proc/kallsyms
-  // kBadInput, saying what is missing or wrong: no Linux, one that is too old or not far enough in its boot, hostile tables.
+  // kBadInput, saying what is missing or wrong: no Linux, one that is too old or not far enough in its boot, hostile
+  // tables.
   static Result<GuestKernel> find(const GuestMemory&);
   const KernelSymbol* symbol(std::string_view name) const;
 };
 
 // For naming addresses: those of its image, where it runs.
 Symbols symbols_of(const GuestKernel&);
-// "do_exit+0x1c", where the next instruction of a vCPU is, if that is in a Linux kernel whose symbols are in memory; else empty.
+// "do_exit+0x1c", where the next instruction of a vCPU is, if that is in a Linux kernel whose symbols are in memory;
+// else empty.
 std::string kernel_place(const GuestMemory&, uint64_t rip);
 
 // Reads memory of the kernel's image by its linear address, without page tables; false: not all of it is there.

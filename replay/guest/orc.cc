@@ -32,7 +32,8 @@ Entry decode(const uint8_t* p, bool since_6_4) {
   if (since_6_4) {
     e.type = static_cast<OrcType>(bits >> 8 & 7);
   } else {
-    static constexpr OrcType kOld[] = {OrcType::kCall, OrcType::kRegisters, OrcType::kRegistersPartial, OrcType::kUndefined};
+    static constexpr OrcType kOld[] = {OrcType::kCall, OrcType::kRegisters, OrcType::kRegistersPartial,
+                                       OrcType::kUndefined};
     e.type = kOld[bits >> 8 & 3];
     if (e.sp == OrcRegister::kUndefined) e.type = bits >> 10 & 1 ? OrcType::kEnd : OrcType::kUndefined;
   }
@@ -40,10 +41,34 @@ Entry decode(const uint8_t* p, bool since_6_4) {
 }
 
 // DWARF's numbers of registers (System V ABI for x86-64, figure 3.36).
-enum Dwarf : uint8_t { kDwarfRax, kDwarfRdx, kDwarfRcx, kDwarfRbx, kDwarfRsi, kDwarfRdi, kDwarfRbp, kDwarfRsp, kDwarfR8, kDwarfR10 = 10, kDwarfR13 = 13, kDwarfRip = 16 };
+enum Dwarf : uint8_t {
+  kDwarfRax,
+  kDwarfRdx,
+  kDwarfRcx,
+  kDwarfRbx,
+  kDwarfRsi,
+  kDwarfRdi,
+  kDwarfRbp,
+  kDwarfRsp,
+  kDwarfR8,
+  kDwarfR10 = 10,
+  kDwarfR13 = 13,
+  kDwarfRip = 16
+};
 enum Cfa : uint8_t {
-  kRestore = 0xc0, kAdvance4 = 0x04, kUndefined = 0x07, kSameValue = 0x08, kDefCfa = 0x0c, kDefCfaExpression = 0x0f, kExpression = 0x10, kOffsetExtendedSf = 0x11, kDefCfaSf = 0x12,
-  kOpBreg = 0x70, kOpDeref = 0x06, kOpConsts = 0x11, kOpPlus = 0x22
+  kRestore = 0xc0,
+  kAdvance4 = 0x04,
+  kUndefined = 0x07,
+  kSameValue = 0x08,
+  kDefCfa = 0x0c,
+  kDefCfaExpression = 0x0f,
+  kExpression = 0x10,
+  kOffsetExtendedSf = 0x11,
+  kDefCfaSf = 0x12,
+  kOpBreg = 0x70,
+  kOpDeref = 0x06,
+  kOpConsts = 0x11,
+  kOpPlus = 0x22
 };
 
 void uleb(Bytes& out, uint64_t v) {
@@ -69,8 +94,10 @@ int dwarf_of(OrcRegister r) {
   switch (r) {
     case OrcRegister::kDx: return kDwarfRdx;
     case OrcRegister::kDi: return kDwarfRdi;
-    case OrcRegister::kBp: case OrcRegister::kBpIndirect: return kDwarfRbp;
-    case OrcRegister::kSp: case OrcRegister::kSpIndirect: return kDwarfRsp;
+    case OrcRegister::kBp:
+    case OrcRegister::kBpIndirect: return kDwarfRbp;
+    case OrcRegister::kSp:
+    case OrcRegister::kSpIndirect: return kDwarfRsp;
     case OrcRegister::kR10: return kDwarfR10;
     case OrcRegister::kR13: return kDwarfR13;
     default: return -1;
@@ -117,15 +144,16 @@ void rules(Bytes& out, const Entry& e) {
     saved_at(out, kDwarfRip, -8);
     if (e.bp == OrcRegister::kPreviousSp) saved_at(out, kDwarfRbp, e.bp_offset);
     else {
-out.push_back(kSameValue);
-uleb(out, kDwarfRbp);
-}
+      out.push_back(kSameValue);
+      uleb(out, kDwarfRbp);
+    }
     return;
   }
-  // struct pt_regs: r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi orig_rax, then RIP CS RFLAGS RSP SS. The partial one has
-  // only the latter five, its address counted as if the others were there.
-  static constexpr std::pair<uint8_t, int> kSaved[] = {{15, 0}, {14, 8}, {13, 16}, {12, 24}, {kDwarfRbp, 32}, {kDwarfRbx, 40}, {11, 48}, {10, 56},
-                                                       {9, 64}, {8, 72}, {kDwarfRax, 80}, {kDwarfRcx, 88}, {kDwarfRdx, 96}, {kDwarfRsi, 104}, {kDwarfRdi, 112}};
+  // struct pt_regs: r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi orig_rax, then RIP CS RFLAGS RSP SS. The
+  // partial one has only the latter five, its address counted as if the others were there.
+  static constexpr std::pair<uint8_t, int> kSaved[] = {
+      {15, 0}, {14, 8}, {13, 16},        {12, 24},        {kDwarfRbp, 32}, {kDwarfRbx, 40},  {11, 48},        {10, 56},
+      {9, 64}, {8, 72}, {kDwarfRax, 80}, {kDwarfRcx, 88}, {kDwarfRdx, 96}, {kDwarfRsi, 104}, {kDwarfRdi, 112}};
   const int64_t frame = e.type == OrcType::kRegisters ? 128 : 0;
   if (e.type == OrcType::kRegisters)
     for (const auto& [reg, at] : kSaved) saved_at(out, reg, at);
@@ -142,17 +170,21 @@ void finish(Bytes& out, size_t length_at) {
 }  // namespace
 
 Bytes debug_frame(const GuestKernel& kernel, const GuestMemory& memory) {
-  const KernelSymbol *places = kernel.symbol("__start_orc_unwind_ip"), *places_end = kernel.symbol("__stop_orc_unwind_ip"), *table = kernel.symbol("__start_orc_unwind");
+  const KernelSymbol *places = kernel.symbol("__start_orc_unwind_ip"),
+                     *places_end = kernel.symbol("__stop_orc_unwind_ip"), *table = kernel.symbol("__start_orc_unwind");
   const KernelSymbol *text = kernel.symbol("_stext"), *text_end = kernel.symbol("_etext");
   if (!places || !places_end || !table || !text || !text_end || places_end->address <= places->address) return {};
   const uint64_t count = (places_end->address - places->address) / 4;
   if (count > kMaxEntries) return {};
   std::vector<int32_t> where(count);
   Bytes raw(count * 6);
-  if (!read_kernel_image(memory, kernel, places->address, where.data(), count * 4) || !read_kernel_image(memory, kernel, table->address, raw.data(), count * 6)) return {};
+  if (!read_kernel_image(memory, kernel, places->address, where.data(), count * 4) ||
+      !read_kernel_image(memory, kernel, table->address, raw.data(), count * 6))
+    return {};
   const bool since_6_4 = [&] {
     unsigned major = 0, minor = 0;
-    return std::sscanf(kernel.release.c_str(), "%u.%u", &major, &minor) == 2 && (major > 6 || (major == 6 && minor >= 4));
+    return std::sscanf(kernel.release.c_str(), "%u.%u", &major, &minor) == 2 &&
+           (major > 6 || (major == 6 && minor >= 4));
   }();
   struct Row {
     uint64_t address;
@@ -163,7 +195,8 @@ Bytes debug_frame(const GuestKernel& kernel, const GuestMemory& memory) {
     const uint64_t at = places->address + 4 * n + static_cast<uint64_t>(int64_t{where[n]});
     rows.push_back({at, decode(raw.data() + 6 * n, since_6_4)});
   }
-  if (!std::is_sorted(rows.begin(), rows.end(), [](const Row& a, const Row& b) { return a.address < b.address; })) return {};
+  if (!std::is_sorted(rows.begin(), rows.end(), [](const Row& a, const Row& b) { return a.address < b.address; }))
+    return {};
 
   Bytes out;
   put(out, uint32_t{0});

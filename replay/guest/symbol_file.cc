@@ -78,7 +78,8 @@ Bytes symbol_file(const GuestKernel& kernel, const GuestMemory& memory) {
       if (is_global != global) continue;
       Elf64_Sym out{};
       out.st_name = names.add(s.name);
-      out.st_info = static_cast<unsigned char>(ELF64_ST_INFO(is_global ? STB_GLOBAL : STB_LOCAL, is_code(s.type) ? STT_FUNC : STT_OBJECT));
+      out.st_info = static_cast<unsigned char>(
+          ELF64_ST_INFO(is_global ? STB_GLOBAL : STB_LOCAL, is_code(s.type) ? STT_FUNC : STT_OBJECT));
       out.st_shndx = SHN_ABS;
       out.st_value = s.address;
       for (size_t n = 1; n < areas; ++n)
@@ -101,7 +102,8 @@ Bytes symbol_file(const GuestKernel& kernel, const GuestMemory& memory) {
     sections.push_back(std::move(s));
     return static_cast<uint32_t>(sections.size() - 1);
   };
-  if (Bytes frames = debug_frame(kernel, memory); !frames.empty()) content(".debug_frame", SHT_PROGBITS, std::move(frames), 8, 0);
+  if (Bytes frames = debug_frame(kernel, memory); !frames.empty())
+    content(".debug_frame", SHT_PROGBITS, std::move(frames), 8, 0);
   const uint32_t table = content(".symtab", SHT_SYMTAB, std::move(symbols), 8, sizeof(Elf64_Sym));
   sections[table].head.sh_info = locals;
   sections[table].head.sh_link = content(".strtab", SHT_STRTAB, names.take(), 1, 0);

@@ -37,7 +37,8 @@ Result<Symbols> Symbols::load(const std::string& path) {
       Elf64_Shdr table, strings;
       if (!get(bytes, e.e_shoff + uint64_t{i} * sizeof table, table)) return bad("its section headers are cut off");
       if (table.sh_type != SHT_SYMTAB) continue;
-      if (!get(bytes, e.e_shoff + uint64_t{table.sh_link} * sizeof strings, strings)) return bad("its section headers are cut off");
+      if (!get(bytes, e.e_shoff + uint64_t{table.sh_link} * sizeof strings, strings))
+        return bad("its section headers are cut off");
       for (uint64_t at = 0; at + sizeof(Elf64_Sym) <= table.sh_size; at += sizeof(Elf64_Sym)) {
         Elf64_Sym x;
         if (!get(bytes, table.sh_offset + at, x)) return bad("its symbol table is cut off");
@@ -59,12 +60,14 @@ Result<Symbols> Symbols::load(const std::string& path) {
       const char* q = p;
       for (; q < line_end && std::isxdigit(static_cast<unsigned char>(*q)); ++q)
         address = address << 4 | static_cast<uint64_t>(*q <= '9' ? *q - '0' : (*q | 0x20) - 'a' + 10);
-      if (q - p < 8 || line_end - q < 4 || q[0] != ' ' || q[2] != ' ') return bad("neither an ELF file nor a System.map");
+      if (q - p < 8 || line_end - q < 4 || q[0] != ' ' || q[2] != ' ')
+        return bad("neither an ELF file nor a System.map");
       s.all_.push_back({address, std::string(q + 3, line_end)});
       p = line_end + 1;
     }
   }
-  std::stable_sort(s.all_.begin(), s.all_.end(), [](const Symbol& a, const Symbol& b) { return a.address < b.address; });
+  std::stable_sort(s.all_.begin(), s.all_.end(),
+                   [](const Symbol& a, const Symbol& b) { return a.address < b.address; });
   for (const Symbol& x : s.all_)
     if (x.name == "entry_SYSCALL_64") s.entry_ = x.address;
   return s;
@@ -73,15 +76,18 @@ Result<Symbols> Symbols::load(const std::string& path) {
 Symbols Symbols::of(const std::vector<std::pair<uint64_t, std::string>>& symbols) {
   Symbols s;
   for (const auto& [address, name] : symbols) s.all_.push_back({address, name});
-  std::stable_sort(s.all_.begin(), s.all_.end(), [](const Symbol& a, const Symbol& b) { return a.address < b.address; });
-  const auto end = std::unique(s.all_.begin(), s.all_.end(), [](const Symbol& a, const Symbol& b) { return a.address == b.address; });
+  std::stable_sort(s.all_.begin(), s.all_.end(),
+                   [](const Symbol& a, const Symbol& b) { return a.address < b.address; });
+  const auto end = std::unique(s.all_.begin(), s.all_.end(),
+                               [](const Symbol& a, const Symbol& b) { return a.address == b.address; });
   s.all_.erase(end, s.all_.end());
   return s;
 }
 
 std::string Symbols::name(uint64_t address) const {
   const uint64_t linked = address - offset_;
-  const auto after = std::upper_bound(all_.begin(), all_.end(), linked, [](uint64_t a, const Symbol& s) { return a < s.address; });
+  const auto after =
+      std::upper_bound(all_.begin(), all_.end(), linked, [](uint64_t a, const Symbol& s) { return a < s.address; });
   if (after == all_.begin()) return {};
   const Symbol& s = *std::prev(after);
   if (linked - s.address > kNear) return {};

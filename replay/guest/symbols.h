@@ -15,8 +15,8 @@ class Symbols {
   // In any order; of several at one address the first is kept as the name.
   static Symbols of(const std::vector<std::pair<uint64_t, std::string>>& symbols);
   bool empty() const { return all_.empty(); }
-  // A Linux kernel may run elsewhere than where it was linked (KASLR): its entry point for SYSCALL, which IA32_LSTAR holds
-  // (0: not yet), tells how far.
+  // A Linux kernel may run elsewhere than where it was linked (KASLR): its entry point for SYSCALL, which IA32_LSTAR
+  // holds (0: not yet), tells how far.
   void set_linux_entry(uint64_t lstar);
   // "do_syscall_64+0x1c", or empty where nothing near is known.
   std::string name(uint64_t address) const;
@@ -26,7 +26,7 @@ class Symbols {
     uint64_t address;
     std::string name;
   };
-  std::vector<Symbol> all_;  // ascending
+  std::vector<Symbol> all_;          // ascending
   uint64_t entry_ = 0, offset_ = 0;  // entry_: where SYSCALL's was linked
 };
 

@@ -22,7 +22,9 @@ cs_mode mode_of(const VcpuState& s) {
 
 }  // namespace
 
-uint64_t linear_rip(const VcpuState& s) { return mode_of(s) == CS_MODE_64 ? s.rip : (s.segment[kCs].base + s.rip) & 0xffffffff; }
+uint64_t linear_rip(const VcpuState& s) {
+  return mode_of(s) == CS_MODE_64 ? s.rip : (s.segment[kCs].base + s.rip) & 0xffffffff;
+}
 
 std::vector<uint8_t> instruction_bytes(const GuestMemory& memory, const VcpuState& s) {
   const bool long64 = mode_of(s) == CS_MODE_64;

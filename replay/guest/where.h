@@ -20,7 +20,8 @@ std::vector<uint8_t> instruction_bytes(const GuestMemory&, const VcpuState&);
 std::string disassemble(const VcpuState&, std::span<const uint8_t> bytes);
 // "rip 0xffffffff81001234: 0f 31  rdtsc": the instruction that a machine is about to execute, by its page tables.
 std::string describe_instruction(Machine&, uint32_t vcpu = 0);
-// The same, and the kernel's function that it is in, if the guest's memory tells: for reports, since that takes some time.
+// The same, and the kernel's function that it is in, if the guest's memory tells: for reports, since that takes some
+// time.
 std::string describe_place(Machine&, uint32_t vcpu = 0);
 
 }  // namespace dejavm

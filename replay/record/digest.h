@@ -11,8 +11,8 @@
 #include <memory>
 #include <vector>
 
-#include "replay/store/hash.h"
 #include "replay/state/stored_state.h"
+#include "replay/store/hash.h"
 #include "vmm/machine/machine.h"
 
 namespace dejavm {

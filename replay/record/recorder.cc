@@ -1,11 +1,10 @@
-#include "replay/guest/where.h"
 #include "replay/record/recorder.h"
+#include "replay/guest/where.h"
 
 #include <algorithm>
 #include <utility>
 
 #include <fmt/format.h>
-
 
 namespace dejavm {
 namespace {
@@ -67,7 +66,11 @@ RunSummary summarize(Machine& machine, RunEnd end, uint64_t exits, const Hash128
 }
 
 Recording::Recording(Machine& machine, Inputs& from, TraceWriter& log, const RecordOptions& options)
-    : machine_(machine), log_(log), options_(options), keyframe_at_(machine.position().retired), exits_(machine.board(), log),
+    : machine_(machine),
+      log_(log),
+      options_(options),
+      keyframe_at_(machine.position().retired),
+      exits_(machine.board(), log),
       inputs_(from, log, machine, options_) {
   log_.header(make_header(machine_, options_));
   mark_all_written(machine_);
@@ -85,7 +88,7 @@ Result<RunSummary> Recording::finish(RunEnd end) {
   if (log_.failed()) return *log_.error();
   const Snapshot last = take_snapshot(machine_, summer_);
   RunSummary summary = summarize(machine_, end, log_.exits(), last.digest);
-  TraceEnd record_end{end,         log_.events(),      log_.exits(),   summary.instructions,
+  TraceEnd record_end{end,         log_.events(),      log_.exits(),  summary.instructions,
                       last.digest, summary.debug_exit, summary.detail};
   record_end.detail.resize(std::min(record_end.detail.size(), kMaxDetailBytes));
   if (auto done = log_.finish(record_end); !done) return done.error();

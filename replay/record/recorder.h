@@ -26,15 +26,15 @@ struct RunSummary {
   uint64_t exits = 0;         // from the start of the recording
   uint64_t instructions = 0;  // retired
   Hash128 digest;
-  uint8_t debug_exit = 0;     // Machine::debug_exit_status() of RunEnd::kDebugExit
-  std::string detail;         // Machine::detail()
+  uint8_t debug_exit = 0;  // Machine::debug_exit_status() of RunEnd::kDebugExit
+  std::string detail;      // Machine::detail()
 };
 
 struct Progress {
   Retired at;
   Nanos now;
   uint64_t exits = 0;
-  uint64_t trace_bytes = 0;   // written, or (replaying) of the file
+  uint64_t trace_bytes = 0;  // written, or (replaying) of the file
 };
 
 struct RecordOptions {
@@ -42,8 +42,8 @@ struct RecordOptions {
   std::vector<Retired> keyframes_at{};       // more keyframes
   std::vector<RunStop> stops{};
   Retired until = kForever;
-  uint64_t max_events = ~uint64_t{0};        // the run is stopped, as if by the user, once the log has so many
-  std::vector<BootImage> boot{};             // for the reader of the trace
+  uint64_t max_events = ~uint64_t{0};  // the run is stopped, as if by the user, once the log has so many
+  std::vector<BootImage> boot{};       // for the reader of the trace
   std::string append{};
   std::string writer = "dejavm";
   std::function<void(const Progress&)> progress{};  // called about every kPollInterval instructions
@@ -66,7 +66,9 @@ RunSummary summarize(Machine&, RunEnd, uint64_t exits, const Hash128& digest);
 class RecordingExits final : public ExitDecorator<RecordingExits> {
  public:
   RecordingExits(ExitHandler& to, TraceWriter& log) : ExitDecorator(&to), log_(log) {}
-  void access(EventKind kind, Position at, uint64_t address, unsigned size, uint64_t value) { log_.access(kind, at, address, size, value); }
+  void access(EventKind kind, Position at, uint64_t address, unsigned size, uint64_t value) {
+    log_.access(kind, at, address, size, value);
+  }
   void event(const Event& e) { log_.event(e); }
 
  private:
@@ -92,8 +94,8 @@ class RecordingInputs final : public Inputs {
   uint64_t next_progress_ = 0;
 };
 
-// A recording in progress, for who runs the machine himself: Machine::run(..., inputs(), exits()), and keyframe() at any
-// stop. It begins where the machine is.
+// A recording in progress, for who runs the machine himself: Machine::run(..., inputs(), exits()), and keyframe() at
+// any stop. It begins where the machine is.
 class Recording {
  public:
   Recording(Machine&, Inputs& from, TraceWriter&, const RecordOptions&);

@@ -5,7 +5,10 @@
 namespace dejavm {
 
 Stops::Stops(std::vector<RunStop> stops, Retired begin, uint64_t interval, std::function<void()> recurring)
-    : stops_(std::move(stops)), interval_(interval ? interval : ~uint64_t{0}), tick_(after(begin)), recurring_(std::move(recurring)) {
+    : stops_(std::move(stops)),
+      interval_(interval ? interval : ~uint64_t{0}),
+      tick_(after(begin)),
+      recurring_(std::move(recurring)) {
   std::stable_sort(stops_.begin(), stops_.end(), [](const RunStop& a, const RunStop& b) { return a.at < b.at; });
 }
 

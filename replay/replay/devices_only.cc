@@ -4,25 +4,36 @@
 
 #include <fmt/format.h>
 
-#include "replay/trace/cursor.h"
 #include "replay/replay/devices_only.h"
+#include "replay/trace/cursor.h"
 #include "vmm/state/cpu_model.h"
 
 namespace dejavm {
 namespace {
 
-// Guest memory as the log knows it: what devices read, in the order in which they read it. That they write is not looked at.
+// Guest memory as the log knows it: what devices read, in the order in which they read it. That they write is not
+// looked at.
 class LoggedDma final : public GuestDma {
  public:
   LoggedDma(const TraceReader& trace, const Keyframe& from)
-      : cursor_(trace, from), regions_(memory_layout(trace.header().config.memory_bytes, trace.header().config.rom_bytes, trace.header().config.test_device)) {}
+      : cursor_(trace, from),
+        regions_(memory_layout(trace.header().config.memory_bytes, trace.header().config.rom_bytes,
+                               trace.header().config.test_device)) {}
   bool read(Position at, uint16_t requester, Gpa gpa, std::span<uint8_t> to) override {
     while (cursor_.peek() && cursor_.peek()->kind != EventKind::kDmaRead) cursor_.pop();
     const Event* e = cursor_.peek();
-    const Event asked{.kind = EventKind::kDmaRead, .ok = e != nullptr && e->ok, .at = at, .address = gpa.value, .value = to.size(), .subleaf = requester, .data = e ? e->data : std::vector<uint8_t>()};
+    const Event asked{.kind = EventKind::kDmaRead,
+                      .ok = e != nullptr && e->ok,
+                      .at = at,
+                      .address = gpa.value,
+                      .value = to.size(),
+                      .subleaf = requester,
+                      .data = e ? e->data : std::vector<uint8_t>()};
     if (e == nullptr || e->address != gpa.value || e->value != to.size() || e->subleaf != requester) {
       if (difference_.empty())
-        difference_ = fmt::format("expected {}\nhappened a device's read: {}", e ? describe(*e) : std::string("no more reads of memory by devices"), describe(asked));
+        difference_ =
+            fmt::format("expected {}\nhappened a device's read: {}",
+                        e ? describe(*e) : std::string("no more reads of memory by devices"), describe(asked));
       return false;
     }
     const bool ok = e->ok;
@@ -120,7 +131,10 @@ class LoneBoard {
         break;
       }
       case EventKind::kConsole: board_.console_input(board_.now(e.at), e.data); break;
-      case EventKind::kStop: case EventKind::kControl: case EventKind::kPlace: case EventKind::kDmaRead: break;
+      case EventKind::kStop:
+      case EventKind::kControl:
+      case EventKind::kPlace:
+      case EventKind::kDmaRead: break;
       case EventKind::kIdle:
         a.now = board_.now(e.at);
         for (RunControl& c : controls_) c.time_base_ns += e.value - e.now.value;
@@ -175,23 +189,27 @@ Result<DevicesSummary> replay_devices_only(const TraceReader& trace, Console* co
         ++s.keyframes;
         continue;
       }
-      if (differs.empty()) differs = fmt::format("{}: the devices differ from keyframe {}, though every answer before it was the log's", trace.name(), keyframe);
-      for (const std::string& line : lines) differs += fmt::format("\n  at instruction {}: {}", keyframes[keyframe].at.value, line);
+      if (differs.empty())
+        differs = fmt::format("{}: the devices differ from keyframe {}, though every answer before it was the log's",
+                              trace.name(), keyframe);
+      for (const std::string& line : lines)
+        differs += fmt::format("\n  at instruction {}: {}", keyframes[keyframe].at.value, line);
       return Error{ErrorKind::kDivergence, differs};
     }
     if (!e) break;
     if (e->at.vcpu >= config.vcpus)
-      return Error{ErrorKind::kBadInput, fmt::format("{}: event {} is of vCPU {}; the machine has {}",
-                                                     trace.name(), cursor.index(), e->at.vcpu, config.vcpus)};
+      return Error{ErrorKind::kBadInput, fmt::format("{}: event {} is of vCPU {}; the machine has {}", trace.name(),
+                                                     cursor.index(), e->at.vcpu, config.vcpus)};
     const Event answer = board.feed(*e);
     if (!differs.empty()) continue;  // on the way to the next keyframe
     if (!dma.difference().empty()) {
-      differs = fmt::format("{}: a device reads other memory than in the log, at event {}\n{}", trace.name(), cursor.index(), dma.difference());
+      differs = fmt::format("{}: a device reads other memory than in the log, at event {}\n{}", trace.name(),
+                            cursor.index(), dma.difference());
       continue;
     }
     if (!(answer == *e)) {
-      differs = fmt::format("{}: {} differs from the log at event {}\nexpected {}\nhappened {}", trace.name(), device_of(*e),
-                            cursor.index(), describe(*e), describe(answer));
+      differs = fmt::format("{}: {} differs from the log at event {}\nexpected {}\nhappened {}", trace.name(),
+                            device_of(*e), cursor.index(), describe(*e), describe(answer));
       continue;
     }
     ++s.events;

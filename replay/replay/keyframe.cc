@@ -18,8 +18,7 @@ Result<void> apply_pages(const TraceReader& trace, int64_t from, int64_t to, Mac
       const Gpa gpa{index * kPageSize};
       const uint8_t* page = machine.memory().page(gpa);
       if (!page)
-        return trace.damaged(keyframe.frame,
-                             fmt::format("a page at {:#x}, outside the machine's memory", gpa.value));
+        return trace.damaged(keyframe.frame, fmt::format("a page at {:#x}, outside the machine's memory", gpa.value));
       if (!content) content = kZeroPage;
       // Equal pages stay untouched, so that zeros cost no host memory.
       if (std::memcmp(page, content, kPageSize) != 0) machine.write_memory(gpa, {content, kPageSize});
@@ -33,10 +32,13 @@ Result<void> apply_pages(const TraceReader& trace, int64_t from, int64_t to, Mac
 Result<Restored> restore_keyframe(const TraceReader& trace, size_t number, Console* console,
                                   const EngineChoice& engine) {
   if (number >= trace.keyframes().size())
-    return Error{ErrorKind::kHost, fmt::format("{}: has keyframes 0 to {}; there is no keyframe {}",
-                                               trace.name(), trace.keyframes().size() - 1, number)};
+    return Error{ErrorKind::kHost, fmt::format("{}: has keyframes 0 to {}; there is no keyframe {}", trace.name(),
+                                               trace.keyframes().size() - 1, number)};
   if (trace.header().devices_only)
-    return Error{ErrorKind::kBadInput, fmt::format("{}: holds the devices' part of a trace, without memory; only `replay --devices-only` can read it", trace.name())};
+    return Error{
+        ErrorKind::kBadInput,
+        fmt::format("{}: holds the devices' part of a trace, without memory; only `replay --devices-only` can read it",
+                    trace.name())};
   const Keyframe& keyframe = trace.keyframes()[number];
   Restored r;
   auto snapshot = trace.snapshot(keyframe);
@@ -56,8 +58,9 @@ Result<Restored> restore_keyframe(const TraceReader& trace, size_t number, Conso
                                                      r.machine->position().retired.value, keyframe.at.value));
   const Snapshot now = take_snapshot(*r.machine, r.summer);
   // Another engine has other chunks, and so another digest; memory is the same for all.
-  const bool same = engine.or_else(trace.header().engine).name == trace.header().engine ? now.digest == r.snapshot.digest
-                                                                      : now.memory == r.snapshot.memory;
+  const bool same = engine.or_else(trace.header().engine).name == trace.header().engine
+                        ? now.digest == r.snapshot.digest
+                        : now.memory == r.snapshot.memory;
   if (!same) return trace.damaged(keyframe.frame, explain_digest(trace, keyframe, r.snapshot, now, *r.machine));
   return r;
 }
@@ -75,8 +78,8 @@ std::string explain_digest(const TraceReader& trace, const Keyframe& keyframe, c
     if (pages++ >= 4) return {};
     uint64_t at = 0;
     while (page[at] == content[at]) ++at;
-    out += fmt::format("\n  memory at {:#x}: expected {:#04x}, found {:#04x}", index * kPageSize + at,
-                       content[at], page[at]);
+    out += fmt::format("\n  memory at {:#x}: expected {:#04x}, found {:#04x}", index * kPageSize + at, content[at],
+                       page[at]);
     return {};
   };
   if (auto done = trace.pages(keyframe, compare); !done) out += "\n  " + done.error().message;

@@ -12,8 +12,8 @@ namespace dejavm {
 
 struct Restored {
   std::unique_ptr<Machine> machine;
-  MemorySummer summer;   // of the machine's memory
-  Snapshot snapshot;     // what was restored
+  MemorySummer summer;  // of the machine's memory
+  Snapshot snapshot;    // what was restored
 };
 
 // The machine as it was at keyframe number `keyframe`. `engine`: empty for the one that recorded. The digest of the
@@ -25,7 +25,7 @@ Result<void> apply_pages(const TraceReader&, int64_t from, int64_t to, Machine&)
 
 // How `expected`, the snapshot of a keyframe, differs from the machine: fields first, then pages of memory. `actual` is
 // the machine's snapshot at the same place.
-std::string explain_digest(const TraceReader&, const Keyframe&, const Snapshot& expected,
-                           const Snapshot& actual, Machine&);
+std::string explain_digest(const TraceReader&, const Keyframe&, const Snapshot& expected, const Snapshot& actual,
+                           Machine&);
 
 }  // namespace dejavm

@@ -15,7 +15,13 @@ class FollowEngine final : public Engine, private ExitDecorator<FollowEngine> {
 
  public:
   FollowEngine(std::unique_ptr<Engine> soft, ExitHandler& board, LogVerifier& log, const TraceReader& trace)
-      : ExitDecorator(nullptr), soft_(std::move(soft)), board_(board), log_(log), trace_(trace), at_{soft_->registers(0).retired}, count_(at_.value) {
+      : ExitDecorator(nullptr),
+        soft_(std::move(soft)),
+        board_(board),
+        log_(log),
+        trace_(trace),
+        at_{soft_->registers(0).retired},
+        count_(at_.value) {
     log_.set_note([this] { return unlogged_note(); });
   }
   std::string_view name() const override { return soft_->name(); }
@@ -60,7 +66,10 @@ class FollowEngine final : public Engine, private ExitDecorator<FollowEngine> {
       } else {
         const StopReason why = free_run(vcpu, *e);
         if (why == StopReason::kHalted) {
-          if (e->kind == EventKind::kIdle) { at_ = e->at.retired; return why; }
+          if (e->kind == EventKind::kIdle) {
+            at_ = e->at.retired;
+            return why;
+          }
           return lost(*e, "halted");
         }
         if (why == StopReason::kLimit) return lost(*e, "went on without it");
@@ -88,9 +97,9 @@ class FollowEngine final : public Engine, private ExitDecorator<FollowEngine> {
     const uint64_t reads = soft_unlogged_reads();
     const StopReason why = soft_->run(vcpu, in_, *this);
     if (const uint64_t more = soft_unlogged_reads() - reads; more != 0) {
-unlogged_reads_ += more;
-last_unlogged_ = log_.index();
-}
+      unlogged_reads_ += more;
+      last_unlogged_ = log_.index();
+    }
     count_ = soft_->registers(vcpu).retired;
     return why;
   }
@@ -109,20 +118,20 @@ last_unlogged_ = log_.index();
       const Registers r = soft_->registers(vcpu);
       if (r.rip == e.address && place_hash(r) == e.value) break;
       if (count_ >= end) {
-lost(e, "never came there");
-return false;
-}
+        lost(e, "never came there");
+        return false;
+      }
       if (why == StopReason::kHalted) {
-lost(e, "halted before");
-return false;
-}
+        lost(e, "halted before");
+        return false;
+      }
       // Past where it stands, which may be at that RIP with other registers.
       why = r.rip == e.address ? soft_run(vcpu, 1, RunControl::kNoBreak) : soft_run(vcpu, end - count_, e.address);
       if (log_.stop()) return false;
       if (why != StopReason::kBreak && why != StopReason::kLimit && why != StopReason::kHalted) {
-lost(e, "did something else before");
-return false;
-}
+        lost(e, "did something else before");
+        return false;
+      }
     }
     const bool nmi = e.ok;
     at_ = e.at.retired;
@@ -139,8 +148,8 @@ return false;
     return !log_.stop();
   }
 
-  // The processor that recorded took an event here. One below a nested hypervisor may do so in the shadow of STI or MOV SS too:
-  // it is interrupted in the shadow and entered again without it (QEMU's SVM is such a one).
+  // The processor that recorded took an event here. One below a nested hypervisor may do so in the shadow of STI or MOV
+  // SS too: it is interrupted in the shadow and entered again without it (QEMU's SVM is such a one).
   void lift_shadow(uint32_t vcpu) {
     VcpuState s;
     soft_->get_state(vcpu, s);
@@ -159,10 +168,14 @@ return false;
 
   std::string unlogged_note() const {
     if (unlogged_reads_ == 0) return {};
-    return fmt::format("\nUp to here the guest has read the TSC or random numbers {} times, last before event {}. A recording on KVM does not log what it "
-                       "read, and what it made of that cannot be replayed. To record what can be: the deterministic engine and --engine kvm-step log "
-                       "everything; --cpu-without tsc,rdrand,rdseed keeps guests from it that heed CPUID (64-bit Linux reads the TSC all the same).",
-                       unlogged_reads_, last_unlogged_);
+    return fmt::format(
+        "\nUp to here the guest has read the TSC or random numbers {} times, last before event {}. A recording on KVM "
+        "does not log what it "
+        "read, and what it made of that cannot be replayed. To record what can be: the deterministic engine and "
+        "--engine kvm-step log "
+        "everything; --cpu-without tsc,rdrand,rdseed keeps guests from it that heed CPUID (64-bit Linux reads the TSC "
+        "all the same).",
+        unlogged_reads_, last_unlogged_);
   }
 
   // --- the guest's exits: each is the log's next ---
@@ -190,17 +203,18 @@ return false;
   LogVerifier& log_;
   const TraceReader& trace_;
   RunControl* control_ = nullptr;
-  RunControl in_;            // the deterministic engine's own
-  Retired at_;               // the log's
-  uint64_t count_ = 0;       // the deterministic engine's
+  RunControl in_;                                    // the deterministic engine's own
+  Retired at_;                                       // the log's
+  uint64_t count_ = 0;                               // the deterministic engine's
   uint64_t unlogged_reads_ = 0, last_unlogged_ = 0;  // the latter: before which event
-  uint8_t cr8_ = 0;          // the guest's view
+  uint8_t cr8_ = 0;                                  // the guest's view
   bool acknowledged_ = false;
 };
 
 }  // namespace
 
-std::unique_ptr<Engine> make_follow_engine(std::unique_ptr<Engine> soft, ExitHandler& board, LogVerifier& log, const TraceReader& trace) {
+std::unique_ptr<Engine> make_follow_engine(std::unique_ptr<Engine> soft, ExitHandler& board, LogVerifier& log,
+                                           const TraceReader& trace) {
   return std::make_unique<FollowEngine>(std::move(soft), board, log, trace);
 }
 

@@ -4,8 +4,8 @@
 #include <thread>
 #include <vector>
 
-#include "replay/replay/replay_run.h"
 #include "replay/replay/parts.h"
+#include "replay/replay/replay_run.h"
 
 namespace dejavm {
 namespace {
@@ -34,7 +34,8 @@ std::vector<size_t> divide(const TraceReader& trace, size_t from, Retired until,
 Result<ReplaySummary> replay_in_parts(const TraceReader& trace, const ReplayOptions& options, unsigned jobs) {
   const size_t from = options.from_keyframe;
   const std::string engine = options.engine.or_else(trace.header().engine).name;
-  if (jobs < 2 || from >= trace.keyframes().size() || options.until < trace.keyframes()[from].at || engine != "deterministic" || trace.header().engine == "kvm")
+  if (jobs < 2 || from >= trace.keyframes().size() || options.until < trace.keyframes()[from].at ||
+      engine != "deterministic" || trace.header().engine == "kvm")
     return replay(trace, nullptr, options);
   const std::vector<size_t> starts = divide(trace, from, options.until, jobs);
   const auto at = [&](size_t part) { return trace.keyframes()[starts[part]].at; };
@@ -62,11 +63,12 @@ Result<ReplaySummary> replay_in_parts(const TraceReader& trace, const ReplayOpti
       part.options = options;
       part.options.from_keyframe = starts[n];
       if (n + 1 < parts.size()) {
-part.options.until = at(n + 1);
-part.options.at_end = {};
-}
+        part.options.until = at(n + 1);
+        part.options.at_end = {};
+      }
       if (options.progress) part.options.progress = [&show, n](const Progress& p) { show(n, p); };
-      if (n + 1 < parts.size()) threads.emplace_back([&trace, &part] { part.result = replay(trace, nullptr, part.options); });
+      if (n + 1 < parts.size())
+        threads.emplace_back([&trace, &part] { part.result = replay(trace, nullptr, part.options); });
       else part.result = replay(trace, nullptr, part.options);
     }
   }

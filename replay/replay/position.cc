@@ -1,5 +1,5 @@
-#include "replay/trace/cursor.h"
 #include "replay/replay/position.h"
+#include "replay/trace/cursor.h"
 
 #include <charconv>
 
@@ -28,7 +28,8 @@ std::optional<uint64_t> scaled(std::string_view text, unsigned digits) {
   return whole(all);
 }
 
-std::optional<uint64_t> with_unit(std::string_view text, std::initializer_list<std::pair<std::string_view, unsigned>> units) {
+std::optional<uint64_t> with_unit(std::string_view text,
+                                  std::initializer_list<std::pair<std::string_view, unsigned>> units) {
   for (const auto& [unit, digits] : units)
     if (text.ends_with(unit)) return scaled(text.substr(0, text.size() - unit.size()), digits);
   return whole(text);
@@ -51,7 +52,9 @@ Result<Retired> at_time(const TraceReader& trace, uint64_t time) {
 
 }  // namespace
 
-std::optional<uint64_t> parse_instructions(std::string_view text) { return with_unit(text, {{"k", 3}, {"M", 6}, {"G", 9}}); }
+std::optional<uint64_t> parse_instructions(std::string_view text) {
+  return with_unit(text, {{"k", 3}, {"M", 6}, {"G", 9}});
+}
 
 Result<uint64_t> time_base_of(const TraceReader& trace) {
   auto snapshot = trace.snapshot(trace.keyframes().front());
@@ -59,7 +62,8 @@ Result<uint64_t> time_base_of(const TraceReader& trace) {
   MachineClock::State clock;
   for (const StoredChunk& c : snapshot->chunks)
     if (c.name == MachineClock::kName)
-      if (auto done = decode_state(schema_of<MachineClock>(), c.instance, c.version, c.payload, &clock); !done) return done.error();
+      if (auto done = decode_state(schema_of<MachineClock>(), c.instance, c.version, c.payload, &clock); !done)
+        return done.error();
   return clock.time_base_ns;
 }
 
@@ -68,13 +72,16 @@ Retired end_of(const TraceReader& trace) { return limit_of(trace, kForever); }
 
 Result<Retired> parse_position(const TraceReader& trace, std::string_view text) {
   auto bad = [&](std::string why) { return Error{ErrorKind::kHost, fmt::format("position '{}': {}", text, why)}; };
-  auto rest = [&](std::string_view prefix) { return text.starts_with(prefix) ? std::optional(text.substr(prefix.size())) : std::nullopt; };
+  auto rest = [&](std::string_view prefix) {
+    return text.starts_with(prefix) ? std::optional(text.substr(prefix.size())) : std::nullopt;
+  };
   Retired at;
   if (text == "begin") return begin_of(trace);
   if (text == "end") return end_of(trace);
   if (const auto number = rest("@event:")) {
     const auto n = whole(*number);
-    if (!n || *n >= trace.event_count()) return bad(fmt::format("the log has {} events, from 0 on", trace.event_count()));
+    if (!n || *n >= trace.event_count())
+      return bad(fmt::format("the log has {} events, from 0 on", trace.event_count()));
     EventCursor cursor(trace, trace.keyframes().front());
     cursor.seek(*n);
     const Event* e = cursor.peek();
@@ -82,7 +89,8 @@ Result<Retired> parse_position(const TraceReader& trace, std::string_view text) 
     at = e->at.retired;
   } else if (const auto keyframe = rest("@keyframe:")) {
     const auto n = whole(*keyframe);
-    if (!n || *n >= trace.keyframes().size()) return bad(fmt::format("there are keyframes 0 to {}", trace.keyframes().size() - 1));
+    if (!n || *n >= trace.keyframes().size())
+      return bad(fmt::format("there are keyframes 0 to {}", trace.keyframes().size() - 1));
     at = trace.keyframes()[*n].at;
   } else if (const auto time = rest("@time:")) {
     const auto ns = with_unit(*time, {{"ns", 0}, {"us", 3}, {"ms", 6}, {"s", 9}});

@@ -17,7 +17,8 @@
 
 namespace dejavm {
 
-inline constexpr const char* kPositionHelp = "INSTRUCTIONS (5000000, 5M), @event:N, @time:T (20ms, 1.5s), @keyframe:N, begin or end";
+inline constexpr const char* kPositionHelp =
+    "INSTRUCTIONS (5000000, 5M), @event:N, @time:T (20ms, 1.5s), @keyframe:N, begin or end";
 
 // 4813014, 5M, 1.5G: a number of instructions; none: it is no such number.
 std::optional<uint64_t> parse_instructions(std::string_view text);

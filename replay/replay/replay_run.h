@@ -22,11 +22,19 @@ inline Retired limit_of(const TraceReader& trace, Retired until) {
 
 struct Replay {
   Replay(const TraceReader& t, Restored r, size_t from, const ReplayOptions& o)
-      : trace(t), options(o), machine(std::move(r.machine)), summer(std::move(r.summer)),
-        exits_before(r.snapshot.exits), log(t, t.keyframes()[from]), keyframe(from + 1),
-        exits(machine->board(), log), inputs(log, [this](Position at) { progress(at); }) {
+      : trace(t),
+        options(o),
+        machine(std::move(r.machine)),
+        summer(std::move(r.summer)),
+        exits_before(r.snapshot.exits),
+        log(t, t.keyframes()[from]),
+        keyframe(from + 1),
+        exits(machine->board(), log),
+        inputs(log, [this](Position at) { progress(at); }) {
     if (!follows()) return;
-    machine->wrap_engine([this](std::unique_ptr<Engine> soft) { return make_follow_engine(std::move(soft), machine->board(), log, trace); });
+    machine->wrap_engine([this](std::unique_ptr<Engine> soft) {
+      return make_follow_engine(std::move(soft), machine->board(), log, trace);
+    });
     keyframe = trace.keyframes().size();  // they are at no place that the log has
   }
 
@@ -59,8 +67,8 @@ struct Replay {
     const Snapshot now = take_snapshot(*machine, summer);
     // Another engine has chunks of its own; then memory alone is compared.
     if (same_engine() ? now.digest != expected->digest : now.memory != expected->memory)
-      log.diverge(machine->position(), fmt::format("keyframe {}: {}", keyframe - 1,
-                                                   explain_digest(trace, k, *expected, now, *machine)));
+      log.diverge(machine->position(),
+                  fmt::format("keyframe {}: {}", keyframe - 1, explain_digest(trace, k, *expected, now, *machine)));
     return {};
   }
 

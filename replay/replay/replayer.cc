@@ -2,8 +2,8 @@
 
 #include <fmt/format.h>
 
-#include "replay/replay/replay_run.h"
 #include "replay/guest/where.h"
+#include "replay/replay/replay_run.h"
 
 namespace dejavm {
 
@@ -18,8 +18,7 @@ Error divergence_error(const TraceReader& trace, const Divergence& d, const Repl
     ReplayInputs quiet(again.log);
     if (again.machine->run(d.at.retired, quiet, again.exits) == RunEnd::kUntil) {
       again.machine->sync_out();
-      text += "\n" + (options.explain ? options.explain(*again.machine)
-                                      : describe_place(*again.machine, d.at.vcpu));
+      text += "\n" + (options.explain ? options.explain(*again.machine) : describe_place(*again.machine, d.at.vcpu));
     }
   }
   return {ErrorKind::kDivergence, std::move(text)};
@@ -48,9 +47,8 @@ Result<ReplaySummary> replay(const TraceReader& trace, Console* console, const R
   if (!restored) return restored.error();
   const Retired start = trace.keyframes()[options.from_keyframe].at;
   if (options.until < start)
-    return Error{ErrorKind::kHost,
-                 fmt::format("cannot stop at instruction {}: keyframe {} is at instruction {}",
-                             options.until.value, options.from_keyframe, start.value)};
+    return Error{ErrorKind::kHost, fmt::format("cannot stop at instruction {}: keyframe {} is at instruction {}",
+                                               options.until.value, options.from_keyframe, start.value)};
   Replay r(trace, restored.take(), options.from_keyframe, options);
   const Retired limit = limit_of(trace, options.until);
   // A run that ended at its last instruction needs a step beyond it to say so (power-off, a halt for ever); one that
@@ -78,9 +76,9 @@ Result<ReplaySummary> replay(const TraceReader& trace, Console* console, const R
   if (s.end != RunEnd::kUntil && s.end != RunEnd::kPowerOff) s.detail = r.machine->detail();
   if (to_the_end)
     if (const std::string why = compare_end(*trace.end(), s, r.same_engine(), !r.follows()); !why.empty())
-      return Error{ErrorKind::kDivergence,
-                   fmt::format("{}: the replay followed the log to its end, and ends differently{}",
-                               trace.name(), why)};
+      return Error{
+          ErrorKind::kDivergence,
+          fmt::format("{}: the replay followed the log to its end, and ends differently{}", trace.name(), why)};
   return s;
 }
 

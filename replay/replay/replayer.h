@@ -21,9 +21,9 @@
 namespace dejavm {
 
 struct ReplayOptions {
-  size_t from_keyframe = 0;   // 0: the initial state
-  Retired until = kForever;   // stop there, with the machine's digest
-  EngineChoice engine{};      // empty: the one that recorded
+  size_t from_keyframe = 0;  // 0: the initial state
+  Retired until = kForever;  // stop there, with the machine's digest
+  EngineChoice engine{};     // empty: the one that recorded
   std::function<void(const Progress&)> progress{};
   // Called at a divergence with a machine that stands before the instruction that diverged; its text is appended to the
   // report (instruction, registers). Default: describe_instruction.
@@ -32,9 +32,9 @@ struct ReplayOptions {
 };
 
 struct ReplaySummary : RunSummary {
-  uint64_t events = 0;        // compared in this run
-  uint64_t keyframes = 0;     // whose digests were compared in this run, the one started from included
-  bool truncated = false;     // the log was cut off: the run ended where it does
+  uint64_t events = 0;     // compared in this run
+  uint64_t keyframes = 0;  // whose digests were compared in this run, the one started from included
+  bool truncated = false;  // the log was cut off: the run ended where it does
 };
 
 Result<ReplaySummary> replay(const TraceReader&, Console*, const ReplayOptions&);

@@ -56,8 +56,8 @@ bool LogVerifier::verify(const Event& actual) {
     return true;
   }
   if (open_)
-    diverge(actual.at, fmt::format("expected {}\nhappened {}",
-                                   e ? describe(*e) : std::string("the end of the log"), describe(actual)));
+    diverge(actual.at, fmt::format("expected {}\nhappened {}", e ? describe(*e) : std::string("the end of the log"),
+                                   describe(actual)));
   return false;
 }
 

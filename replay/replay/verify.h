@@ -10,16 +10,16 @@
 #include "replay/trace/cursor.h"
 #include "replay/trace/exit_decorator.h"
 #include "replay/trace/reader.h"
-#include "vmm/engine.h"
 #include "vmm/board/inputs.h"
+#include "vmm/engine.h"
 
 namespace dejavm {
 
 // The first difference between a replay and its log.
 struct Divergence {
-  uint64_t event = 0;      // its number in the log
-  Position at;             // where the machine was
-  std::string message;     // several lines: what was expected, what happened, and the events before
+  uint64_t event = 0;   // its number in the log
+  Position at;          // where the machine was
+  std::string message;  // several lines: what was expected, what happened, and the events before
 };
 
 // A log that was cut off after a keyframe: it is known that nothing happened between the last event and there.
@@ -68,9 +68,9 @@ class LogVerifier {
  private:
   const Event* next(Position at);
   EventCursor cursor_;
-  const bool complete_;        // the log ends with the run; else it was cut off and running on past it is no difference
+  const bool complete_;  // the log ends with the run; else it was cut off and running on past it is no difference
   const std::optional<Retired> quiet_until_;  // of a log that was cut off
-  bool open_ = true;           // still comparing
+  bool open_ = true;                          // still comparing
   bool exhausted_ = false;
   uint64_t exits_ = 0;
   static constexpr uint64_t kHistory = 8;
@@ -85,7 +85,9 @@ class LogVerifier {
 class VerifyingExits final : public ExitDecorator<VerifyingExits> {
  public:
   VerifyingExits(ExitHandler& to, LogVerifier& log) : ExitDecorator(&to), log_(log) {}
-  void access(EventKind kind, Position at, uint64_t address, unsigned size, uint64_t value) { log_.verify_access(kind, at, address, size, value); }
+  void access(EventKind kind, Position at, uint64_t address, unsigned size, uint64_t value) {
+    log_.verify_access(kind, at, address, size, value);
+  }
   void event(const Event& e) { log_.verify(e); }
 
  private:

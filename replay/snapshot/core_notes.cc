@@ -24,32 +24,32 @@ ElfNote prstatus(uint32_t n, const VcpuState& s) {
   user_regs_struct r;
   std::memset(&r, 0, sizeof r);
   r.r15 = s.gpr[kR15];
-r.r14 = s.gpr[kR14];
-r.r13 = s.gpr[kR13];
-r.r12 = s.gpr[kR12];
+  r.r14 = s.gpr[kR14];
+  r.r13 = s.gpr[kR13];
+  r.r12 = s.gpr[kR12];
   r.r11 = s.gpr[kR11];
-r.r10 = s.gpr[kR10];
-r.r9 = s.gpr[kR9];
-r.r8 = s.gpr[kR8];
+  r.r10 = s.gpr[kR10];
+  r.r9 = s.gpr[kR9];
+  r.r8 = s.gpr[kR8];
   r.rbp = s.gpr[kRbp];
-r.rbx = s.gpr[kRbx];
-r.rax = s.gpr[kRax];
-r.rcx = s.gpr[kRcx];
+  r.rbx = s.gpr[kRbx];
+  r.rax = s.gpr[kRax];
+  r.rcx = s.gpr[kRcx];
   r.rdx = s.gpr[kRdx];
-r.rsi = s.gpr[kRsi];
-r.rdi = s.gpr[kRdi];
-r.rsp = s.gpr[kRsp];
+  r.rsi = s.gpr[kRsi];
+  r.rdi = s.gpr[kRdi];
+  r.rsp = s.gpr[kRsp];
   r.orig_rax = ~0ull;
   r.rip = s.rip;
-r.eflags = s.rflags;
+  r.eflags = s.rflags;
   r.cs = s.segment[kCs].selector;
-r.ss = s.segment[kSs].selector;
-r.ds = s.segment[kDs].selector;
+  r.ss = s.segment[kSs].selector;
+  r.ds = s.segment[kDs].selector;
   r.es = s.segment[kEs].selector;
-r.fs = s.segment[kFs].selector;
-r.gs = s.segment[kGs].selector;
+  r.fs = s.segment[kFs].selector;
+  r.gs = s.segment[kGs].selector;
   r.fs_base = s.segment[kFs].base;
-r.gs_base = s.segment[kGs].base;
+  r.gs_base = s.segment[kGs].base;
   static_assert(sizeof r == sizeof p.pr_reg);
   std::memcpy(&p.pr_reg, &r, sizeof r);
   p.pr_fpvalid = 1;
@@ -60,13 +60,13 @@ ElfNote fpregset(const VcpuState& s) {
   user_fpregs_struct f;
   std::memset(&f, 0, sizeof f);
   f.cwd = s.fpu.fcw;
-f.swd = s.fpu.fsw;
-f.ftw = s.fpu.ftw;
-f.fop = s.fpu.fop;
+  f.swd = s.fpu.fsw;
+  f.ftw = s.fpu.ftw;
+  f.fop = s.fpu.fop;
   f.rip = s.fpu.fip;
-f.rdp = s.fpu.fdp;
-f.mxcsr = s.fpu.mxcsr;
-f.mxcr_mask = 0xffff;
+  f.rdp = s.fpu.fdp;
+  f.mxcsr = s.fpu.mxcsr;
+  f.mxcr_mask = 0xffff;
   const unsigned top = s.fpu.fsw >> 11 & 7;
   for (unsigned i = 0; i < 8; ++i) {  // by distance from the top of the stack
     const unsigned physical = (top + i) & 7;
@@ -102,24 +102,25 @@ ElfNote qemu_note(const VcpuState& s) {
   QemuCpuState q{};
   q.version = 1;
   q.size = sizeof q;
-  constexpr Gpr kOrder[16] = {kRax, kRbx, kRcx, kRdx, kRsi, kRdi, kRsp, kRbp, kR8, kR9, kR10, kR11, kR12, kR13, kR14, kR15};
+  constexpr Gpr kOrder[16] = {kRax, kRbx, kRcx, kRdx, kRsi, kRdi, kRsp, kRbp,
+                              kR8,  kR9,  kR10, kR11, kR12, kR13, kR14, kR15};
   for (unsigned i = 0; i < 16; ++i) q.gpr[i] = s.gpr[kOrder[i]];
   q.rip = s.rip;
-q.rflags = s.rflags;
+  q.rflags = s.rflags;
   q.cs = qemu_segment(s.segment[kCs]);
-q.ds = qemu_segment(s.segment[kDs]);
-q.es = qemu_segment(s.segment[kEs]);
+  q.ds = qemu_segment(s.segment[kDs]);
+  q.es = qemu_segment(s.segment[kEs]);
   q.fs = qemu_segment(s.segment[kFs]);
-q.gs = qemu_segment(s.segment[kGs]);
-q.ss = qemu_segment(s.segment[kSs]);
+  q.gs = qemu_segment(s.segment[kGs]);
+  q.ss = qemu_segment(s.segment[kSs]);
   q.ldt = qemu_segment(s.segment[kLdtr]);
-q.tr = qemu_segment(s.segment[kTr]);
+  q.tr = qemu_segment(s.segment[kTr]);
   q.gdt = qemu_table(s.gdtr);
-q.idt = qemu_table(s.idtr);
+  q.idt = qemu_table(s.idtr);
   q.cr[0] = s.cr0;
-q.cr[2] = s.cr2;
-q.cr[3] = s.cr3;
-q.cr[4] = s.cr4;
+  q.cr[2] = s.cr2;
+  q.cr[3] = s.cr3;
+  q.cr[4] = s.cr4;
   q.kernel_gs_base = s.kernel_gs_base;
   return {"QEMU", 0, bytes_of(q)};
 }
@@ -162,7 +163,8 @@ class Walk {
   void leaf(uint64_t linear, uint64_t physical, uint64_t len, uint64_t entry) {
     const uint32_t flags = PF_R | (entry & kEntryWritable ? PF_W : 0) | (entry & kEntryNoExecute ? 0 : PF_X);
     for (const MemoryRegion& r : regions_) {
-      const uint64_t from = std::max(physical, r.start.value), to = std::min(physical + len, r.start.value + r.len_bytes);
+      const uint64_t from = std::max(physical, r.start.value),
+                     to = std::min(physical + len, r.start.value + r.len_bytes);
       if (from < to) add({linear + (from - physical), from, to - from, 0, 0, flags});
     }
   }
@@ -171,7 +173,8 @@ class Walk {
     if (!out_.empty()) {
       ElfLoad& last = out_.back();
       const bool one_region = run.physical != kFourGiB;  // an extent lies in one region
-      if (one_region && last.linear + last.len_bytes == run.linear && last.physical + last.len_bytes == run.physical && last.flags == run.flags) {
+      if (one_region && last.linear + last.len_bytes == run.linear && last.physical + last.len_bytes == run.physical &&
+          last.flags == run.flags) {
         last.len_bytes += run.len_bytes;
         return;
       }
@@ -201,7 +204,8 @@ bool is_vmcoreinfo(const uint8_t* page) {
   Elf64_Nhdr n;
   std::memcpy(&n, page, sizeof n);
   return n.n_namesz == sizeof kVmcoreinfo && n.n_type == 0 && n.n_descsz > 0 && n.n_descsz <= kElfDataAlignment - 24 &&
-         std::memcmp(page + sizeof n, kVmcoreinfo, sizeof kVmcoreinfo) == 0 && std::memcmp(page + 24, "OSRELEASE=", 10) == 0;
+         std::memcmp(page + sizeof n, kVmcoreinfo, sizeof kVmcoreinfo) == 0 &&
+         std::memcmp(page + 24, "OSRELEASE=", 10) == 0;
 }
 
 ElfNote vmcoreinfo(const uint8_t* page) {

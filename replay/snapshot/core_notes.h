@@ -1,6 +1,6 @@
 // What debuggers want of a core file: registers as notes, and the linear addresses that page tables give to memory.
-// Sources: <sys/procfs.h> for NT_PRSTATUS and NT_FPREGSET; QEMU's QEMUCPUState, version 1, for crash and drgn; SDM vol. 3
-// ch. 4 for page tables.
+// Sources: <sys/procfs.h> for NT_PRSTATUS and NT_FPREGSET; QEMU's QEMUCPUState, version 1, for crash and drgn; SDM vol.
+// 3 ch. 4 for page tables.
 #pragma once
 
 #include <span>

@@ -68,7 +68,9 @@ ElfLayout elf_layout(size_t loads, uint64_t notes_len) {
   return l;
 }
 
-uint64_t note_bytes(const ElfNote& n) { return sizeof(Elf64_Nhdr) + align(n.name.size() + 1, 4) + align(n.desc.size(), 4); }
+uint64_t note_bytes(const ElfNote& n) {
+  return sizeof(Elf64_Nhdr) + align(n.name.size() + 1, 4) + align(n.desc.size(), 4);
+}
 
 void append_note(Bytes& out, const ElfNote& n) {
   put(out, Elf64_Nhdr{static_cast<Elf64_Word>(n.name.size() + 1), static_cast<Elf64_Word>(n.desc.size()), n.type});
@@ -84,7 +86,8 @@ Bytes elf_head(const ElfLayout& l, std::span<const ElfLoad> loads) {
   put(out, file_header(count));
   put(out, Elf64_Phdr{PT_NOTE, 0, l.notes, 0, 0, l.notes_len, 0, 4});
   for (const ElfLoad& x : loads)
-    put(out, Elf64_Phdr{PT_LOAD, x.flags, x.offset, x.linear, x.physical, x.file_bytes, x.len_bytes, kElfDataAlignment});
+    put(out,
+        Elf64_Phdr{PT_LOAD, x.flags, x.offset, x.linear, x.physical, x.file_bytes, x.len_bytes, kElfDataAlignment});
   if (count >= PN_XNUM) put(out, count_section(count));
   return out;
 }
@@ -96,15 +99,18 @@ Result<uint64_t> elf_head_bytes(std::span<const uint8_t> start, uint64_t file_by
     return Error{ErrorKind::kBadInput, "is packed; 'dejavm snapshot unpack' makes a snapshot of it"};
   if (start.size() < SELFMAG || std::memcmp(start.data(), ELFMAG, SELFMAG) != 0)
     return Error{ErrorKind::kBadInput, "not a dejavm snapshot: it does not begin as an ELF file"};
-  if (start.size() < kFirst) return Error{ErrorKind::kBadInput, fmt::format("cut off after {} bytes, in its header", start.size())};
+  if (start.size() < kFirst)
+    return Error{ErrorKind::kBadInput, fmt::format("cut off after {} bytes, in its header", start.size())};
   const auto note = get<Elf64_Phdr>(start, sizeof(Elf64_Ehdr));
   if (get<Elf64_Ehdr>(start, 0).e_type != ET_CORE || note.p_type != PT_NOTE)
-    return Error{ErrorKind::kBadInput, "not a dejavm snapshot: an ELF file, but not a core file that begins with notes"};
+    return Error{ErrorKind::kBadInput,
+                 "not a dejavm snapshot: an ELF file, but not a core file that begins with notes"};
   if (note.p_offset > kMaxHeadBytes || note.p_filesz > kMaxHeadBytes)
     return bad(sizeof(Elf64_Ehdr), "its notes are said to be larger than 256 MiB");
   const uint64_t head = align(note.p_offset + note.p_filesz, kElfDataAlignment);
   if (head > file_bytes)
-    return Error{ErrorKind::kBadInput, fmt::format("cut off after {} bytes; its headers and notes alone are {}", file_bytes, head)};
+    return Error{ErrorKind::kBadInput,
+                 fmt::format("cut off after {} bytes; its headers and notes alone are {}", file_bytes, head)};
   return head;
 }
 
@@ -114,7 +120,8 @@ Result<ElfView> parse_elf_head(std::span<const uint8_t> head) {
   const auto e = get<Elf64_Ehdr>(head, 0);
   uint64_t count = e.e_phnum;
   if (count == PN_XNUM) {
-    if (e.e_shoff > head.size() || head.size() - e.e_shoff < sizeof(Elf64_Shdr)) return bad(0, "its section header is outside");
+    if (e.e_shoff > head.size() || head.size() - e.e_shoff < sizeof(Elf64_Shdr))
+      return bad(0, "its section header is outside");
     count = get<Elf64_Shdr>(head, e.e_shoff).sh_info;
     if (count < PN_XNUM) return bad(e.e_shoff, "a number of program headers that needs no section header");
   }
@@ -133,7 +140,8 @@ Result<ElfView> parse_elf_head(std::span<const uint8_t> head) {
   for (uint64_t i = 1; i < count; ++i) {
     const uint64_t at = sizeof(Elf64_Ehdr) + i * sizeof(Elf64_Phdr);
     const auto p = get<Elf64_Phdr>(head, at);
-    if (p.p_type != PT_LOAD || p.p_align != kElfDataAlignment || p.p_flags > 7) return bad(at, "a program header that no snapshot has");
+    if (p.p_type != PT_LOAD || p.p_align != kElfDataAlignment || p.p_flags > 7)
+      return bad(at, "a program header that no snapshot has");
     v.loads.push_back({p.p_vaddr, p.p_paddr, p.p_memsz, p.p_offset, p.p_filesz, p.p_flags});
   }
   const uint64_t end = v.layout.notes + v.layout.notes_len;
@@ -142,9 +150,11 @@ Result<ElfView> parse_elf_head(std::span<const uint8_t> head) {
     if (left < sizeof(Elf64_Nhdr)) return bad(at, "the last note is cut off");
     const auto n = get<Elf64_Nhdr>(head, at);
     const uint64_t name_len = align(uint64_t{n.n_namesz}, 4), desc_len = align(uint64_t{n.n_descsz}, 4);
-    if (n.n_namesz == 0 || name_len + desc_len > left - sizeof(Elf64_Nhdr)) return bad(at, "a note is longer than what holds it");
+    if (n.n_namesz == 0 || name_len + desc_len > left - sizeof(Elf64_Nhdr))
+      return bad(at, "a note is longer than what holds it");
     ElfNoteRef r;
-    const auto name = head.subspan(at + sizeof(Elf64_Nhdr), name_len), desc = head.subspan(at + sizeof(Elf64_Nhdr) + name_len, desc_len);
+    const auto name = head.subspan(at + sizeof(Elf64_Nhdr), name_len),
+               desc = head.subspan(at + sizeof(Elf64_Nhdr) + name_len, desc_len);
     r.name = {reinterpret_cast<const char*>(name.data()), n.n_namesz - 1};
     r.type = n.n_type;
     r.offset = at;

@@ -52,8 +52,8 @@ struct ElfView {
   std::vector<ElfLoad> loads;
   std::vector<ElfNoteRef> notes;
 };
-// The number of bytes before the data of the file that begins with `start` (at least 64 bytes, or all there are), or why
-// it is no snapshot. `file_bytes` bounds it.
+// The number of bytes before the data of the file that begins with `start` (at least 64 bytes, or all there are), or
+// why it is no snapshot. `file_bytes` bounds it.
 Result<uint64_t> elf_head_bytes(std::span<const uint8_t> start, uint64_t file_bytes);
 // Refuses everything that elf_head and append_note would not write. `head`: all of elf_head_bytes.
 Result<ElfView> parse_elf_head(std::span<const uint8_t> head);

@@ -10,8 +10,8 @@
 
 #include <fmt/format.h>
 
-#include "replay/store/atomic_file.h"
 #include "replay/snapshot/snapshot_file.h"
+#include "replay/store/atomic_file.h"
 
 namespace dejavm {
 namespace {

@@ -12,7 +12,8 @@ namespace dejavm {
 PageHashes::PageHashes(std::span<const MemoryRegion> regions) {
   for (const MemoryRegion& r : regions) {
     const uint64_t count = r.len_bytes / kPageSize;
-    void* p = mmap(nullptr, count * sizeof(Hash128), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* p = mmap(nullptr, count * sizeof(Hash128), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE,
+                   -1, 0);
     if (p == MAP_FAILED) throw std::bad_alloc();
     tables_.push_back({r.start.value / kPageSize, count, static_cast<Hash128*>(p)});
   }

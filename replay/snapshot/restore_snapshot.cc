@@ -11,7 +11,8 @@ namespace {
 
 constexpr size_t kMaxChain = 1000;
 
-// The parent of the chain's last file. Two snapshots of one moment have the same digest, so files of the chain are no candidates.
+// The parent of the chain's last file. Two snapshots of one moment have the same digest, so files of the chain are no
+// candidates.
 Result<std::unique_ptr<SnapshotFile>> find_parent(const std::vector<std::unique_ptr<SnapshotFile>>& chain) {
   const SnapshotFile& child = *chain.back();
   const ParentRef& parent = *child.head().parent;
@@ -32,8 +33,9 @@ Result<std::unique_ptr<SnapshotFile>> find_parent(const std::vector<std::unique_
   std::sort(names.begin(), names.end());
   for (const std::string& name : names)
     if (auto file = candidate(name)) return file;
-  return child.damaged(fmt::format("holds the changes since the snapshot '{}' with digest {}, and that is not in its folder",
-                                   parent.name, to_hex(parent.digest)));
+  return child.damaged(
+      fmt::format("holds the changes since the snapshot '{}' with digest {}, and that is not in its folder",
+                  parent.name, to_hex(parent.digest)));
 }
 
 // Puts one file's memory into the machine's.
@@ -56,10 +58,12 @@ Result<SnapshotChain> SnapshotChain::open(const std::string& path) {
   chain.files.push_back(file.take());
   while (chain.files.back()->head().delta()) {
     const SnapshotFile& child = *chain.files.back();
-    if (chain.files.size() == kMaxChain) return child.damaged(fmt::format("the {}th snapshot in a row that needs a parent", kMaxChain));
+    if (chain.files.size() == kMaxChain)
+      return child.damaged(fmt::format("the {}th snapshot in a row that needs a parent", kMaxChain));
     auto parent = find_parent(chain.files);
     if (!parent) return parent.error();
-    if (!((*parent)->head().config == child.head().config)) return child.damaged("its parent is a snapshot of another machine");
+    if (!((*parent)->head().config == child.head().config))
+      return child.damaged("its parent is a snapshot of another machine");
     chain.files.push_back(parent.take());
   }
   std::reverse(chain.files.begin(), chain.files.end());
@@ -97,7 +101,7 @@ Result<void> Verification::verify() {
     Hash128& known = hashes_[index];
     if (known == hash) return {};
     sum -= known;
-sum += hash;
+    sum += hash;
     known = hash;
     return {};
   };
@@ -106,7 +110,8 @@ sum += hash;
     first = false;
   }
   if (sum != chain_->head().state.memory)
-    return chain_->files.back()->damaged("memory, with that of its parents, is not what was saved: the memory sum differs");
+    return chain_->files.back()->damaged(
+        "memory, with that of its parents, is not what was saved: the memory sum differs");
   return {};
 }
 
@@ -120,9 +125,11 @@ Result<RestoredFile> restore_file(const std::string& path, Console* console, con
   if (!machine) return machine.error();
   r.machine = machine.take();
   r.machine->sync_out();
-  if (auto done = load_chunks(head.state.chunks, r.machine->chunks()); !done) return r.chain->files.back()->damaged(done.error().message);
+  if (auto done = load_chunks(head.state.chunks, r.machine->chunks()); !done)
+    return r.chain->files.back()->damaged(done.error().message);
   if (const char* why = r.machine->misfit()) return r.chain->files.back()->damaged(why);
-  if (r.machine->position().retired.value > head.retired) return r.chain->files.back()->damaged("its position is behind its vCPU");
+  if (r.machine->position().retired.value > head.retired)
+    return r.chain->files.back()->damaged("its position is behind its vCPU");
   GuestMemory& memory = r.machine->memory();
   r.verification = std::make_unique<Verification>(r.chain, memory.regions());
   for (const auto& file : r.chain->files)
@@ -139,10 +146,10 @@ SnapshotHead head_for_rewrite(RestoredFile& file, bool as_stored) {
   const SnapshotHead& h = file.chain->head();
   SnapshotHead out;
   out.writer = h.writer;
-out.boot = h.boot;
-out.append = h.append;
-out.bindings = h.bindings;
-out.unknown = h.unknown;
+  out.boot = h.boot;
+  out.append = h.append;
+  out.bindings = h.bindings;
+  out.unknown = h.unknown;
   out.state.exits = h.state.exits;
   out.state.chunks = h.state.chunks;
   out.schema_payload = h.schema_payload;
@@ -151,9 +158,11 @@ out.unknown = h.unknown;
   const auto refs = file.machine->chunks();
   out.state.chunks = store_chunks(refs);
   for (const ChunkRef& r : refs)
-    if (std::find(out.schemas.begin(), out.schemas.end(), r.schema) == out.schemas.end()) out.schemas.push_back(r.schema);
+    if (std::find(out.schemas.begin(), out.schemas.end(), r.schema) == out.schemas.end())
+      out.schemas.push_back(r.schema);
   for (const StoredChunk& c : h.state.chunks)
-    if (std::none_of(refs.begin(), refs.end(), [&](const ChunkRef& r) { return r.schema->name == c.name && r.instance == c.instance; }))
+    if (std::none_of(refs.begin(), refs.end(),
+                     [&](const ChunkRef& r) { return r.schema->name == c.name && r.instance == c.instance; }))
       out.state.chunks.push_back(c);
   return out;
 }

@@ -56,8 +56,8 @@ struct RestoredFile {
 };
 Result<RestoredFile> restore_file(const std::string& path, Console*, const RestoreOptions& = {});
 
-// What a Saver needs to write the restored machine as a full snapshot: with the file's own chunks, or as this build writes them,
-// with the optional ones that it does not know.
+// What a Saver needs to write the restored machine as a full snapshot: with the file's own chunks, or as this build
+// writes them, with the optional ones that it does not know.
 SnapshotHead head_for_rewrite(RestoredFile&, bool as_stored);
 
 }  // namespace dejavm

@@ -13,9 +13,9 @@
 
 #include <fmt/format.h>
 
-#include "replay/store/atomic_file.h"
 #include "replay/snapshot/core_notes.h"
 #include "replay/state/state_codec.h"
+#include "replay/store/atomic_file.h"
 
 namespace dejavm {
 namespace {
@@ -32,10 +32,10 @@ std::vector<MemoryExtent> runs_of(std::span<const std::pair<uint64_t, bool>> pag
   std::vector<MemoryExtent> out;
   for (const auto& [index, zero] : pages) {
     const uint64_t gpa = index * kPageSize;
-    if (!out.empty() && out.back().gpa + out.back().len_bytes == gpa && (out.back().offset == 0) == zero && gpa != kFourGiB)
+    if (!out.empty() && out.back().gpa + out.back().len_bytes == gpa && (out.back().offset == 0) == zero &&
+        gpa != kFourGiB)
       out.back().len_bytes += kPageSize;
-    else
-      out.push_back({gpa, kPageSize, zero ? 0u : 1u});
+    else out.push_back({gpa, kPageSize, zero ? 0u : 1u});
   }
   return out;
 }
@@ -83,8 +83,10 @@ Result<void> Saver::start(const std::string& path, const SaveOptions& options) {
   const auto chunks = machine_.chunks();
   const bool as_stored = !head.state.chunks.empty();
   if (!as_stored) head.state.chunks = store_chunks(chunks);
-  if (!as_stored) for (const ChunkRef& c : chunks)
-    if (std::find(head.schemas.begin(), head.schemas.end(), c.schema) == head.schemas.end()) head.schemas.push_back(c.schema);
+  if (!as_stored)
+    for (const ChunkRef& c : chunks)
+      if (std::find(head.schemas.begin(), head.schemas.end(), c.schema) == head.schemas.end())
+        head.schemas.push_back(c.schema);
   std::vector<uint64_t> written;
   std::error_code ignored;  // of a file that is not there
   if (options.delta && base_ && !std::filesystem::equivalent(path, base_path_, ignored)) {
@@ -108,9 +110,9 @@ Result<void> Saver::start(const std::string& path, const SaveOptions& options) {
     std::string message;
     if (done) reply = *done;
     else {
-reply.failed = 1;
-message = done.error().message;
-}
+      reply.failed = 1;
+      message = done.error().message;
+    }
     std::vector<uint8_t> bytes(sizeof reply);
     std::memcpy(bytes.data(), &reply, sizeof reply);
     bytes.insert(bytes.end(), message.begin(), message.end());
@@ -134,7 +136,8 @@ message = done.error().message;
 }
 
 // The child's part. It alone touches hashes_.
-Result<Saver::Reply> Saver::write(const std::string& path, const SaveOptions& options, SnapshotHead h, std::vector<uint64_t> written) {
+Result<Saver::Reply> Saver::write(const std::string& path, const SaveOptions& options, SnapshotHead h,
+                                  std::vector<uint64_t> written) {
   auto file = AtomicFile::create(path, options.force);
   if (!file) return file.error();
   GuestMemory& memory = machine_.memory();
@@ -150,7 +153,7 @@ Result<Saver::Reply> Saver::write(const std::string& path, const SaveOptions& op
       Hash128& before = hashes_[index];
       if (now == before) continue;
       sum -= before;
-sum += now;
+      sum += now;
       before = now;
       changed.emplace_back(index, now.zero());
     }
@@ -194,7 +197,8 @@ sum += now;
       if (!zero) ++run;
       if ((zero || run == 512) && run > 0) {
         const uint64_t len = run * kPageSize, from = at + (zero ? 0 : kPageSize) - len;
-        if (auto done = (*file)->write_at(e.offset + from, {memory.page({e.gpa + from}), len}); !done) return done.error();
+        if (auto done = (*file)->write_at(e.offset + from, {memory.page({e.gpa + from}), len}); !done)
+          return done.error();
         reply.content_bytes += len;
         run = 0;
       }
@@ -235,7 +239,8 @@ std::optional<Result<Saved>> Saver::collect(bool block) {
   if (bytes.size() >= sizeof reply) std::memcpy(&reply, bytes.data(), sizeof reply);
   if (reply.failed) {
     base_.reset();  // hashes_ may be half changed
-    std::string why = bytes.size() > sizeof reply ? bytes.substr(sizeof reply) : path_ + ": the saving process was killed";
+    std::string why =
+        bytes.size() > sizeof reply ? bytes.substr(sizeof reply) : path_ + ": the saving process was killed";
     result_ = Error{ErrorKind::kHost, std::move(why)};
   } else {
     base_ = ParentRef{reply.digest, file_name(path_)};

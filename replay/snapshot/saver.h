@@ -19,8 +19,8 @@ namespace dejavm {
 
 struct SaveOptions {
   bool force = false;  // replace an existing file
-  bool delta = false;  // only what changed since the Saver's latest snapshot, if there is one and it is not the file that
-                       // is replaced; else a full one
+  bool delta = false;  // only what changed since the Saver's latest snapshot, if there is one and it is not the file
+                       // that is replaced; else a full one
   uint64_t exits = 0;  // of the run so far
 };
 
@@ -38,8 +38,8 @@ class Saver {
   // schema_payload if they are there: those of the file that the machine has just been restored from.
   Saver(Machine& machine, SnapshotHead about);
   ~Saver();  // waits
-  // The machine came from this file: deltas may follow, unless something was saved already. `hashes`: of its whole memory as
-  // restored; kPageDirtySave must be set on what was written since.
+  // The machine came from this file: deltas may follow, unless something was saved already. `hashes`: of its whole
+  // memory as restored; kPageDirtySave must be set on what was written since.
   void came_from(const std::string& path, const SnapshotHead& head, const PageHashes& hashes);
 
   // Returns as soon as the machine may go on. One save runs at a time: waits for the one before.

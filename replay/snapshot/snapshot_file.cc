@@ -5,8 +5,8 @@
 
 #include <fmt/format.h>
 
-#include "replay/trace/frame.h"
 #include "replay/state/state_codec.h"
+#include "replay/trace/frame.h"
 #include "vmm/state/memory.h"
 
 namespace dejavm {
@@ -41,31 +41,31 @@ Bytes encode_about(const SnapshotHead& h) {
   CborWriter w;
   w.map(h.parent ? 10 : 9);
   w.text("exits");
-w.unsigned_int(h.state.exits);
+  w.unsigned_int(h.state.exits);
   w.text("pages");
-w.unsigned_int(h.state.pages);
+  w.unsigned_int(h.state.pages);
   w.text("digest");
-put_hash(w, h.state.digest);
+  put_hash(w, h.state.digest);
   w.text("engine");
-w.text(h.engine);
+  w.text(h.engine);
   w.text("memory");
-put_hash(w, h.state.memory);
+  put_hash(w, h.state.memory);
   w.text("now_ns");
-w.unsigned_int(h.now_ns);
+  w.unsigned_int(h.now_ns);
   if (h.parent) {
     w.text("parent");
-w.map(2);
+    w.map(2);
     w.text("name");
-w.text(h.parent->name);
+    w.text(h.parent->name);
     w.text("digest");
-put_hash(w, h.parent->digest);
+    put_hash(w, h.parent->digest);
   }
   w.text("writer");
-w.text(h.writer);
+  w.text(h.writer);
   w.text("retired");
-w.unsigned_int(h.retired);
+  w.unsigned_int(h.retired);
   w.text("bindings");
-w.array(h.bindings.size());
+  w.array(h.bindings.size());
   for (const std::string& b : h.bindings) w.text(b);
   return w.take();
 }
@@ -106,21 +106,20 @@ Bytes encode_memory(const SnapshotHead& h) {
   CborWriter w;
   w.map(2);
   w.text("blocks");
-w.array(h.blocks.size());
+  w.array(h.blocks.size());
   for (const BlockSum& b : h.blocks) {
-w.array(2);
-w.unsigned_int(b.block);
-put_hash(w, b.sum);
-}
+    w.array(2);
+    w.unsigned_int(b.block);
+    put_hash(w, b.sum);
+  }
   w.text("extents");
-w.array(h.extents.size());
-  for (const MemoryExtent& e : h.extents)
-    {
-w.array(3);
-w.unsigned_int(e.gpa);
-w.unsigned_int(e.len_bytes);
-w.unsigned_int(e.offset);
-}
+  w.array(h.extents.size());
+  for (const MemoryExtent& e : h.extents) {
+    w.array(3);
+    w.unsigned_int(e.gpa);
+    w.unsigned_int(e.len_bytes);
+    w.unsigned_int(e.offset);
+  }
   return w.take();
 }
 
@@ -139,8 +138,8 @@ void decode_memory(CborReader& r, SnapshotHead& h) {
         if (r.array() != 3 && r.ok()) return r.fail("an extent has not three parts");
         MemoryExtent e;
         e.gpa = r.unsigned_int();
-e.len_bytes = r.unsigned_int();
-e.offset = r.unsigned_int();
+        e.len_bytes = r.unsigned_int();
+        e.offset = r.unsigned_int();
         h.extents.push_back(e);
       }
     } else r.fail(fmt::format("unknown key '{}'; a newer dejavm may have written it", key));
@@ -164,15 +163,19 @@ std::string invalid_memory(const SnapshotHead& h, uint64_t file_bytes) {
   uint64_t end = 0, pages = 0, offset = h.data, covered = 0;
   for (size_t i = 0; i < h.extents.size(); ++i) {
     const MemoryExtent& e = h.extents[i];
-    auto refuse = [&](std::string_view why) { return fmt::format("extent {} ({:#x}, {:#x} bytes): {}", i, e.gpa, e.len_bytes, why); };
+    auto refuse = [&](std::string_view why) {
+      return fmt::format("extent {} ({:#x}, {:#x} bytes): {}", i, e.gpa, e.len_bytes, why);
+    };
     if (e.gpa % kPageSize || e.len_bytes % kPageSize || e.len_bytes == 0) return refuse("not in whole pages");
     if (i > 0 && e.gpa < end) return refuse("overlaps the extent before it, or is out of order");
     const bool inside = std::any_of(regions.begin(), regions.end(), [&](const MemoryRegion& r) {
-      return e.gpa >= r.start.value && e.gpa - r.start.value < r.len_bytes && e.len_bytes <= r.len_bytes - (e.gpa - r.start.value);
+      return e.gpa >= r.start.value && e.gpa - r.start.value < r.len_bytes &&
+             e.len_bytes <= r.len_bytes - (e.gpa - r.start.value);
     });
     if (!inside) return refuse("outside the machine's memory");
     if (e.offset) {
-      if (e.offset != offset) return refuse(fmt::format("its content is said to be at byte {}, not {}", e.offset, offset));
+      if (e.offset != offset)
+        return refuse(fmt::format("its content is said to be at byte {}, not {}", e.offset, offset));
       if (e.len_bytes > file_bytes - std::min(file_bytes, offset)) return refuse("its content ends beyond the file");
       offset += e.len_bytes;
     }
@@ -182,7 +185,8 @@ std::string invalid_memory(const SnapshotHead& h, uint64_t file_bytes) {
   }
   uint64_t whole = 0;
   for (const MemoryRegion& r : regions) whole += r.len_bytes;
-  if (!h.delta() && covered != whole) return fmt::format("{} of the machine's {} bytes of memory are there", covered, whole);
+  if (!h.delta() && covered != whole)
+    return fmt::format("{} of the machine's {} bytes of memory are there", covered, whole);
   if (pages != h.state.pages) return fmt::format("{} pages instead of {}", pages, h.state.pages);
   if (offset != file_bytes) return fmt::format("memory ends at byte {}, the file at {}", offset, file_bytes);
   Hash128 sum;
@@ -207,8 +211,10 @@ std::string invalid_loads(SnapshotHead& h, std::span<const ElfLoad> loads) {
     return "the program headers do not describe the memory";
   uint64_t end = 0;
   for (const ElfLoad& m : h.mappings) {
-    auto e = std::upper_bound(h.extents.begin(), h.extents.end(), m.physical, [](uint64_t gpa, const MemoryExtent& x) { return gpa < x.gpa; });
-    const bool inside = e != h.extents.begin() && (--e, m.physical - e->gpa < e->len_bytes && m.len_bytes <= e->len_bytes - (m.physical - e->gpa));
+    auto e = std::upper_bound(h.extents.begin(), h.extents.end(), m.physical,
+                              [](uint64_t gpa, const MemoryExtent& x) { return gpa < x.gpa; });
+    const bool inside = e != h.extents.begin() && (--e, m.physical - e->gpa < e->len_bytes &&
+                                                            m.len_bytes <= e->len_bytes - (m.physical - e->gpa));
     if (!inside || e->offset == 0 || m.offset != e->offset + (m.physical - e->gpa) || m.file_bytes != m.len_bytes ||
         m.len_bytes == 0 || m.linear < end || m.len_bytes > ~m.linear)
       return fmt::format("the program header for {:#x} does not describe memory", m.linear);
@@ -221,7 +227,9 @@ StoredChunk file_chunk(std::string_view name, Bytes payload, bool critical = tru
   return {std::string(name), 0, 1, critical, std::move(payload)};
 }
 
-void append_chunk(Bytes& out, const StoredChunk& c) { append_note(out, {std::string(kOwner), kChunkNoteType, encode_chunk(c)}); }
+void append_chunk(Bytes& out, const StoredChunk& c) {
+  append_note(out, {std::string(kOwner), kChunkNoteType, encode_chunk(c)});
+}
 
 Bytes encode_notes(const SnapshotHead& h) {
   Bytes out;
@@ -232,9 +240,9 @@ Bytes encode_notes(const SnapshotHead& h) {
   append_chunk(out, file_chunk(kConfig, config.take()));
   boot.map(2);
   boot.text("append");
-boot.text(h.append);
+  boot.text(h.append);
   boot.text("images");
-encode_boot(boot, h.boot);
+  encode_boot(boot, h.boot);
   append_chunk(out, file_chunk(kBoot, boot.take(), false));
   CborWriter schemas;
   if (h.schemas.empty()) schemas.raw(h.schema_payload);
@@ -273,23 +281,29 @@ Result<StoredChunk> decode_chunk(std::span<const uint8_t> desc) {
   if (desc.size() < 32) return bad("a chunk is cut off");
   StoredChunk c;
   const uint32_t payload = load_le<uint32_t>(&desc[0]), name = desc[7];
-  if (desc.size() != uint64_t{32} + name + payload) return bad(fmt::format("a chunk of {} bytes says that it has {}", desc.size(), uint64_t{32} + name + payload));
+  if (desc.size() != uint64_t{32} + name + payload)
+    return bad(fmt::format("a chunk of {} bytes says that it has {}", desc.size(), uint64_t{32} + name + payload));
   c.name.assign(desc.begin() + 32, desc.begin() + 32 + name);
   c.version = load_le<uint16_t>(&desc[4]);
   c.critical = desc[6] != 0;
   c.instance = load_le<uint32_t>(&desc[8]);
   Bytes plain(desc.begin(), desc.end());
   std::fill(plain.begin() + 16, plain.begin() + 32, 0);
-  if (hash128(plain) != load_hash(&desc[16])) return bad(fmt::format("chunk '{}': its hash does not fit", chunk_name(c.name, c.instance)));
-  if (desc[6] > 1 || load_le<uint32_t>(&desc[12]) != 0) return bad(fmt::format("chunk '{}': unknown flags; a newer dejavm may have written it", chunk_name(c.name, c.instance)));
+  if (hash128(plain) != load_hash(&desc[16]))
+    return bad(fmt::format("chunk '{}': its hash does not fit", chunk_name(c.name, c.instance)));
+  if (desc[6] > 1 || load_le<uint32_t>(&desc[12]) != 0)
+    return bad(
+        fmt::format("chunk '{}': unknown flags; a newer dejavm may have written it", chunk_name(c.name, c.instance)));
   c.payload.assign(desc.begin() + 32 + name, desc.end());
   return c;
 }
 
 void lay_out(SnapshotHead& h) {
   h.blocks.clear();
-  for_each_block(h.extents, [&](uint64_t b) { h.blocks.push_back({b, {}});
-return true; });
+  for_each_block(h.extents, [&](uint64_t b) {
+    h.blocks.push_back({b, {}});
+    return true;
+  });
   // Offsets are numbers of varying length in the notes, and the notes' length moves the offsets: until nothing moves.
   for (h.data = kElfDataAlignment;;) {
     h.file_bytes = h.data;
@@ -358,21 +372,27 @@ Result<std::unique_ptr<SnapshotFile>> SnapshotFile::open(std::unique_ptr<ByteSou
     CborReader whole(c.payload);  // one item, not nested without end, whatever it means
     whole.skip();
     if (whole.ok()) whole.end();
-    if (!whole.ok()) return at(fmt::format("chunk '{}', byte {} of its payload: {}", label, whole.error_offset(), whole.error()));
+    if (!whole.ok())
+      return at(fmt::format("chunk '{}', byte {} of its payload: {}", label, whole.error_offset(), whole.error()));
     CborReader r(c.payload);
     if (i + 1 == view->notes.size()) {
       const Hash128 of = get_hash(r);
-      if (c != seal(of)) return at(fmt::format("the last chunk is '{}' instead of the seal: the file's head is damaged", label));
-      if (of != hash128(std::span(bytes).first(n.offset))) return at("the seal does not fit: the file's head is damaged");
+      if (c != seal(of))
+        return at(fmt::format("the last chunk is '{}' instead of the seal: the file's head is damaged", label));
+      if (of != hash128(std::span(bytes).first(n.offset)))
+        return at("the seal does not fit: the file's head is damaged");
       break;
     }
     if (!is_file_chunk(c.name)) {
       h.state.chunks.push_back(std::move(c));
       continue;
     }
-    const bool known = c.instance == 0 && (c.name == kSnapshot || c.name == kConfig || c.name == kBoot || c.name == kSchemas || c.name == kMemory);
+    const bool known = c.instance == 0 && (c.name == kSnapshot || c.name == kConfig || c.name == kBoot ||
+                                           c.name == kSchemas || c.name == kMemory);
     if (!known || (c.version != 1 && !c.critical)) {
-      if (c.critical) return at(fmt::format("chunk '{}' is unknown here and may not be skipped; a newer dejavm may have written it", label));
+      if (c.critical)
+        return at(fmt::format("chunk '{}' is unknown here and may not be skipped; a newer dejavm may have written it",
+                              label));
       h.unknown.push_back(std::move(c));
       continue;
     }
@@ -382,10 +402,9 @@ Result<std::unique_ptr<SnapshotFile>> SnapshotFile::open(std::unique_ptr<ByteSou
     else if (c.name == kConfig) h.config = decode_config(r);
     else if (c.name == kMemory) decode_memory(r, h);
     else if (c.name == kSchemas) {
-read_schemas(r, nullptr);
-h.schema_payload = c.payload;
-}
-    else {
+      read_schemas(r, nullptr);
+      h.schema_payload = c.payload;
+    } else {
       CborMap map(r);
       for (std::string_view key; map.next(key);) {
         if (key == "append") h.append = r.text();
@@ -398,8 +417,10 @@ h.schema_payload = c.payload;
   }
   for (const std::string_view name : {kSnapshot, kConfig, kMemory, kSeal})
     if (!seen.contains(std::string(name))) return f->damaged(fmt::format("chunk '{}' is missing", name));
-  if (digest_of(h.state.chunks, h.state.memory) != h.state.digest) return f->damaged("the digest is not that of the state's chunks and the memory sum");
-  if (const std::string why = invalid_memory(h, size); !why.empty()) return f->damaged(fmt::format("chunk '{}': {}", kMemory, why));
+  if (digest_of(h.state.chunks, h.state.memory) != h.state.digest)
+    return f->damaged("the digest is not that of the state's chunks and the memory sum");
+  if (const std::string why = invalid_memory(h, size); !why.empty())
+    return f->damaged(fmt::format("chunk '{}': {}", kMemory, why));
   if (const std::string why = invalid_loads(h, view->loads); !why.empty()) return f->damaged(why);
   return f;
 }

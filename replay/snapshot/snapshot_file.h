@@ -1,5 +1,6 @@
-// The snapshot file: a machine between two instructions, as an ELF core file that explains itself. The format is defined
-// by golden-snapshots/FORMAT.md; the memory in it is read and written through spans, so nothing here needs a machine.
+// The snapshot file: a machine between two instructions, as an ELF core file that explains itself. The format is
+// defined by golden-snapshots/FORMAT.md; the memory in it is read and written through spans, so nothing here needs a
+// machine.
 #pragma once
 
 #include <cstdint>
@@ -12,8 +13,8 @@
 
 #include "devices/core/result.h"
 #include "replay/snapshot/elf_core.h"
-#include "replay/store/file_io.h"
 #include "replay/state/stored_state.h"
+#include "replay/store/file_io.h"
 #include "replay/trace/header.h"
 
 namespace dejavm {
@@ -46,18 +47,18 @@ struct SnapshotHead {
   MachineConfig config;
   std::vector<BootImage> boot;
   std::string append;
-  uint64_t now_ns = 0, retired = 0;      // virtual time; vCPU 0's position
-  std::optional<ParentRef> parent;       // a delta; otherwise the file is full
-  std::vector<std::string> bindings;     // host resources that the machine wants, by name: "console"
-  std::vector<const Schema*> schemas;    // written; a reader has schema_payload
-  Bytes schema_payload;                  // as in the file: schema_table.h prints it
-  Snapshot state;                        // exits: of the run so far; pages: in the file, zeros too
-  std::vector<StoredChunk> unknown;      // optional chunks about the file that this build does not know; kept
-  std::vector<MemoryExtent> extents;     // ascending, apart
-  std::vector<BlockSum> blocks;          // ascending; one for each block that an extent touches
-  std::vector<ElfNote> notes;            // for other tools; see core_notes.h
-  std::vector<ElfLoad> mappings;         // linear addresses, for debuggers: `physical` and `len_bytes` inside extents
-  uint64_t data = 0;                     // offset of the first byte of memory; set by layout and by reading
+  uint64_t now_ns = 0, retired = 0;    // virtual time; vCPU 0's position
+  std::optional<ParentRef> parent;     // a delta; otherwise the file is full
+  std::vector<std::string> bindings;   // host resources that the machine wants, by name: "console"
+  std::vector<const Schema*> schemas;  // written; a reader has schema_payload
+  Bytes schema_payload;                // as in the file: schema_table.h prints it
+  Snapshot state;                      // exits: of the run so far; pages: in the file, zeros too
+  std::vector<StoredChunk> unknown;    // optional chunks about the file that this build does not know; kept
+  std::vector<MemoryExtent> extents;   // ascending, apart
+  std::vector<BlockSum> blocks;        // ascending; one for each block that an extent touches
+  std::vector<ElfNote> notes;          // for other tools; see core_notes.h
+  std::vector<ElfLoad> mappings;       // linear addresses, for debuggers: `physical` and `len_bytes` inside extents
+  uint64_t data = 0;                   // offset of the first byte of memory; set by layout and by reading
   uint64_t file_bytes = 0;
 
   bool delta() const { return parent.has_value(); }

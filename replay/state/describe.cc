@@ -22,7 +22,8 @@ void walk(CborReader& r, const std::string& path, unsigned depth, std::vector<Fi
     case CborReader::Type::kText: add("\"" + std::string(r.text()) + "\""); break;
     case CborReader::Type::kBytes: {
       const auto bytes = r.bytes();
-      for (size_t i = 0; i < bytes.size(); ++i) out.push_back({fmt::format("{}[{}]", path, i), print(bytes[i]), r.offset() - bytes.size() + i + 1});
+      for (size_t i = 0; i < bytes.size(); ++i)
+        out.push_back({fmt::format("{}[{}]", path, i), print(bytes[i]), r.offset() - bytes.size() + i + 1});
       break;
     }
     case CborReader::Type::kArray: {
@@ -32,7 +33,8 @@ void walk(CborReader& r, const std::string& path, unsigned depth, std::vector<Fi
     }
     case CborReader::Type::kMap: {
       CborMap map(r);
-      for (std::string_view key; map.next(key);) walk(r, path.empty() ? std::string(key) : fmt::format("{}.{}", path, key), depth + 1, out);
+      for (std::string_view key; map.next(key);)
+        walk(r, path.empty() ? std::string(key) : fmt::format("{}.{}", path, key), depth + 1, out);
       break;
     }
     default: r.skip();
@@ -75,7 +77,8 @@ std::map<std::string, std::string> field_units(std::span<const uint8_t> table) {
 std::vector<FieldDifference> diff_stored(std::span<const StoredChunk> before, std::span<const StoredChunk> after) {
   std::vector<FieldDifference> out;
   auto find = [](std::span<const StoredChunk> in, const StoredChunk& like) -> const StoredChunk* {
-    const auto it = std::find_if(in.begin(), in.end(), [&](const StoredChunk& c) { return c.name == like.name && c.instance == like.instance; });
+    const auto it = std::find_if(
+        in.begin(), in.end(), [&](const StoredChunk& c) { return c.name == like.name && c.instance == like.instance; });
     return it == in.end() ? nullptr : &*it;
   };
   for (const StoredChunk& b : before) {

@@ -46,7 +46,10 @@ Result<Lived> live(const DeviceModel& m, const Case& c, bool is_new = false) {
   std::string rest;
   const size_t save = text.starts_with("save\n") ? 0 : text.find("\nsave\n");
   if (save != std::string::npos) {
-    rest = std::string(static_cast<size_t>(std::count(text.begin(), text.begin() + static_cast<ptrdiff_t>(save) + 1, '\n')) + 1, '\n') + text.substr(text.find("save\n", save) + 5);
+    rest = std::string(
+               static_cast<size_t>(std::count(text.begin(), text.begin() + static_cast<ptrdiff_t>(save) + 1, '\n')) + 1,
+               '\n') +
+           text.substr(text.find("save\n", save) + 5);
     text.resize(save + (save ? 1 : 0));
   }
   auto before = parse_script(m, text), after = parse_script(m, rest);
@@ -72,7 +75,8 @@ Json answers_of(const DeviceModel& m, Lived& l, const void* from) {
   Json out = Json::array();
   for (const DeviceOp& op : l.after) {
     const DeviceAnswer a = perform(m, state.data(), now, op);
-    out.push_back(fmt::format("{} -> {:#x}, lines {:#x}, next {}", print(m, op), a.value, a.lines, a.next_event == kNever ? "never" : std::to_string(a.next_event.value)));
+    out.push_back(fmt::format("{} -> {:#x}, lines {:#x}, next {}", print(m, op), a.value, a.lines,
+                              a.next_event == kNever ? "never" : std::to_string(a.next_event.value)));
   }
   return out;
 }
@@ -100,7 +104,8 @@ std::vector<std::string> described(std::span<const uint8_t> table) {
 }
 
 // The first field at which two schemas part: renamed, reordered, or of another shape.
-void compare_schemas(std::span<const uint8_t> expected, std::span<const uint8_t> actual, std::vector<std::string>& out) {
+void compare_schemas(std::span<const uint8_t> expected, std::span<const uint8_t> actual,
+                     std::vector<std::string>& out) {
   if (std::ranges::equal(expected, actual)) return;
   const auto a = described(expected), b = described(actual);
   for (size_t i = 0; i < std::max(a.size(), b.size()); ++i) {
@@ -122,18 +127,25 @@ Result<Json> read_json(const Case& c, unsigned version) {
   const std::string path = c.stem(version) + ".json";
   auto j = read_golden_json(c.folder, path);
   if (!j) return j;
-  auto kind = [](const Json& in, const char* part) { return in.contains(part) ? in[part].type() : Json::value_t::discarded; };
-  auto lacks = [&](const char* part) { return Error{ErrorKind::kBadInput, fmt::format("{}: has no '{}', or not of its kind", path, part)}; };
+  auto kind = [](const Json& in, const char* part) {
+    return in.contains(part) ? in[part].type() : Json::value_t::discarded;
+  };
+  auto lacks = [&](const char* part) {
+    return Error{ErrorKind::kBadInput, fmt::format("{}: has no '{}', or not of its kind", path, part)};
+  };
   if (kind(*j, "state") != Json::value_t::object) return lacks("state");
   if (kind(*j, "answers") != Json::value_t::array) return lacks("answers");
   if (j->contains("upgraded")) {
     const Json& u = (*j)["upgraded"];
-    if (!u.is_object() || kind(u, "version") != Json::value_t::number_unsigned || kind(u, "state") != Json::value_t::object) return lacks("upgraded");
+    if (!u.is_object() || kind(u, "version") != Json::value_t::number_unsigned ||
+        kind(u, "state") != Json::value_t::object)
+      return lacks("upgraded");
   }
   return j;
 }
 
-// Of a file of the size that it should have, but that cannot be read: the field at the first byte of the state that differs.
+// Of a file of the size that it should have, but that cannot be read: the field at the first byte of the state that
+// differs.
 std::string damaged_field(const DeviceModel& m, const void* expected, std::span<const uint8_t> bytes) {
   const Bytes payload = encode_state(*m.schema, expected), file = state_bytes("", m, expected);
   const auto at = std::ranges::search(file, payload);
@@ -153,18 +165,22 @@ GoldenRow check(const DeviceModel& m, const Case& c, unsigned version, std::span
   auto bytes = read_golden(c.folder, c.stem(version) + ".state");
   auto json = read_json(c, version);
   auto lived = live(m, c);
-  for (const Error* e : {bytes ? nullptr : &bytes.error(), json ? nullptr : &json.error(), lived ? nullptr : &lived.error()})
+  for (const Error* e :
+       {bytes ? nullptr : &bytes.error(), json ? nullptr : &json.error(), lived ? nullptr : &lived.error()})
     if (e) problem(e->message);
   if (!bytes || !json || !lived) return row;
-  if (auto sealed = decode_state_file(*bytes); !sealed) problem(fmt::format("{}.state: {}", c.stem(version), sealed.error().message));
+  if (auto sealed = decode_state_file(*bytes); !sealed)
+    problem(fmt::format("{}.state: {}", c.stem(version), sealed.error().message));
   auto file = decode_state_file(*bytes, true);
   if (!file) {
-    if (const std::string field = damaged_field(m, lived->state.data(), *bytes); version == m.schema->version && !field.empty())
+    if (const std::string field = damaged_field(m, lived->state.data(), *bytes);
+        version == m.schema->version && !field.empty())
       problem(fmt::format("field '{}': its bytes are the first that are not what the script leads to", field));
     return row;
   }
   if (file->chunks.size() != 1 || file->chunks[0].name != m.name() || file->chunks[0].version != version) {
-    problem(fmt::format("{}.state: holds something else than one state of {} version {}", c.stem(version), m.name(), version));
+    problem(fmt::format("{}.state: holds something else than one state of {} version {}", c.stem(version), m.name(),
+                        version));
     return row;
   }
   const StoredChunk& chunk = file->chunks[0];
@@ -183,20 +199,25 @@ GoldenRow check(const DeviceModel& m, const Case& c, unsigned version, std::span
       compare((*json)["state"], values_of(encode_state(*m.schema, state.data())), "saved as", row.problems);
       if (row.problems.empty()) problem("saves again to other bytes");
     }
-    compare((*json)["state"], values_of(encode_state(*m.schema, lived->state.data())), "the script led to", row.problems);
+    compare((*json)["state"], values_of(encode_state(*m.schema, lived->state.data())), "the script led to",
+            row.problems);
   } else if (!json->contains("upgraded") || (*json)["upgraded"]["version"] != m.schema->version) {
     problem(fmt::format("nothing says what it is as version {}: run `golden update`", m.schema->version));
   } else {
-    compare((*json)["upgraded"]["state"], values_of(encode_state(*m.schema, state.data())), fmt::format("as version {}", m.schema->version), row.problems);
+    compare((*json)["upgraded"]["state"], values_of(encode_state(*m.schema, state.data())),
+            fmt::format("as version {}", m.schema->version), row.problems);
   }
   const Json answers = answers_of(m, *lived, state.data()), &expected = (*json)["answers"];
   for (size_t i = 0; i < std::max(answers.size(), expected.size()); ++i) {
-    const Json a = i < expected.size() ? expected[i] : Json("nothing"), b = i < answers.size() ? answers[i] : Json("nothing");
+    const Json a = i < expected.size() ? expected[i] : Json("nothing"),
+               b = i < answers.size() ? answers[i] : Json("nothing");
     if (a == b) continue;
-    problem(fmt::format("answer {} was '{}', now '{}'", i + 1, a.is_string() ? a.get<std::string>() : a.dump(), b.get<std::string>()));
+    problem(fmt::format("answer {} was '{}', now '{}'", i + 1, a.is_string() ? a.get<std::string>() : a.dump(),
+                        b.get<std::string>()));
     break;
   }
-  row.result = version == m.schema->version ? "same bytes, same answers" : fmt::format("upgrades to version {}, same answers", m.schema->version);
+  row.result = version == m.schema->version ? "same bytes, same answers"
+                                            : fmt::format("upgrades to version {}, same answers", m.schema->version);
   return row;
 }
 
@@ -216,9 +237,12 @@ std::vector<unsigned> versions_of(const Case& c) {
   for (const auto& e : fs::directory_iterator(fmt::format("{}/devices/{}", c.folder, c.model), ignored)) {
     const std::string name = e.path().filename();
     unsigned v = 0;
-    if (name.size() > 1 && name.size() < 7 && name[0] == 'v' && std::all_of(name.begin() + 1, name.end(), [](char d) { return d >= '0' && d <= '9'; }))
+    if (name.size() > 1 && name.size() < 7 && name[0] == 'v' &&
+        std::all_of(name.begin() + 1, name.end(), [](char d) { return d >= '0' && d <= '9'; }))
       v = static_cast<unsigned>(std::stoul(name.substr(1)));
-    if (v && (fs::exists(fmt::format("{}/{}.state", c.folder, c.stem(v))) || fs::exists(fmt::format("{}/{}.json", c.folder, c.stem(v))))) out.push_back(v);
+    if (v && (fs::exists(fmt::format("{}/{}.state", c.folder, c.stem(v))) ||
+              fs::exists(fmt::format("{}/{}.json", c.folder, c.stem(v)))))
+      out.push_back(v);
   }
   std::ranges::sort(out);
   return out;
@@ -231,17 +255,21 @@ int fail(const Error& e) {
 
 }  // namespace
 
-std::vector<GoldenRow> check_golden_devices(const std::string& folder, std::span<const DeviceModel> models, std::span<const Upgrade> upgrades) {
+std::vector<GoldenRow> check_golden_devices(const std::string& folder, std::span<const DeviceModel> models,
+                                            std::span<const Upgrade> upgrades) {
   std::vector<GoldenRow> rows;
   for (const DeviceModel& m : models) {
     const auto names = cases_of(folder, m.name());
-    if (names.empty()) rows.push_back({fmt::format("devices/{}", m.name()), {}, {"has no goldens: run `golden update`"}});
+    if (names.empty())
+      rows.push_back({fmt::format("devices/{}", m.name()), {}, {"has no goldens: run `golden update`"}});
     for (const std::string& name : names) {
       const Case c{folder, std::string(m.name()), name};
       const auto versions = versions_of(c);
       for (const unsigned v : versions) rows.push_back(check(m, c, v, upgrades));
       if (std::ranges::count(versions, m.schema->version) == 0)
-        rows.push_back({c.stem(m.schema->version), {}, {fmt::format("there is no golden of version {} yet: run `golden update`", m.schema->version)}});
+        rows.push_back({c.stem(m.schema->version),
+                        {},
+                        {fmt::format("there is no golden of version {} yet: run `golden update`", m.schema->version)}});
     }
   }
   std::error_code ignored;
@@ -251,7 +279,9 @@ std::vector<GoldenRow> check_golden_devices(const std::string& folder, std::span
   return rows;
 }
 
-Result<std::vector<GoldenFile>> update_golden_devices(const std::string& folder, std::string_view writer, std::span<const DeviceModel> models, std::span<const Upgrade> upgrades) {
+Result<std::vector<GoldenFile>> update_golden_devices(const std::string& folder, std::string_view writer,
+                                                      std::span<const DeviceModel> models,
+                                                      std::span<const Upgrade> upgrades) {
   std::vector<GoldenFile> out;
   auto propose = [&](const std::string& path, const Bytes& content, std::vector<std::string> changes) {
     auto old = read_golden(folder, path);
@@ -265,7 +295,8 @@ Result<std::vector<GoldenFile>> update_golden_devices(const std::string& folder,
     const bool is_new = names.empty();
     if (is_new) {
       names = {"reset"};
-      out.push_back({fmt::format("devices/{}/reset.script", m.name()), Bytes(kEmptyScript.begin(), kEmptyScript.end()), {"new"}});
+      out.push_back(
+          {fmt::format("devices/{}/reset.script", m.name()), Bytes(kEmptyScript.begin(), kEmptyScript.end()), {"new"}});
     }
     for (const std::string& name : names) {
       const Case c{folder, std::string(m.name()), name};
@@ -273,13 +304,17 @@ Result<std::vector<GoldenFile>> update_golden_devices(const std::string& folder,
       auto lived = live(m, c, is_new);
       if (!lived) return lived.error();
       const Bytes payload = encode_state(*m.schema, lived->state.data());
-      Json j{{"model", m.name()}, {"version", present}, {"state", values_of(payload)}, {"answers", answers_of(m, *lived, lived->state.data())}};
+      Json j{{"model", m.name()},
+             {"version", present},
+             {"state", values_of(payload)},
+             {"answers", answers_of(m, *lived, lived->state.data())}};
       std::vector<std::string> changes;
       if (auto old = read_json(c, present)) compare((*old)["state"], j["state"], "was", changes);
       // Who wrote it first stays its writer, as long as the state is the same.
       std::string by(writer);
       if (auto old = read_golden(folder, c.stem(present) + ".state"))
-        if (auto file = decode_state_file(*old); file && file->chunks.size() == 1 && file->chunks[0].payload == payload) by = file->writer;
+        if (auto file = decode_state_file(*old); file && file->chunks.size() == 1 && file->chunks[0].payload == payload)
+          by = file->writer;
       propose(c.stem(present) + ".state", state_bytes(by, m, lived->state.data()), changes);
       propose(c.stem(present) + ".json", golden_text(j), changes);
       for (const unsigned v : versions_of(c)) {
@@ -289,11 +324,14 @@ Result<std::vector<GoldenFile>> update_golden_devices(const std::string& folder,
         auto file = bytes ? decode_state_file(*bytes) : Result<StateFile>(bytes.error());
         if (!old || !file) return old ? file.error() : old.error();
         StateBuffer state(*m.schema);
-        if (file->chunks.size() != 1) return Error{ErrorKind::kBadInput, c.stem(v) + ".state: holds something else than one state"};
-        if (auto loaded = decode_state(*m.schema, 0, v, file->chunks[0].payload, state.data(), upgrades); !loaded) return loaded.error();
+        if (file->chunks.size() != 1)
+          return Error{ErrorKind::kBadInput, c.stem(v) + ".state: holds something else than one state"};
+        if (auto loaded = decode_state(*m.schema, 0, v, file->chunks[0].payload, state.data(), upgrades); !loaded)
+          return loaded.error();
         Json upgraded{{"version", present}, {"state", values_of(encode_state(*m.schema, state.data()))}};
         changes.clear();
-        compare(old->contains("upgraded") ? (*old)["upgraded"]["state"] : (*old)["state"], upgraded["state"], "was", changes);
+        compare(old->contains("upgraded") ? (*old)["upgraded"]["state"] : (*old)["state"], upgraded["state"], "was",
+                changes);
         (*old)["upgraded"] = std::move(upgraded);
         propose(c.stem(v) + ".json", golden_text(*old), changes);
       }
@@ -302,7 +340,8 @@ Result<std::vector<GoldenFile>> update_golden_devices(const std::string& folder,
   return out;
 }
 
-int golden_main(int argc, char** argv, std::string_view writer, std::span<const DeviceModel> models, std::span<const Upgrade> upgrades) {
+int golden_main(int argc, char** argv, std::string_view writer, std::span<const DeviceModel> models,
+                std::span<const Upgrade> upgrades) {
   const std::string what = argc > 1 ? argv[1] : "";
   std::string folder = "golden-snapshots", junit;
   bool yes = false, wrong = what != "check" && what != "update";
@@ -314,7 +353,8 @@ int golden_main(int argc, char** argv, std::string_view writer, std::span<const 
     else folder = a;
   }
   if (wrong) {
-    fmt::print(stderr, "usage: {} check [FOLDER] [--junit FILE] | update [FOLDER] [--yes]\n", argc ? argv[0] : "golden");
+    fmt::print(stderr, "usage: {} check [FOLDER] [--junit FILE] | update [FOLDER] [--yes]\n",
+               argc ? argv[0] : "golden");
     return kGoldenUsage;
   }
   if (what == "check") {

@@ -9,8 +9,8 @@
 #include <filesystem>
 #include <iostream>
 
-#include "replay/store/atomic_file.h"
 #include "replay/state/golden_json.h"
+#include "replay/store/atomic_file.h"
 
 namespace dejavm {
 namespace {
@@ -62,7 +62,8 @@ Result<void> write_whole(const std::string& path, std::span<const uint8_t> conte
 Result<Bytes> read_golden(const std::string& folder, const std::string& path) {
   auto file = open_file(folder + "/" + path);
   if (!file) return file.error();
-  if ((*file)->size() > kMaxGoldenBytes) return Error{ErrorKind::kBadInput, fmt::format("{}: {} bytes are too many for a golden", path, (*file)->size())};
+  if ((*file)->size() > kMaxGoldenBytes)
+    return Error{ErrorKind::kBadInput, fmt::format("{}: {} bytes are too many for a golden", path, (*file)->size())};
   Bytes out((*file)->size());
   if (auto read = (*file)->read_at(0, out); !read) return read.error();
   return out;
@@ -83,11 +84,13 @@ Result<GoldenManifest> read_manifest(const std::string& folder) {
   auto j = read_golden_json(folder, kManifest);
   if (!j) return j.error();
   GoldenManifest out;
-  const bool good = j->size() == 2 && j->contains("format") && (*j)["format"] == 1 && j->contains("files") && (*j)["files"].is_object();
+  const bool good = j->size() == 2 && j->contains("format") && (*j)["format"] == 1 && j->contains("files") &&
+                    (*j)["files"].is_object();
   if (good)
     for (const auto& [path, digest] : (*j)["files"].items())
       if (digest.is_string()) out[path] = digest;
-  if (!good || out.size() != (*j)["files"].size()) return Error{ErrorKind::kBadInput, fmt::format("{}/{}: is not a manifest of goldens, format 1", folder, kManifest)};
+  if (!good || out.size() != (*j)["files"].size())
+    return Error{ErrorKind::kBadInput, fmt::format("{}/{}: is not a manifest of goldens, format 1", folder, kManifest)};
   return out;
 }
 
@@ -105,7 +108,8 @@ GoldenRow check_manifest(const std::string& folder, const GoldenManifest& manife
     }
     auto content = read_golden(folder, path);
     if (!content) row.problems.push_back(content.error().message);
-    else if (const std::string now = to_hex(hash128(*content)); now != digest) row.problems.push_back(fmt::format("{}: its digest was {}, now {}", path, digest, now));
+    else if (const std::string now = to_hex(hash128(*content)); now != digest)
+      row.problems.push_back(fmt::format("{}: its digest was {}, now {}", path, digest, now));
   }
   for (const std::string& path : *files)
     if (!manifest.contains(path)) row.problems.push_back(fmt::format("{}: is not in the manifest", path));
@@ -135,13 +139,17 @@ std::string golden_table(std::span<const GoldenRow> rows) {
     out += fmt::format("{:<{}}  {}\n", r.name, width, good ? "ok    " + r.result : "DIFFERS");
     for (const std::string& p : r.problems) out += fmt::format("    {}\n", p);
   }
-  out += bad ? fmt::format("{} of {} goldens differ\n", bad, rows.size()) : fmt::format("all {} goldens are as they were\n", rows.size());
+  out += bad ? fmt::format("{} of {} goldens differ\n", bad, rows.size())
+             : fmt::format("all {} goldens are as they were\n", rows.size());
   return out;
 }
 
 std::string golden_junit(std::span<const GoldenRow> rows) {
   const auto bad = std::ranges::count_if(rows, [](const GoldenRow& r) { return !r.problems.empty(); });
-  std::string out = fmt::format("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n <testsuite name=\"golden\" tests=\"{}\" failures=\"{}\" errors=\"0\">\n", rows.size(), bad);
+  std::string out = fmt::format(
+      "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n <testsuite name=\"golden\" tests=\"{}\" "
+      "failures=\"{}\" errors=\"0\">\n",
+      rows.size(), bad);
   for (const GoldenRow& r : rows) {
     const size_t slash = r.name.rfind('/');
     std::string group = slash == std::string::npos ? "golden" : r.name.substr(0, slash);
@@ -153,7 +161,8 @@ std::string golden_junit(std::span<const GoldenRow> rows) {
     }
     std::string all;
     for (const std::string& p : r.problems) all += p + "\n";
-    out += fmt::format(">\n   <failure message=\"{}\">{}</failure>\n  </testcase>\n", xml(r.problems.front()), xml(all));
+    out +=
+        fmt::format(">\n   <failure message=\"{}\">{}</failure>\n  </testcase>\n", xml(r.problems.front()), xml(all));
   }
   return out + " </testsuite>\n</testsuites>\n";
 }
@@ -162,9 +171,11 @@ int report_goldens(std::span<const GoldenRow> rows, const std::string& junit) {
   fmt::print("{}", golden_table(rows));
   if (!junit.empty()) {
     const std::string text = golden_junit(rows);
-    if (auto done = write_whole(junit, {reinterpret_cast<const uint8_t*>(text.data()), text.size()}); !done) return fail(done.error());
+    if (auto done = write_whole(junit, {reinterpret_cast<const uint8_t*>(text.data()), text.size()}); !done)
+      return fail(done.error());
   }
-  return std::ranges::all_of(rows, [](const GoldenRow& r) { return r.problems.empty(); }) ? kGoldenDone : kGoldenDiffers;
+  return std::ranges::all_of(rows, [](const GoldenRow& r) { return r.problems.empty(); }) ? kGoldenDone
+                                                                                          : kGoldenDiffers;
 }
 
 int apply_goldens(const std::string& folder, std::span<const GoldenFile> changes, bool yes) {

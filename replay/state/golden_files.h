@@ -1,4 +1,5 @@
-// The files of a folder of goldens (golden.h): the manifest, what an update writes, and how both are told to people and to CI systems.
+// The files of a folder of goldens (golden.h): the manifest, what an update writes, and how both are told to people and
+// to CI systems.
 #pragma once
 
 #include <map>
@@ -11,7 +12,8 @@
 
 namespace dejavm {
 
-// Exit statuses of what follows and of golden_main(): wrong usage or a file that cannot be read or written; something differs.
+// Exit statuses of what follows and of golden_main(): wrong usage or a file that cannot be read or written; something
+// differs.
 inline constexpr int kGoldenDone = 0, kGoldenUsage = 1, kGoldenDiffers = 3;
 
 struct GoldenRow {

@@ -11,7 +11,8 @@ namespace dejavm {
 
 using Json = nlohmann::ordered_json;
 
-// The object in a file of the folder; errors name the file. Whatever is nested deeper than goldens are counts as not there.
+// The object in a file of the folder; errors name the file. Whatever is nested deeper than goldens are counts as not
+// there.
 Result<Json> read_golden_json(const std::string& folder, const std::string& path);
 Bytes golden_text(const Json&);  // as such a file holds it
 

@@ -46,8 +46,8 @@ void encode_schemas(CborWriter& w, std::span<const Schema* const> schemas) {
   for (const Schema* s : schemas) {
     w.array(3);
     w.text(s->name);
-w.unsigned_int(s->version);
-encode_fields(w, s->fields);
+    w.unsigned_int(s->version);
+    encode_fields(w, s->fields);
   }
 }
 

@@ -1,5 +1,5 @@
-// Schemas as files hold them, so that a file explains itself: an array of [name, version, fields]; every field is [name, kind,
-// bytes of an element, elements (0: a scalar), unit, since, members].
+// Schemas as files hold them, so that a file explains itself: an array of [name, version, fields]; every field is
+// [name, kind, bytes of an element, elements (0: a scalar), unit, since, members].
 #pragma once
 
 #include <span>

@@ -10,9 +10,7 @@ namespace {
 
 constexpr size_t kMaxFields = 256;  // of one struct
 
-bool is_byte_string(const FieldInfo& f) {
-  return f.is_array && f.kind == FieldKind::kUnsigned && f.element_size == 1;
-}
+bool is_byte_string(const FieldInfo& f) { return f.is_array && f.kind == FieldKind::kUnsigned && f.element_size == 1; }
 
 const std::byte* element(const FieldInfo& f, const void* data, uint32_t index) {
   return static_cast<const std::byte*>(data) + f.offset + size_t{index} * f.element_size;
@@ -81,7 +79,8 @@ class Decoder {
     CborMap map(r_);
     for (std::string_view key; map.next(key);) {
       const Scope scope(*this, key);
-      const FieldInfo* f = next < order.size() && fields[order[next]].name == key ? &fields[order[next]] : find(fields, key);
+      const FieldInfo* f =
+          next < order.size() && fields[order[next]].name == key ? &fields[order[next]] : find(fields, key);
       ++next;
       if (!f) return fail("unknown field; a newer dejavm may have written it");
       seen.set(static_cast<size_t>(f - fields.data()));
@@ -134,7 +133,8 @@ class Decoder {
   bool note() {
     if (r_.ok()) return true;
     if (error_.empty())
-      error_ = fmt::format("{}at byte {}: {}", scope_ ? "field '" + path(scope_) + "' " : std::string(), r_.error_offset(), r_.error());
+      error_ = fmt::format("{}at byte {}: {}", scope_ ? "field '" + path(scope_) + "' " : std::string(),
+                           r_.error_offset(), r_.error());
     return false;
   }
   void fail(const std::string& why) { r_.fail(why); }

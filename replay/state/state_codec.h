@@ -1,8 +1,8 @@
 // Device states as deterministic CBOR, from their Schema alone.
 //
 // A state is a map of its fields' names: unsigned and signed integers and booleans as themselves, arrays of uint8_t as
-// byte strings, other arrays as arrays, nested structs as maps. A field with since > 1 is left out while every number in
-// it equals its default; written all the same, it is refused (there is one encoding of each state).
+// byte strings, other arrays as arrays, nested structs as maps. A field with since > 1 is left out while every number
+// in it equals its default; written all the same, it is refused (there is one encoding of each state).
 //
 // decode_state works on a copy: ranges, missing, unknown and duplicate fields and the schema's cross-field rule are all
 // checked before `data` is touched. Its errors name chunk, field, byte offset in the payload, and reason.
@@ -15,8 +15,8 @@
 
 #include "devices/core/fields.h"
 #include "devices/core/result.h"
-#include "replay/store/cbor.h"
 #include "replay/state/upgrade.h"
+#include "replay/store/cbor.h"
 
 namespace dejavm {
 
@@ -35,10 +35,10 @@ class StateBuffer {
   std::vector<uint64_t> storage_;
 };
 
-// `version` is the schema version that wrote the payload; older ones are upgraded (upgrade.h), newer ones are read as long as they use no newer field.
-Result<void> decode_state(const Schema&, uint32_t instance, uint64_t version,
-                          std::span<const uint8_t> payload, void* data,
-                          std::span<const Upgrade> upgrades = all_upgrades());
+// `version` is the schema version that wrote the payload; older ones are upgraded (upgrade.h), newer ones are read as
+// long as they use no newer field.
+Result<void> decode_state(const Schema&, uint32_t instance, uint64_t version, std::span<const uint8_t> payload,
+                          void* data, std::span<const Upgrade> upgrades = all_upgrades());
 
 // One number of a state that differs between two states.
 struct FieldDiff {

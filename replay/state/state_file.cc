@@ -11,7 +11,8 @@ constexpr std::string_view kMagic = "dejavm state 1";
 
 }  // namespace
 
-Bytes encode_state_file(std::string_view writer, std::span<const Schema* const> schemas, std::span<const StoredChunk> chunks) {
+Bytes encode_state_file(std::string_view writer, std::span<const Schema* const> schemas,
+                        std::span<const StoredChunk> chunks) {
   CborWriter w;
   w.array(5);
   w.text(kMagic);
@@ -39,13 +40,15 @@ Result<StateFile> decode_state_file(std::span<const uint8_t> bytes, bool accept_
   const auto schemas = r.since(table);
   f.schema_table.assign(schemas.begin(), schemas.end());
   for (uint64_t n = r.array(); n > 0 && r.ok(); --n) f.chunks.push_back(get_chunk(r));
-  if (!r.ok()) return damaged(f.chunks.empty() ? "the list of chunks" : fmt::format("chunk '{}'", f.chunks.back().name));
+  if (!r.ok())
+    return damaged(f.chunks.empty() ? "the list of chunks" : fmt::format("chunk '{}'", f.chunks.back().name));
   const size_t sealed = r.offset();
   const Hash128 seal = get_hash(r);
   if (r.ok()) r.end();
   if (!r.ok()) return damaged("the seal");
   if (!accept_damage && seal != hash128(bytes.first(sealed)))
-    return Error{ErrorKind::kBadInput, fmt::format("the seal does not fit the {} bytes before it: the file is damaged", sealed)};
+    return Error{ErrorKind::kBadInput,
+                 fmt::format("the seal does not fit the {} bytes before it: the file is damaged", sealed)};
   return f;
 }
 

@@ -40,23 +40,22 @@ StoredChunk get_chunk(CborReader& r) {
 void put_chunk(CborWriter& w, const StoredChunk& c) {
   w.map(5);
   w.text("name");
-w.text(c.name);
+  w.text(c.name);
   w.text("payload");
-w.raw(c.payload);
+  w.raw(c.payload);
   w.text("version");
-w.unsigned_int(c.version);
+  w.unsigned_int(c.version);
   w.text("critical");
-w.boolean(c.critical);
+  w.boolean(c.critical);
   w.text("instance");
-w.unsigned_int(c.instance);
+  w.unsigned_int(c.instance);
 }
 
 namespace {
 
 const ChunkRef* find(std::span<const ChunkRef> refs, const StoredChunk& c) {
-  const auto it = std::find_if(refs.begin(), refs.end(), [&](const ChunkRef& r) {
-    return r.instance == c.instance && r.schema->name == c.name;
-  });
+  const auto it = std::find_if(refs.begin(), refs.end(),
+                               [&](const ChunkRef& r) { return r.instance == c.instance && r.schema->name == c.name; });
   return it == refs.end() ? nullptr : &*it;
 }
 
@@ -67,8 +66,8 @@ Error bad(std::string message) { return {ErrorKind::kBadInput, std::move(message
 std::vector<StoredChunk> store_chunks(std::span<const ChunkRef> refs) {
   std::vector<StoredChunk> out;
   for (const ChunkRef& r : refs)
-    out.push_back({std::string(r.schema->name), r.instance, r.schema->version, r.critical,
-                   encode_state(*r.schema, r.data)});
+    out.push_back(
+        {std::string(r.schema->name), r.instance, r.schema->version, r.critical, encode_state(*r.schema, r.data)});
   return out;
 }
 
@@ -89,16 +88,16 @@ Bytes encode_snapshot(const Snapshot& s) {
   CborWriter w;
   w.map(5);
   w.text("exits");
-w.unsigned_int(s.exits);
+  w.unsigned_int(s.exits);
   w.text("pages");
-w.unsigned_int(s.pages);
+  w.unsigned_int(s.pages);
   w.text("chunks");
-w.array(s.chunks.size());
+  w.array(s.chunks.size());
   for (const StoredChunk& c : s.chunks) put_chunk(w, c);
   w.text("digest");
-put_hash(w, s.digest);
+  put_hash(w, s.digest);
   w.text("memory");
-put_hash(w, s.memory);
+  put_hash(w, s.memory);
   return w.take();
 }
 
@@ -128,9 +127,8 @@ Result<void> load_chunks(std::span<const StoredChunk> stored, std::span<const Ch
   for (const StoredChunk& c : stored) {
     const ChunkRef* ref = find(refs, c);
     if (!ref && c.critical)
-      return bad(
-          fmt::format("chunk '{}' is unknown here and may not be skipped; a newer dejavm may have written it",
-                      chunk_name(c.name, c.instance)));
+      return bad(fmt::format("chunk '{}' is unknown here and may not be skipped; a newer dejavm may have written it",
+                             chunk_name(c.name, c.instance)));
     if (!ref) continue;
     if (std::any_of(decoded.begin(), decoded.end(), [&](const auto& d) { return d.first == ref; }))
       return bad(fmt::format("chunk '{}' occurs twice", chunk_name(c.name, c.instance)));

@@ -14,11 +14,11 @@
 namespace dejavm {
 
 struct StoredChunk {
-  std::string name;        // of the schema
+  std::string name;  // of the schema
   uint32_t instance = 0;
-  uint16_t version = 1;    // of the schema that wrote it
+  uint16_t version = 1;  // of the schema that wrote it
   bool critical = true;
-  Bytes payload;           // canonical CBOR, as state_codec.h writes it
+  Bytes payload;  // canonical CBOR, as state_codec.h writes it
   bool operator==(const StoredChunk&) const = default;
 };
 

@@ -52,9 +52,9 @@ void write(CborWriter& w, const CborValue& value) {
     void operator()(const CborFields& v) const {
       w.map(v.size());
       for (const auto& [key, x] : v) {
-w.text(key);
-write(w, x);
-}
+        w.text(key);
+        write(w, x);
+      }
     }
   };
   std::visit(Visitor{w}, value.v);
@@ -91,7 +91,9 @@ Result<Bytes> upgrade_payload(std::string_view chunk, uint16_t from, uint16_t to
   auto* fields = std::get_if<CborFields>(&value->v);
   for (const Upgrade* u : steps)
     if (!fields || !u->apply(*fields))
-      return Error{ErrorKind::kBadInput, fmt::format("chunk '{}': not what version {} wrote; it cannot be brought to version {}", chunk, u->to - 1, u->to)};
+      return Error{ErrorKind::kBadInput,
+                   fmt::format("chunk '{}': not what version {} wrote; it cannot be brought to version {}", chunk,
+                               u->to - 1, u->to)};
   return write_value(*value);
 }
 

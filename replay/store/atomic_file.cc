@@ -21,7 +21,8 @@ Result<std::unique_ptr<AtomicFile>> AtomicFile::create(const std::string& path, 
   struct stat st;
   if (::lstat(path.c_str(), &st) == 0) {
     if (!force) return exists_error(path);
-    if (!S_ISREG(st.st_mode) && !S_ISLNK(st.st_mode)) return Error{ErrorKind::kHost, fmt::format("{}: is not a regular file", path)};
+    if (!S_ISREG(st.st_mode) && !S_ISLNK(st.st_mode))
+      return Error{ErrorKind::kHost, fmt::format("{}: is not a regular file", path)};
     if (auto done = not_being_written(path); !done) return done.error();
   }
   int fd = ::open(folder_of(path).c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0666);

@@ -85,42 +85,42 @@ uint64_t CborReader::head(uint8_t major, const char* wanted) {
   if (!ok()) return 0;
   item_ = pos_;
   if (pos_ == in_.size()) {
-fail("the data end early");
-return 0;
-}
+    fail("the data end early");
+    return 0;
+  }
   const uint8_t first = in_[pos_];
   if (first >> 5 != major) {
-fail(std::string("not ") + wanted);
-return 0;
-}
+    fail(std::string("not ") + wanted);
+    return 0;
+  }
   const unsigned info = first & 31;
   ++pos_;
   if (info < 24) return info;
   if (info > 27) {
-fail("indefinite or reserved length");
-return 0;
-}
+    fail("indefinite or reserved length");
+    return 0;
+  }
   const unsigned len = 1u << (info - 24);
   if (in_.size() - pos_ < len) {
-fail("the data end early");
-return 0;
-}
+    fail("the data end early");
+    return 0;
+  }
   uint64_t value = 0;
   for (unsigned i = 0; i < len; ++i) value = value << 8 | in_[pos_++];
   const bool shortest = len == 1 ? value >= 24 : value >> (4 * len) != 0;
   if (!shortest) {
-fail("not the shortest form");
-return 0;
-}
+    fail("not the shortest form");
+    return 0;
+  }
   return value;
 }
 
 std::span<const uint8_t> CborReader::take(uint64_t len) {
   if (!ok()) return {};
   if (in_.size() - pos_ < len) {
-fail("longer than the data");
-return std::span<const uint8_t>{};
-}
+    fail("longer than the data");
+    return std::span<const uint8_t>{};
+  }
   const auto out = in_.subspan(pos_, len);
   pos_ += len;
   return out;
@@ -132,9 +132,9 @@ int64_t CborReader::signed_int() {
   const bool negative = peek() == Type::kNegative;
   const uint64_t value = head(negative ? 1 : 0, "an integer");
   if (value > static_cast<uint64_t>(std::numeric_limits<int64_t>::max())) {
-fail("integer out of range");
-return 0;
-}
+    fail("integer out of range");
+    return 0;
+  }
   return static_cast<int64_t>(negative ? ~value : value);
 }
 
@@ -143,27 +143,27 @@ std::span<const uint8_t> CborReader::bytes() { return take(head(2, "a byte strin
 std::string_view CborReader::text() {
   const auto b = take(head(3, "a text string"));
   if (!valid_utf8(b)) {
-fail("text is not UTF-8");
-return std::string_view{};
-}
+    fail("text is not UTF-8");
+    return std::string_view{};
+  }
   return {reinterpret_cast<const char*>(b.data()), b.size()};
 }
 
 uint64_t CborReader::array() {
   const uint64_t count = head(4, "an array");
   if (count > in_.size() - pos_) {
-fail("longer than the data");
-return 0;
-}
+    fail("longer than the data");
+    return 0;
+  }
   return count;
 }
 
 uint64_t CborReader::map() {
   const uint64_t count = head(5, "a map");
   if (count > (in_.size() - pos_) / 2) {
-fail("longer than the data");
-return 0;
-}
+    fail("longer than the data");
+    return 0;
+  }
   return count;
 }
 
@@ -171,9 +171,9 @@ bool CborReader::boolean() {
   if (!ok()) return false;
   item_ = pos_;
   if (peek() != Type::kBool) {
-fail("not a boolean");
-return false;
-}
+    fail("not a boolean");
+    return false;
+  }
   return in_[pos_++] == 0xf5;
 }
 

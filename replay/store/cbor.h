@@ -1,6 +1,6 @@
 // Deterministic CBOR (RFC 8949 section 4.2.1): shortest heads, definite lengths, map keys in the bytewise order of
-// their encodings, no floats and no tags. The reader refuses everything else, so that equal bytes mean equal values. It is
-// bounded: a count that the remaining bytes cannot hold is an error, and nothing is allocated on a file's word.
+// their encodings, no floats and no tags. The reader refuses everything else, so that equal bytes mean equal values. It
+// is bounded: a count that the remaining bytes cannot hold is an error, and nothing is allocated on a file's word.
 #pragma once
 
 #include <cstdint>
@@ -54,14 +54,14 @@ class CborReader {
   uint64_t array();  // the number of elements, at most the number of bytes left
   uint64_t map();    // the number of pairs, at most half the number of bytes left
   bool boolean();
-  void skip();       // one whole item, checked for canonical form; at most 32 levels deep
-  void end();        // error unless every byte was read
+  void skip();  // one whole item, checked for canonical form; at most 32 levels deep
+  void end();   // error unless every byte was read
 
   bool ok() const { return error_.empty(); }
   const std::string& error() const { return error_; }
-  size_t offset() const { return pos_; }        // of the next item
+  size_t offset() const { return pos_; }  // of the next item
   size_t error_offset() const { return error_offset_; }
-  void fail(std::string_view why);              // at the item read last
+  void fail(std::string_view why);  // at the item read last
   std::span<const uint8_t> since(size_t from) const { return in_.subspan(from, pos_ - from); }
 
  private:

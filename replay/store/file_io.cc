@@ -91,7 +91,8 @@ Result<void> not_being_written(const std::string& path) {
   const bool locked = ::flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
   ::close(fd);
   if (!locked) return {};
-  return Error{ErrorKind::kHost, fmt::format("{}: is being written by a dejavm; choose another name, or end that one first", path)};
+  return Error{ErrorKind::kHost,
+               fmt::format("{}: is being written by a dejavm; choose another name, or end that one first", path)};
 }
 
 Result<void> still_in_place(int fd, const std::string& path) {
@@ -100,7 +101,8 @@ Result<void> still_in_place(int fd, const std::string& path) {
   if (::stat(path.c_str(), &named) != 0)
     return Error{ErrorKind::kHost, fmt::format("{}: was removed while it was written; its content is lost", path)};
   if (open.st_dev != named.st_dev || open.st_ino != named.st_ino)
-    return Error{ErrorKind::kHost, fmt::format("{}: was replaced by another file while it was written; its content is lost", path)};
+    return Error{ErrorKind::kHost,
+                 fmt::format("{}: was replaced by another file while it was written; its content is lost", path)};
   return {};
 }
 
@@ -111,7 +113,8 @@ Result<void> replaceable(const std::string& path, bool force) {
   struct stat st;
   if (::lstat(path.c_str(), &st) != 0) return {};
   if (!force) return exists_error(path);
-  if (!S_ISREG(st.st_mode) && !S_ISLNK(st.st_mode)) return Error{ErrorKind::kHost, fmt::format("{}: is not a regular file", path)};
+  if (!S_ISREG(st.st_mode) && !S_ISLNK(st.st_mode))
+    return Error{ErrorKind::kHost, fmt::format("{}: is not a regular file", path)};
   return not_being_written(path);
 }
 
@@ -119,8 +122,8 @@ Result<void> replaceable(const std::string& path, bool force) {
 
 Result<std::unique_ptr<ByteSink>> create_file(const std::string& path, bool force) {
   if (auto done = replaceable(path, force); !done) return done.error();
-  // With `force` it is locked before it has the name, and replaces an existing one rather than empties it: who has that open keeps a
-  // whole one.
+  // With `force` it is locked before it has the name, and replaces an existing one rather than empties it: who has that
+  // open keeps a whole one.
   const std::string name = force ? fmt::format("{}/.{}.{}.new", folder_of(path), file_name(path), getpid()) : path;
   const int fd = ::open(name.c_str(), O_WRONLY | O_CREAT | (force ? O_TRUNC : O_EXCL) | O_CLOEXEC, 0666);
   if (fd < 0) return errno == EEXIST ? exists_error(path) : host_error(path, "create the file", errno);

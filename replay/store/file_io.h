@@ -48,8 +48,8 @@ Result<void> not_being_written(const std::string& path);
 // An error unless `path` names the file that is open as `fd`.
 Result<void> still_in_place(int fd, const std::string& path);
 
-// Creates the file itself, not a temporary one, and keeps it locked. An existing one is refused unless `force`, which replaces it, but
-// not while it is being written.
+// Creates the file itself, not a temporary one, and keeps it locked. An existing one is refused unless `force`, which
+// replaces it, but not while it is being written.
 Result<std::unique_ptr<ByteSink>> create_file(const std::string& path, bool force);
 Result<std::unique_ptr<ByteSource>> open_file(const std::string& path);
 // A file that is open already, through a descriptor of its own.

@@ -28,7 +28,7 @@ struct Hash128 {
 
 uint64_t hash64(std::span<const uint8_t> bytes, uint64_t seed = 0);
 Hash128 hash128(std::span<const uint8_t> bytes, uint64_t seed = 0);
-std::string to_hex(const Hash128&);                      // 32 digits, most significant first
+std::string to_hex(const Hash128&);  // 32 digits, most significant first
 std::optional<Hash128> hash128_from_hex(std::string_view);
 
 // 16 bytes, most significant first (XXH128's canonical representation).

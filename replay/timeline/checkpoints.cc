@@ -50,7 +50,8 @@ void Checkpoints::new_machine(Machine& machine, MemorySummer& summer) {
   const GuestMemory& memory = machine.memory();
   current_.clear();
   summer.update(machine);
-  summer.observe([this, &memory](uint64_t index, const uint8_t* content) { set(place_of(memory, index), keep(index, content)); });
+  summer.observe(
+      [this, &memory](uint64_t index, const uint8_t* content) { set(place_of(memory, index), keep(index, content)); });
   uint64_t pages = 0;
   for (const MemoryRegion& r : memory.regions()) pages += r.len_bytes / kPageSize;
   current_.resize((pages + kBlock - 1) / kBlock);
@@ -63,13 +64,15 @@ void Checkpoints::new_machine(Machine& machine, MemorySummer& summer) {
 }
 
 void Checkpoints::take(Machine& machine, MemorySummer& summer, Mark mark) {
-  const auto at = std::lower_bound(all_.begin(), all_.end(), mark.at, [](const auto& c, Retired r) { return c->mark.at < r; });
+  const auto at =
+      std::lower_bound(all_.begin(), all_.end(), mark.at, [](const auto& c, Retired r) { return c->mark.at < r; });
   if (at != all_.end() && (*at)->mark.at == mark.at) return;
   auto made = std::make_unique<Checkpoint>();
   made->mark = mark;
   made->snapshot = take_snapshot(machine, summer);
   made->table = current_;
-  made->own_bytes = sizeof(Checkpoint) + current_.size() * sizeof(current_[0]) + 64 * sizeof(Block);  // its own blocks: an estimate
+  made->own_bytes =
+      sizeof(Checkpoint) + current_.size() * sizeof(current_[0]) + 64 * sizeof(Block);  // its own blocks: an estimate
   for (const StoredChunk& c : made->snapshot.chunks) made->own_bytes += c.payload.capacity() + sizeof c;
   bytes_ += made->own_bytes;
   all_.insert(at, std::move(made));
@@ -87,18 +90,20 @@ void Checkpoints::shrink(Retired here) {
       const uint64_t gap = at - before, far = at > here.value ? at - here.value : here.value - at;
       const double worth = static_cast<double>(gap) / static_cast<double>(far);
       if (worst == all_.size() || worth < least) {
-worst = n;
-least = worth;
-}
+        worst = n;
+        least = worth;
+      }
     }
     bytes_ -= all_[worst]->own_bytes;
     all_.erase(all_.begin() + static_cast<std::ptrdiff_t>(worst));
   }
-  if (kept_.size() > 4 * (bytes_ / kPageSize) + 4096) std::erase_if(kept_, [](const auto& e) { return e.second.expired(); });
+  if (kept_.size() > 4 * (bytes_ / kPageSize) + 4096)
+    std::erase_if(kept_, [](const auto& e) { return e.second.expired(); });
 }
 
 const Checkpoints::Mark* Checkpoints::before(Retired at) const {
-  const auto next = std::upper_bound(all_.begin(), all_.end(), at, [](Retired r, const auto& c) { return r < c->mark.at; });
+  const auto next =
+      std::upper_bound(all_.begin(), all_.end(), at, [](Retired r, const auto& c) { return r < c->mark.at; });
   return next == all_.begin() ? nullptr : &(*std::prev(next))->mark;
 }
 
@@ -125,7 +130,8 @@ Result<void> Checkpoints::restore(const Mark& mark, Machine& machine, MemorySumm
   if (auto done = load_chunks(to.snapshot.chunks, machine.chunks()); !done) return done;
   machine.sync_in(true);
   summer.update(machine);
-  if (summer.sum() != to.snapshot.memory) return Error{ErrorKind::kHost, fmt::format("memory at instruction {} did not come back as it was", mark.at.value)};
+  if (summer.sum() != to.snapshot.memory)
+    return Error{ErrorKind::kHost, fmt::format("memory at instruction {} did not come back as it was", mark.at.value)};
   return {};
 }
 

@@ -1,4 +1,5 @@
-// States of one machine in memory, to which it can be taken back: what of its memory did not change between two of them is kept once.
+// States of one machine in memory, to which it can be taken back: what of its memory did not change between two of them
+// is kept once.
 #pragma once
 
 #include <array>
@@ -21,10 +22,11 @@ class Checkpoints {
     uint64_t event = 0, exits = 0;  // of the log, before it
   };
 
-  // Another machine of the same configuration takes the place of the one before, whose checkpoints are its own too. The summer
-  // of its memory is observed from here on.
+  // Another machine of the same configuration takes the place of the one before, whose checkpoints are its own too. The
+  // summer of its memory is observed from here on.
   void new_machine(Machine&, MemorySummer&);
-  // The machine between two instructions. Beyond the budget, others are dropped: where they are dense, and far from here.
+  // The machine between two instructions. Beyond the budget, others are dropped: where they are dense, and far from
+  // here.
   void take(Machine&, MemorySummer&, Mark);
   // The last at or before a position; nullptr: there is none. Valid until the next take().
   const Mark* before(Retired at) const;

@@ -1,8 +1,8 @@
 #include "replay/timeline/timeline.h"
 
-#include "replay/timeline/checkpoints.h"
-#include "replay/replay/replay_run.h"
 #include "replay/guest/where.h"
+#include "replay/replay/replay_run.h"
+#include "replay/timeline/checkpoints.h"
 
 namespace dejavm {
 namespace {
@@ -31,12 +31,14 @@ struct Timeline::Impl {
   }
 
   void checkpoint() {
-    checkpoints.take(machine(), replay->summer, {at(), replay->log.index(), replay->exits_before + replay->log.exits()});
+    checkpoints.take(machine(), replay->summer,
+                     {at(), replay->log.index(), replay->exits_before + replay->log.exits()});
   }
   // By way of an earlier keyframe that is a checkpoint, so that only what changed since then must be read.
   Result<void> from_keyframe(size_t from) {
     for (size_t n = from; replay && n-- > 0;)
-      if (const Checkpoints::Mark* mark = checkpoints.before(trace.keyframes()[n].at); mark != nullptr && mark->at == trace.keyframes()[n].at) {
+      if (const Checkpoints::Mark* mark = checkpoints.before(trace.keyframes()[n].at);
+          mark != nullptr && mark->at == trace.keyframes()[n].at) {
         if (auto done = from_checkpoint(*mark); !done) return done;
         return onwards_to_keyframe(n, from);
       }
@@ -46,11 +48,14 @@ struct Timeline::Impl {
     const Keyframe& keyframe = trace.keyframes()[to];
     auto snapshot = trace.snapshot(keyframe);
     if (!snapshot) return snapshot.error();
-    if (auto done = apply_pages(trace, static_cast<int64_t>(here), static_cast<int64_t>(to), machine()); !done) return done;
+    if (auto done = apply_pages(trace, static_cast<int64_t>(here), static_cast<int64_t>(to), machine()); !done)
+      return done;
     machine().sync_out();
-    if (auto done = load_chunks(snapshot->chunks, machine().chunks()); !done) return trace.damaged(keyframe.frame, done.error().message);
+    if (auto done = load_chunks(snapshot->chunks, machine().chunks()); !done)
+      return trace.damaged(keyframe.frame, done.error().message);
     machine().sync_in(true);
-    if (take_snapshot(machine(), replay->summer).memory != snapshot->memory) return trace.damaged(keyframe.frame, "its pages do not make the memory that it had");
+    if (take_snapshot(machine(), replay->summer).memory != snapshot->memory)
+      return trace.damaged(keyframe.frame, "its pages do not make the memory that it had");
     replay->log.seek(keyframe.first_event, snapshot->exits - replay->exits_before);
     replay->keyframe = to + 1;
     delivered = false;
@@ -78,7 +83,9 @@ struct Timeline::Impl {
     const size_t keyframe = keyframe_before(trace, to);
     const Retired stored = trace.keyframes()[keyframe].at;
     const Checkpoints::Mark* mark = replay ? checkpoints.before(to) : nullptr;
-    if (replay && !replay->log.stop() && (delivered ? at() < to : at() <= to) && at() >= stored && (mark == nullptr || at() >= mark->at)) return {};
+    if (replay && !replay->log.stop() && (delivered ? at() < to : at() <= to) && at() >= stored &&
+        (mark == nullptr || at() >= mark->at))
+      return {};
     if (mark != nullptr && mark->at >= stored) return from_checkpoint(*mark);
     return from_keyframe(keyframe);
   }
@@ -103,7 +110,8 @@ struct Timeline::Impl {
     const Retired last = end(), limit = std::min(until, last);
     Stop stop{at() >= last ? Why::kEnd : Why::kLimit, {}};
     if (at() >= limit) return stop;
-    if (!machine().engine().set_debug_points(0, &points)) return Error{ErrorKind::kHost, "this engine cannot stop at debug points"};
+    if (!machine().engine().set_debug_points(0, &points))
+      return Error{ErrorKind::kHost, "this engine cannot stop at debug points"};
     Result<bool> there = true;
     while (at() < limit) {
       const Retired next = std::min(limit, at() + kSparse);
@@ -128,11 +136,16 @@ struct Timeline::Impl {
 Timeline::Timeline(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Timeline::~Timeline() = default;
 
-Result<std::unique_ptr<Timeline>> Timeline::open(const TraceReader& trace, Console* console, const TimelineOptions& options) {
+Result<std::unique_ptr<Timeline>> Timeline::open(const TraceReader& trace, Console* console,
+                                                 const TimelineOptions& options) {
   if (trace.header().engine == "kvm")
-    return Error{ErrorKind::kHost, trace.name() + ": was recorded on KVM, where instructions are not counted: it can be replayed, but not stopped in. "
-                                                      "Record on the deterministic engine or with --engine kvm-step"};
-  std::unique_ptr<Timeline> t(new Timeline(std::unique_ptr<Impl>(new Impl{trace, console, Checkpoints(options.memory_budget_bytes), ReplayOptions{.engine = {"", options.translation}}})));
+    return Error{
+        ErrorKind::kHost,
+        trace.name() +
+            ": was recorded on KVM, where instructions are not counted: it can be replayed, but not stopped in. "
+            "Record on the deterministic engine or with --engine kvm-step"};
+  std::unique_ptr<Timeline> t(new Timeline(std::unique_ptr<Impl>(new Impl{
+      trace, console, Checkpoints(options.memory_budget_bytes), ReplayOptions{.engine = {"", options.translation}}})));
   if (auto done = t->seek(t->begin()); !done) return done.error();
   return t;
 }
@@ -163,8 +176,8 @@ Timeline::Moment Timeline::now() const {
 Result<void> Timeline::seek(Moment to) {
   Impl& m = *impl_;
   if (to.at > end() || to.at < begin())
-    return Error{ErrorKind::kHost, fmt::format("{}: goes from instruction {} to {}; cannot go to {}", m.trace.name(), begin().value,
-                                               end().value, to.at.value)};
+    return Error{ErrorKind::kHost, fmt::format("{}: goes from instruction {} to {}; cannot go to {}", m.trace.name(),
+                                               begin().value, end().value, to.at.value)};
   if (m.replay && !m.replay->log.stop() && now() == to) return {};
   if (auto done = m.nearest(to.at); !done) return done;
   while (m.at() < to.at) {
@@ -173,7 +186,8 @@ Result<void> Timeline::seek(Moment to) {
     auto there = m.run(next);
     if (!there) return there.error();
     if (m.at() != next)
-      return Error{ErrorKind::kHost, fmt::format("{}: the run ended at instruction {}; cannot go to {}", m.trace.name(), m.at().value, to.at.value)};
+      return Error{ErrorKind::kHost, fmt::format("{}: the run ended at instruction {}; cannot go to {}", m.trace.name(),
+                                                 m.at().value, to.at.value)};
     if (next != to.at) m.checkpoint();
   }
   if (!to.address) return {};
@@ -182,7 +196,8 @@ Result<void> Timeline::seek(Moment to) {
   auto there = m.onwards(there_only, to.at + 1, {});
   if (!there) return there.error();
   if (!there->hit || there->hit->at != to.at)
-    return Error{ErrorKind::kHost, fmt::format("{}: at instruction {} the machine does not come to {:#x}", m.trace.name(), to.at.value, *to.address)};
+    return Error{ErrorKind::kHost, fmt::format("{}: at instruction {} the machine does not come to {:#x}",
+                                               m.trace.name(), to.at.value, *to.address)};
   return {};
 }
 
@@ -211,7 +226,9 @@ Result<Timeline::Stop> Timeline::backward(const DebugPoints& what, const std::fu
       return Stop{Why::kLimit, {}};
     }
     if (const auto& hit = points.last) {
-      if (auto done = seek(hit->kind == DebugPoints::Kind::kCode ? Moment{hit->at, hit->address} : Moment{hit->at, {}}); !done) return done.error();
+      if (auto done = seek(hit->kind == DebugPoints::Kind::kCode ? Moment{hit->at, hit->address} : Moment{hit->at, {}});
+          !done)
+        return done.error();
       return Stop{Why::kHit, hit};
     }
     to = {from, {}};
@@ -238,7 +255,8 @@ Result<Timeline::Stop> Timeline::step() {
 Result<Timeline::Stop> Timeline::step_back() {
   const Moment here = now();
   if (!here.address && here.at <= begin()) return Stop{Why::kBegin, {}};
-  if (auto done = seek(here.address ? Moment{here.at, {}} : Moment{Retired{here.at.value - 1}, {}}); !done) return done.error();
+  if (auto done = seek(here.address ? Moment{here.at, {}} : Moment{Retired{here.at.value - 1}, {}}); !done)
+    return done.error();
   return Stop{Why::kLimit, {}};
 }
 

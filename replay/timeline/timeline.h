@@ -1,6 +1,6 @@
-// A recorded machine that can be taken to any moment of its trace, forwards by running and otherwise from the nearest state
-// before: a keyframe of the trace, or one of the checkpoints that it keeps in memory as it goes. What runs is verified against the
-// log like replay(). What the guest prints goes to the console each time it is run through.
+// A recorded machine that can be taken to any moment of its trace, forwards by running and otherwise from the nearest
+// state before: a keyframe of the trace, or one of the checkpoints that it keeps in memory as it goes. What runs is
+// verified against the log like replay(). What the guest prints goes to the console each time it is run through.
 #pragma once
 
 #include <cstdint>
@@ -9,8 +9,8 @@
 #include <memory>
 #include <optional>
 
-#include "replay/store/hash.h"
 #include "replay/guest/kallsyms.h"
+#include "replay/store/hash.h"
 #include "replay/trace/reader.h"
 #include "vmm/machine/machine.h"
 #include "vmm/state/engine_choice.h"
@@ -29,8 +29,9 @@ class Timeline {
   Retired begin() const;
   Retired end() const;  // the last that can be gone to
 
-  // Between two instructions: `at` are complete. Events that come in there (interrupts, the exception that the instruction raised)
-  // have been delivered if `address` is set: it is the linear address of the instruction to be executed next.
+  // Between two instructions: `at` are complete. Events that come in there (interrupts, the exception that the
+  // instruction raised) have been delivered if `address` is set: it is the linear address of the instruction to be
+  // executed next.
   struct Moment {
     Retired at;
     std::optional<uint64_t> address{};
@@ -51,7 +52,8 @@ class Timeline {
   Result<Stop> forward(const DebugPoints&, Retired until = kForever, const std::function<bool()>& wanted = {});
   // To the last hit before now. An access is then about to happen.
   Result<Stop> backward(const DebugPoints&, const std::function<bool()>& wanted = {});
-  // How often instructions at points.code are executed from now to `until`, where it then stands; each time is counted, also one that faults.
+  // How often instructions at points.code are executed from now to `until`, where it then stands; each time is counted,
+  // also one that faults.
   Result<uint64_t> count(const DebugPoints&, Retired until = kForever);
   // One instruction; at the begin or the end, nothing.
   Result<Stop> step();
@@ -59,7 +61,7 @@ class Timeline {
 
   // To be looked at. Who changes its dirty flags (a MemorySummer of his own) calls mark_all_written() after.
   Machine& machine();
-  Hash128 digest();  // of the machine as it is
+  Hash128 digest();                           // of the machine as it is
   std::map<uint64_t, Hash128> page_hashes();  // by Gpa / 4096; of those that are not all zero
   size_t checkpoints() const;
   uint64_t checkpoint_bytes() const;

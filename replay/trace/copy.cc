@@ -4,7 +4,8 @@
 
 namespace dejavm {
 
-Result<void> copy_trace(const TraceReader& from, TraceWriter& to, TraceParts parts, const std::function<void(uint64_t)>& progress) {
+Result<void> copy_trace(const TraceReader& from, TraceWriter& to, TraceParts parts,
+                        const std::function<void(uint64_t)>& progress) {
   TraceHeader header = from.header();
   header.devices_only |= parts == TraceParts::kDevices;
   to.header(header);

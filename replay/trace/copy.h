@@ -14,6 +14,7 @@ enum class TraceParts : uint8_t {
 };
 
 // `progress` is told how many of the events are copied, at each keyframe.
-Result<void> copy_trace(const TraceReader& from, TraceWriter& to, TraceParts, const std::function<void(uint64_t events)>& progress = {});
+Result<void> copy_trace(const TraceReader& from, TraceWriter& to, TraceParts,
+                        const std::function<void(uint64_t events)>& progress = {});
 
 }  // namespace dejavm

@@ -65,15 +65,14 @@ void EventCursor::load() {
   batch_.reserve(head.count);
   while (decoder.next(batch_.emplace_back())) {
     const EventKind kind = batch_.back().kind;
-    if (is_taken(kind))
-      inputs_.push_back(static_cast<uint32_t>(batch_.size() - 1));
+    if (is_taken(kind)) inputs_.push_back(static_cast<uint32_t>(batch_.size() - 1));
   }
   batch_.pop_back();
   std::string why = decoder.error();
   if (why.empty() && batch_.size() != head.count)
     why = fmt::format("{} events instead of {}", batch_.size(), head.count);
-  if (why.empty() && (batch_.front().at.retired.value != head.first_retired ||
-                      batch_.back().at.retired.value != head.last_retired))
+  if (why.empty() &&
+      (batch_.front().at.retired.value != head.first_retired || batch_.back().at.retired.value != head.last_retired))
     why = "the positions of its events are not those in its head";
   if (why.empty()) return;
   error_ = reader_.damaged(frame_, why);

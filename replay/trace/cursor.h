@@ -18,7 +18,7 @@ class EventCursor {
   // The next event, or nullptr at the end of the log or on damage (error()).
   const Event* peek();
   void pop();
-  void seek(uint64_t index);  // 0 to event_count()
+  void seek(uint64_t index);                 // 0 to event_count()
   uint64_t index() const { return index_; }  // of the event that peek() shows
   const std::optional<Error>& error() const { return error_; }
   // Of the events already decoded, from the one that peek() shows on: the first input that the run loop asks for, or

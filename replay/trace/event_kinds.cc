@@ -25,37 +25,61 @@ struct Descriptor {
 };
 
 constexpr EventDescriptor make(const Descriptor& d) {
-  EventDescriptor made{.name = d.name, .meaning = d.meaning, .role = d.role, .guest_sees = d.guest_sees, .target = d.target};
+  EventDescriptor made{
+      .name = d.name, .meaning = d.meaning, .role = d.role, .guest_sees = d.guest_sees, .target = d.target};
   for (const EventOperand& operand : d.operands) made.operands.at(made.operand_count++) = operand;
   return made;
 }
 
 constexpr EventOperand size_operand(uint64_t allowed) {
-  return {.name = "size", .label = " size ", .form = kSize, .field = F::kSize, .text = OperandText::kDecimal, .max = allowed};
+  return {.name = "size",
+          .label = " size ",
+          .form = kSize,
+          .field = F::kSize,
+          .text = OperandText::kDecimal,
+          .max = allowed};
 }
 
 constexpr EventDescriptor port_access(std::string_view name, std::string_view meaning, std::string_view arrow) {
-  return make({.name = name, .meaning = meaning, .target = EventTarget::kPort,
-               .operands = {{.name = "address", .label = " port ", .form = kLast, .field = F::kAddress, .max = kMaxPort},
-                            size_operand(kPortSizes), {.name = "value", .label = arrow}}});
+  return make(
+      {.name = name,
+       .meaning = meaning,
+       .target = EventTarget::kPort,
+       .operands = {{.name = "address", .label = " port ", .form = kLast, .field = F::kAddress, .max = kMaxPort},
+                    size_operand(kPortSizes),
+                    {.name = "value", .label = arrow}}});
 }
 
 constexpr EventDescriptor memory_access(std::string_view name, std::string_view meaning, std::string_view arrow) {
-  return make({.name = name, .meaning = meaning, .target = EventTarget::kGpa,
+  return make({.name = name,
+               .meaning = meaning,
+               .target = EventTarget::kGpa,
                .operands = {{.name = "address", .label = " address ", .form = kLast, .field = F::kAddress},
-                            size_operand(kAnySize), {.name = "value", .label = arrow}}});
+                            size_operand(kAnySize),
+                            {.name = "value", .label = arrow}}});
 }
 
-constexpr EventDescriptor msr_access(std::string_view name, std::string_view meaning, OperandForm value, std::string_view arrow) {
-  return make({.name = name, .meaning = meaning, .target = EventTarget::kMsr,
-               .operands = {{.name = "msr", .label = " msr ", .field = F::kAddress, .max = kMax32},
-                            {.name = "value", .label = arrow, .form = value},
-                            {.name = "ok", .label = " #GP", .form = kFlag, .field = F::kOk, .text = OperandText::kIfClear}}});
+constexpr EventDescriptor msr_access(std::string_view name, std::string_view meaning, OperandForm value,
+                                     std::string_view arrow) {
+  return make(
+      {.name = name,
+       .meaning = meaning,
+       .target = EventTarget::kMsr,
+       .operands = {{.name = "msr", .label = " msr ", .field = F::kAddress, .max = kMax32},
+                    {.name = "value", .label = arrow, .form = value},
+                    {.name = "ok", .label = " #GP", .form = kFlag, .field = F::kOk, .text = OperandText::kIfClear}}});
 }
 
-constexpr EventDescriptor characters(std::string_view name, std::string_view meaning, bool guest_sees, EventTarget target, std::string_view operand) {
-  return make({.name = name, .meaning = meaning, .role = EventRole::kInput, .guest_sees = guest_sees, .target = target,
-               .operands = {{.name = operand, .label = " ", .form = kBytes, .field = F::kData, .text = OperandText::kCharacters}}});
+constexpr EventDescriptor characters(std::string_view name, std::string_view meaning, bool guest_sees,
+                                     EventTarget target, std::string_view operand) {
+  return make(
+      {.name = name,
+       .meaning = meaning,
+       .role = EventRole::kInput,
+       .guest_sees = guest_sees,
+       .target = target,
+       .operands = {
+           {.name = operand, .label = " ", .form = kBytes, .field = F::kData, .text = OperandText::kCharacters}}});
 }
 
 constexpr EventOperand number32(std::string_view name, std::string_view label, EventField field) {
@@ -105,15 +129,20 @@ constexpr std::array<EventDescriptor, kEventKinds> kEventDescriptors = {
 // clang-format on
 
 std::string event_table() {
-  static constexpr std::string_view kForms[] = {"size", "flag", "last", "number", "number if flag", "successor", "bytes", "bytes if flag", "word", "time", "later", "due"};
+  static constexpr std::string_view kForms[] = {"size",           "flag",      "last",  "number",
+                                                "number if flag", "successor", "bytes", "bytes if flag",
+                                                "word",           "time",      "later", "due"};
   static constexpr std::string_view kRoles[] = {"exit", "input", "time", "place", "dma"};
-  std::string out = "| kind | name | role | the guest sees it | operands | meaning |\n| --- | --- | --- | --- | --- | --- |\n";
+  std::string out =
+      "| kind | name | role | the guest sees it | operands | meaning |\n| --- | --- | --- | --- | --- | --- |\n";
   for (unsigned kind = 0; kind < kEventKinds; ++kind) {
     const EventDescriptor& d = kEventDescriptors[kind];
     std::string operands;
     for (const EventOperand& operand : d)
-      operands += fmt::format("{}`{}` {}", operands.empty() ? "" : ", ", operand.name, kForms[static_cast<unsigned>(operand.form)]);
-    out += fmt::format("| {} | `{}` | {} | {} | {} | {} |\n", kind, d.name, kRoles[static_cast<unsigned>(d.role)], d.guest_sees ? "yes" : "no", operands, d.meaning);
+      operands += fmt::format("{}`{}` {}", operands.empty() ? "" : ", ", operand.name,
+                              kForms[static_cast<unsigned>(operand.form)]);
+    out += fmt::format("| {} | `{}` | {} | {} | {} | {} |\n", kind, d.name, kRoles[static_cast<unsigned>(d.role)],
+                       d.guest_sees ? "yes" : "no", operands, d.meaning);
   }
   return out;
 }

@@ -1,5 +1,6 @@
-// The kinds of events, a descriptor each: what it is and what it consists of. Encoding, decoding, text, JSON, Perfetto's export, the
-// tables in FORMAT.md and the second reader follow from these, as schemas, codec and goldens follow from a state's fields().
+// The kinds of events, a descriptor each: what it is and what it consists of. Encoding, decoding, text, JSON,
+// Perfetto's export, the tables in FORMAT.md and the second reader follow from these, as schemas, codec and goldens
+// follow from a state's fields().
 #pragma once
 
 #include <array>
@@ -32,7 +33,22 @@ inline constexpr unsigned kEventKinds = 16;
 inline constexpr unsigned kMaxEventKinds = 1 << 14;
 
 // The members of an Event that operands are kept in.
-enum class EventField : uint8_t { kAddress, kValue, kSubleaf, kCr4, kXcr0, kEax, kEbx, kEcx, kEdx, kSize, kOk, kData, kNow, kNextEvent };
+enum class EventField : uint8_t {
+  kAddress,
+  kValue,
+  kSubleaf,
+  kCr4,
+  kXcr0,
+  kEax,
+  kEbx,
+  kEcx,
+  kEdx,
+  kSize,
+  kOk,
+  kData,
+  kNow,
+  kNextEvent
+};
 
 // How an operand stands in a file: FORMAT.md, "Events".
 enum class OperandForm : uint8_t {
@@ -91,7 +107,9 @@ extern const std::array<EventDescriptor, kEventKinds> kEventDescriptors;
 
 inline const EventDescriptor& descriptor_of(EventKind kind) { return kEventDescriptors[static_cast<unsigned>(kind)]; }
 inline std::string_view name_of(EventKind kind) { return descriptor_of(kind).name; }
-inline bool is_exit(EventKind kind) { return kind <= EventKind::kInterrupt || descriptor_of(kind).role == EventRole::kExit; }
+inline bool is_exit(EventKind kind) {
+  return kind <= EventKind::kInterrupt || descriptor_of(kind).role == EventRole::kExit;
+}
 // What Inputs::take() answers.
 inline bool is_taken(EventKind kind) { return descriptor_of(kind).role == EventRole::kInput; }
 

@@ -20,15 +20,15 @@ namespace dejavm {
 
 struct Event {
   EventKind kind = EventKind::kIoRead;
-  bool ok = false;           // of a place: it is an NMI's
-  uint8_t size = 0;          // bytes, 1-8, of port and memory accesses
+  bool ok = false;   // of a place: it is an NMI's
+  uint8_t size = 0;  // bytes, 1-8, of port and memory accesses
   Position at{};
-  uint64_t address = 0;      // port, Gpa, MSR, CPUID leaf, RIP
-  uint64_t value = 0;        // written, or the answer; the vector; of a place the hash; of an idle the time skipped to
+  uint64_t address = 0;  // port, Gpa, MSR, CPUID leaf, RIP
+  uint64_t value = 0;    // written, or the answer; the vector; of a place the hash; of an idle the time skipped to
   uint32_t subleaf = 0;
   uint64_t cr4 = 0, xcr0 = 0;
   CpuidResult cpuid{};
-  Nanos now{}, next_event{};  // kIdle: asked with
+  Nanos now{}, next_event{};    // kIdle: asked with
   std::vector<uint8_t> data{};  // typed bytes, a request as text, what a device read
   bool operator==(const Event&) const = default;
 };
@@ -47,9 +47,9 @@ std::string describe(const Event&);
 struct EventContext {
   static constexpr uint32_t kMaxVcpus = 256;
   uint32_t vcpu = 0;
-  uint64_t retired = 0;                       // of the latest event
-  std::array<uint64_t, kEventKinds> last{};   // what OperandForm::kLast refers to
-  uint64_t time_base = 0;                     // now - retired, after the latest idle
+  uint64_t retired = 0;                      // of the latest event
+  std::array<uint64_t, kEventKinds> last{};  // what OperandForm::kLast refers to
+  uint64_t time_base = 0;                    // now - retired, after the latest idle
 };
 
 class EventEncoder {
@@ -80,7 +80,8 @@ class EventDecoder {
  public:
   EventDecoder() = default;
   // `version`: of the trace file.
-  explicit EventDecoder(std::span<const uint8_t> batch, uint32_t version = kTraceVersion) : in_(batch), version_(version) {}
+  explicit EventDecoder(std::span<const uint8_t> batch, uint32_t version = kTraceVersion)
+      : in_(batch), version_(version) {}
   bool next(Event&);
   const std::string& error() const { return error_; }
   size_t offset() const { return pos_; }

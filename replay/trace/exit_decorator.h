@@ -18,16 +18,20 @@ class ExitDecorator : public ExitHandler {
   explicit ExitDecorator(ExitHandler* to) : to_(to) {}
 
   uint64_t io_read(Position at, Port port, unsigned size) override {
-    return read(EventKind::kIoRead, at, port.value, size, [&](Position here) { return to_->io_read(here, port, size); });
+    return read(EventKind::kIoRead, at, port.value, size,
+                [&](Position here) { return to_->io_read(here, port, size); });
   }
   void io_write(Position at, Port port, unsigned size, uint64_t value) override {
-    write(EventKind::kIoWrite, at, port.value, size, value, [&](Position here) { to_->io_write(here, port, size, value); });
+    write(EventKind::kIoWrite, at, port.value, size, value,
+          [&](Position here) { to_->io_write(here, port, size, value); });
   }
   uint64_t mmio_read(Position at, Gpa gpa, unsigned size) override {
-    return read(EventKind::kMmioRead, at, gpa.value, size, [&](Position here) { return to_->mmio_read(here, gpa, size); });
+    return read(EventKind::kMmioRead, at, gpa.value, size,
+                [&](Position here) { return to_->mmio_read(here, gpa, size); });
   }
   void mmio_write(Position at, Gpa gpa, unsigned size, uint64_t value) override {
-    write(EventKind::kMmioWrite, at, gpa.value, size, value, [&](Position here) { to_->mmio_write(here, gpa, size, value); });
+    write(EventKind::kMmioWrite, at, gpa.value, size, value,
+          [&](Position here) { to_->mmio_write(here, gpa, size, value); });
   }
   bool msr_read(Position at, uint32_t index, uint64_t& value) override {
     at = self().where(at);
@@ -56,7 +60,13 @@ class ExitDecorator : public ExitHandler {
   CpuidResult cpuid(Position at, uint32_t leaf, uint32_t subleaf, uint64_t cr4, uint64_t xcr0) override {
     at = self().where(at);
     const CpuidResult result = to_->cpuid(at, leaf, subleaf, cr4, xcr0);
-    tell({.kind = EventKind::kCpuid, .at = at, .address = leaf, .subleaf = subleaf, .cr4 = cr4, .xcr0 = xcr0, .cpuid = result});
+    tell({.kind = EventKind::kCpuid,
+          .at = at,
+          .address = leaf,
+          .subleaf = subleaf,
+          .cr4 = cr4,
+          .xcr0 = xcr0,
+          .cpuid = result});
     return result;
   }
   int acknowledge_interrupt(Position at) override {
@@ -71,9 +81,16 @@ class ExitDecorator : public ExitHandler {
     self().event(place_event(at, registers, nmi));
   }
 
-  void dma_read(Position at, uint16_t requester, Gpa gpa, uint32_t len_bytes, bool ok, std::span<const uint8_t> bytes) override {
+  void dma_read(Position at, uint16_t requester, Gpa gpa, uint32_t len_bytes, bool ok,
+                std::span<const uint8_t> bytes) override {
     to_->dma_read(at, requester, gpa, len_bytes, ok, bytes);
-    self().event({.kind = EventKind::kDmaRead, .ok = ok, .at = at, .address = gpa.value, .value = len_bytes, .subleaf = requester, .data = {bytes.begin(), bytes.end()}});
+    self().event({.kind = EventKind::kDmaRead,
+                  .ok = ok,
+                  .at = at,
+                  .address = gpa.value,
+                  .value = len_bytes,
+                  .subleaf = requester,
+                  .data = {bytes.begin(), bytes.end()}});
   }
 
  protected:

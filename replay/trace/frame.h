@@ -39,15 +39,15 @@ inline constexpr uint32_t kMaxConsoleBytes = 4096;       // in one console event
 
 struct FrameHead {
   FrameKind kind = FrameKind::kHeader;
-  bool compressed = false;      // zstd
-  uint32_t sequence = 0;        // 0 for the first frame of the file
-  uint32_t stored_bytes = 0;    // of the payload in the file
-  uint32_t raw_bytes = 0;       // of the payload when decompressed
-  uint32_t count = 0;           // events or pages; else 0
-  uint64_t first_event = 0;     // events before this frame
-  uint64_t first_retired = 0;   // of the first event, or of the snapshot
-  uint64_t last_retired = 0;    // of the last event, or of the snapshot
-  uint64_t payload_hash = 0;    // XXH3-64 of the stored payload, seeded with the sequence
+  bool compressed = false;     // zstd
+  uint32_t sequence = 0;       // 0 for the first frame of the file
+  uint32_t stored_bytes = 0;   // of the payload in the file
+  uint32_t raw_bytes = 0;      // of the payload when decompressed
+  uint32_t count = 0;          // events or pages; else 0
+  uint64_t first_event = 0;    // events before this frame
+  uint64_t first_retired = 0;  // of the first event, or of the snapshot
+  uint64_t last_retired = 0;   // of the last event, or of the snapshot
+  uint64_t payload_hash = 0;   // XXH3-64 of the stored payload, seeded with the sequence
   bool operator==(const FrameHead&) const = default;
 };
 

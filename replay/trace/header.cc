@@ -40,57 +40,59 @@ std::string_view name_of(RunEnd end) {
 }
 
 void encode_config(CborWriter& w, const MachineConfig& c) {
-  w.map(8 + (c.serial_baud ? 1 : 0) + (c.pm_timer_32 ? 1 : 0) + (c.cpu_without.empty() ? 0 : 1) + (c.test_device ? 1 : 0) + (c.revision != 1 ? 1 : 0));
+  w.map(8 + (c.serial_baud ? 1 : 0) + (c.pm_timer_32 ? 1 : 0) + (c.cpu_without.empty() ? 0 : 1) +
+        (c.test_device ? 1 : 0) + (c.revision != 1 ? 1 : 0));
   w.text("seed");
-w.unsigned_int(c.seed);
+  w.unsigned_int(c.seed);
   w.text("vcpus");
-w.unsigned_int(c.vcpus);
+  w.unsigned_int(c.vcpus);
   w.text("strict");
-w.boolean(c.strict);
+  w.boolean(c.strict);
   if (c.revision != 1) {
-w.text("revision");
-w.unsigned_int(c.revision);
-}
+    w.text("revision");
+    w.unsigned_int(c.revision);
+  }
   w.text("cpu_model");
-w.text(c.cpu_model);
+  w.text(c.cpu_model);
   w.text("rom_bytes");
-w.unsigned_int(c.rom_bytes);
+  w.unsigned_int(c.rom_bytes);
   w.text("debug_exit");
-w.boolean(c.debug_exit);
+  w.boolean(c.debug_exit);
   if (!c.cpu_without.empty()) {
     w.text("cpu_without");
-w.array(c.cpu_without.size());
+    w.array(c.cpu_without.size());
     for (const std::string& name : c.cpu_without) w.text(name);
   }
   if (c.test_device) {
-w.text("test_device");
-w.boolean(true);
-}
+    w.text("test_device");
+    w.boolean(true);
+  }
   w.text("memory_bytes");
-w.unsigned_int(c.memory_bytes);
+  w.unsigned_int(c.memory_bytes);
   // Left out while the default, as before these keys existed.
   if (c.pm_timer_32) {
-w.text("pm_timer_bits");
-w.unsigned_int(32);
-}
+    w.text("pm_timer_bits");
+    w.unsigned_int(32);
+  }
   if (c.serial_baud) {
-w.text("serial_timing");
-w.text("baud");
-}
+    w.text("serial_timing");
+    w.text("baud");
+  }
   w.text("start_time_unix_s");
-w.signed_int(c.start_time_unix_s);
+  w.signed_int(c.start_time_unix_s);
 }
 
 MachineConfig decode_config(CborReader& r) {
   MachineConfig c;
-  c.revision = 1;  // of files from before there was another
+  c.revision = 1;     // of files from before there was another
   unsigned seen = 0;  // of the keys that are always there
   CborMap map(r);
   for (std::string_view key; map.next(key); ++seen) {
     if (key == "serial_timing" || key == "pm_timer_bits") {
       --seen;
       const bool known = key == "serial_timing" ? r.text() == "baud" : r.unsigned_int() == 32;
-      if (r.ok() && !known) r.fail(fmt::format("a value of '{}' that this build does not know, or that is left out as the default", key));
+      if (r.ok() && !known)
+        r.fail(fmt::format("a value of '{}' that this build does not know, or that is left out as the default", key));
       (key == "serial_timing" ? c.serial_baud : c.pm_timer_32) = true;
     } else if (key == "revision") {
       --seen;
@@ -122,23 +124,31 @@ MachineConfig decode_config(CborReader& r) {
 
 std::string invalid_config(const MachineConfig& c) {
   if (c.memory_bytes < (1 << 20) || c.memory_bytes % 4096) return fmt::format("memory of {} bytes", c.memory_bytes);
-  if (c.memory_bytes > kMaxRamBytes) return fmt::format("memory of {} bytes, beyond any machine of ours", c.memory_bytes);
-  if (c.revision < 1 || c.revision > kMachineRevision) return fmt::format("a machine of revision {}, which this build does not know; a newer dejavm may have written it", c.revision);
+  if (c.memory_bytes > kMaxRamBytes)
+    return fmt::format("memory of {} bytes, beyond any machine of ours", c.memory_bytes);
+  if (c.revision < 1 || c.revision > kMachineRevision)
+    return fmt::format("a machine of revision {}, which this build does not know; a newer dejavm may have written it",
+                       c.revision);
   if (c.vcpus != 1) return fmt::format("{} vCPUs; this build's machines have one", c.vcpus);
-  if (find_cpu_model(c.cpu_model) == nullptr) return fmt::format("CPU model '{}', which this build does not know; a newer dejavm may have written it", c.cpu_model);
+  if (find_cpu_model(c.cpu_model) == nullptr)
+    return fmt::format("CPU model '{}', which this build does not know; a newer dejavm may have written it",
+                       c.cpu_model);
   if (c.rom_bytes % 4096 || c.rom_bytes > 16 << 20) return fmt::format("a firmware window of {} bytes", c.rom_bytes);
   if (c.test_device && c.rom_bytes > kFourGiB - kTestWindow - kTestWindowBytes)
     return fmt::format("a firmware window of {} bytes, which covers the test device's", c.rom_bytes);
   for (size_t n = 0; n < c.cpu_without.size(); ++n) {
-    if (!is_optional_feature(c.cpu_without[n])) return fmt::format("a CPU without '{}', which is no optional feature of any model here", c.cpu_without[n]);
-    if (n > 0 && c.cpu_without[n - 1] >= c.cpu_without[n]) return "CPU features that are left out are not sorted, or one is named twice";
+    if (!is_optional_feature(c.cpu_without[n]))
+      return fmt::format("a CPU without '{}', which is no optional feature of any model here", c.cpu_without[n]);
+    if (n > 0 && c.cpu_without[n - 1] >= c.cpu_without[n])
+      return "CPU features that are left out are not sorted, or one is named twice";
   }
   return {};
 }
 
 std::string decode_engine(CborReader& r) {
   std::string name(r.text());
-  if (r.ok() && !is_engine(name)) r.fail(fmt::format("engine '{}', which this build does not know; a newer dejavm may have written it", name));
+  if (r.ok() && !is_engine(name))
+    r.fail(fmt::format("engine '{}', which this build does not know; a newer dejavm may have written it", name));
   return name;
 }
 
@@ -163,13 +173,13 @@ void encode_boot(CborWriter& w, std::span<const BootImage> boot) {
   for (const BootImage& b : boot) {
     w.map(4);
     w.text("hash");
-put_hash(w, b.hash);
+    put_hash(w, b.hash);
     w.text("name");
-w.text(b.name);
+    w.text(b.name);
     w.text("role");
-w.text(b.role);
+    w.text(b.role);
     w.text("len_bytes");
-w.unsigned_int(b.len_bytes);
+    w.unsigned_int(b.len_bytes);
   }
 }
 
@@ -177,24 +187,24 @@ Bytes encode_header(const TraceHeader& h) {
   CborWriter w;
   w.map(h.devices_only ? 8 : 7);
   w.text("boot");
-encode_boot(w, h.boot);
+  encode_boot(w, h.boot);
   w.text("append");
-w.text(h.append);
+  w.text(h.append);
   w.text("config");
-encode_config(w, h.config);
+  encode_config(w, h.config);
   w.text("engine");
-w.text(h.engine);
+  w.text(h.engine);
   w.text("writer");
-w.text(h.writer);
+  w.text(h.writer);
   w.text("schemas");
   if (h.schemas.empty()) w.raw(h.schema_payload);
   else encode_schemas(w, h.schemas);
   if (h.devices_only) {
-w.text("devices_only");
-w.boolean(true);
-}
+    w.text("devices_only");
+    w.boolean(true);
+  }
   w.text("keyframe_interval");
-w.unsigned_int(h.keyframe_interval);
+  w.unsigned_int(h.keyframe_interval);
   return w.take();
 }
 
@@ -214,8 +224,7 @@ Result<TraceHeader> decode_header(std::span<const uint8_t> payload) {
       --seen;
       h.devices_only = r.boolean();
       if (r.ok() && !h.devices_only) r.fail("'devices_only' is left out where it is false");
-    }
-    else if (key == "keyframe_interval") h.keyframe_interval = r.unsigned_int();
+    } else if (key == "keyframe_interval") h.keyframe_interval = r.unsigned_int();
     else r.fail(fmt::format("unknown header key '{}'; a newer dejavm may have written it", key));
   }
   if (r.ok()) r.end();
@@ -239,19 +248,19 @@ Bytes encode_end(const TraceEnd& e) {
   CborWriter w;
   w.map(7);
   w.text("end");
-w.unsigned_int(static_cast<uint64_t>(e.end));
+  w.unsigned_int(static_cast<uint64_t>(e.end));
   w.text("exits");
-w.unsigned_int(e.exits);
+  w.unsigned_int(e.exits);
   w.text("detail");
-w.text(std::string_view(e.detail).substr(0, kMaxDetailBytes));
+  w.text(std::string_view(e.detail).substr(0, kMaxDetailBytes));
   w.text("digest");
-put_hash(w, e.digest);
+  put_hash(w, e.digest);
   w.text("events");
-w.unsigned_int(e.events);
+  w.unsigned_int(e.events);
   w.text("debug_exit");
-w.unsigned_int(e.debug_exit);
+  w.unsigned_int(e.debug_exit);
   w.text("instructions");
-w.unsigned_int(e.instructions);
+  w.unsigned_int(e.instructions);
   return w.take();
 }
 

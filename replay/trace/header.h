@@ -9,11 +9,11 @@
 
 #include "devices/core/fields.h"
 #include "devices/core/result.h"
+#include "replay/state/schema_table.h"
 #include "replay/store/cbor.h"
 #include "replay/store/hash.h"
-#include "replay/state/schema_table.h"
-#include "vmm/state/config.h"
 #include "vmm/machine/machine.h"
+#include "vmm/state/config.h"
 
 namespace dejavm {
 
@@ -22,17 +22,17 @@ struct BootImage {
   std::string role;  // "kernel", "initrd", "firmware"
   std::string name;  // file name without its folder
   uint64_t len_bytes = 0;
-  Hash128 hash;      // XXH3-128 of the file
+  Hash128 hash;  // XXH3-128 of the file
   bool operator==(const BootImage&) const = default;
 };
 
 struct TraceHeader {
-  std::string writer;           // "dejavm 0.1.0"
-  std::string engine;           // Engine::name()
+  std::string writer;  // "dejavm 0.1.0"
+  std::string engine;  // Engine::name()
   MachineConfig config;
   std::vector<BootImage> boot;
-  std::string append;           // the guest's command line
-  uint64_t keyframe_interval = 0;  // instructions; 0: no keyframes after the first snapshot
+  std::string append;                  // the guest's command line
+  uint64_t keyframe_interval = 0;      // instructions; 0: no keyframes after the first snapshot
   std::vector<const Schema*> schemas;  // written, in order; a reader has schema_payload
   Bytes schema_payload;                // as in the file; written if `schemas` is empty
   bool devices_only = false;           // without the machine's memory: fit for replay_devices_only() alone
@@ -42,8 +42,8 @@ struct TraceEnd {
   RunEnd end = RunEnd::kUntil;
   uint64_t events = 0, exits = 0, instructions = 0;
   Hash128 digest;
-  uint8_t debug_exit = 0;       // Machine::debug_exit_status(), of RunEnd::kDebugExit
-  std::string detail;           // Machine::detail(), at most kMaxDetailBytes
+  uint8_t debug_exit = 0;  // Machine::debug_exit_status(), of RunEnd::kDebugExit
+  std::string detail;      // Machine::detail(), at most kMaxDetailBytes
   bool operator==(const TraceEnd&) const = default;
 };
 inline constexpr size_t kMaxDetailBytes = 16 << 10;

@@ -50,8 +50,9 @@ Result<void> TraceReader::check_preamble() {
   if (len < kPreambleBytes) return error_at(len, "the recording was cut off before its initial state was complete");
   version_ = load_le<uint32_t>(have.data() + 8);
   if (version_ < kOldestTraceVersion || version_ > kTraceVersion)
-    return error_at(8, fmt::format("trace version {}; this build reads versions {} to {}{}", version_, kOldestTraceVersion, kTraceVersion,
-                                   version_ > kTraceVersion ? ": a newer dejavm is needed" : ""));
+    return error_at(8,
+                    fmt::format("trace version {}; this build reads versions {} to {}{}", version_, kOldestTraceVersion,
+                                kTraceVersion, version_ > kTraceVersion ? ": a newer dejavm is needed" : ""));
   if (load_le<uint32_t>(have.data() + 12) != 0) return error_at(12, "unknown flags");
   return {};
 }
@@ -118,9 +119,8 @@ Result<void> TraceReader::check_trailer(uint64_t offset) {
   Bytes expected;
   for (uint32_t i = 0; i < *index_frame_; ++i) {
     expected.resize(expected.size() + kFrameHeadBytes);
-    store_frame_head(frames_[i].head,
-                     std::span<uint8_t, kFrameHeadBytes>(expected.data() + expected.size() - kFrameHeadBytes,
-                                                         kFrameHeadBytes));
+    store_frame_head(frames_[i].head, std::span<uint8_t, kFrameHeadBytes>(
+                                          expected.data() + expected.size() - kFrameHeadBytes, kFrameHeadBytes));
   }
   if (*heads != expected) return error_at(index.offset, "the index differs from the frames");
   const auto trailer = make_trailer(index.offset);
@@ -200,8 +200,7 @@ Result<void> TraceReader::load_header_and_end() {
     return damaged(*end_frame_, fmt::format("counts {} events instead of {}", end->events, event_count_));
   const uint64_t at = frames_[*end_frame_].head.first_retired;
   if (end->instructions != at || end->instructions < keyframes_.back().at.value)
-    return damaged(*end_frame_,
-                   fmt::format("ends at instruction {}, its head says {}", end->instructions, at));
+    return damaged(*end_frame_, fmt::format("ends at instruction {}, its head says {}", end->instructions, at));
   end_ = end.take();
   return {};
 }
@@ -236,7 +235,8 @@ Result<Bytes> TraceReader::read_payload(const FrameInfo& f) const {
   const auto body = std::span<const uint8_t>(*read).subspan(kFrameHeadBytes);
   Bytes raw(f.head.raw_bytes);
   const size_t n = ZSTD_decompress(raw.data(), raw.size(), body.data(), body.size());
-  if (ZSTD_isError(n) || n != raw.size()) return refuse(f, "its content does not decompress to the length that it states");
+  if (ZSTD_isError(n) || n != raw.size())
+    return refuse(f, "its content does not decompress to the length that it states");
   return raw;
 }
 

@@ -26,7 +26,7 @@ struct Keyframe {
   uint32_t frame = 0;         // index of its snapshot frame
   uint32_t first_memory = 0;  // its memory frames are first_memory .. frame - 1
   Retired at;
-  uint64_t first_event = 0;   // the number of the first event after it
+  uint64_t first_event = 0;  // the number of the first event after it
 };
 
 // Every error is kBadInput (or kHost, when reading fails) and names the file, the offset of the frame, and the reason.

@@ -133,9 +133,8 @@ void TraceWriter::work() {
 Result<void> TraceWriter::write(Frame& f, void* compressor, Bytes& scratch) {
   scratch.resize(kFrameHeadBytes + ZSTD_compressBound(f.raw.size()));
   auto* const context = static_cast<ZSTD_CCtx*>(compressor);
-  const size_t n =
-      ZSTD_compressCCtx(context, scratch.data() + kFrameHeadBytes, scratch.size() - kFrameHeadBytes,
-                        f.raw.data(), f.raw.size(), level_of(f.head.kind));
+  const size_t n = ZSTD_compressCCtx(context, scratch.data() + kFrameHeadBytes, scratch.size() - kFrameHeadBytes,
+                                     f.raw.data(), f.raw.size(), level_of(f.head.kind));
   CHECK(!ZSTD_isError(n));
   f.head.compressed = n < f.raw.size();
   scratch.resize(kFrameHeadBytes + (f.head.compressed ? n : f.raw.size()));

@@ -72,21 +72,21 @@ class TraceWriter {
   }
   void flush_pages();
   void enqueue(FrameKind, uint32_t count, Retired first, Retired last, Bytes raw, uint64_t first_event);
-  void work();                       // the thread
+  void work();  // the thread
   Result<void> write(Frame&, void* compressor, Bytes& scratch);
 
   std::unique_ptr<ByteSink> sink_;
   EventEncoder events_;
   uint64_t event_count_ = 0, exit_count_ = 0, events_framed_ = 0;
   uint32_t sequence_ = 0;
-  Retired last_at_;                  // of the latest frame
+  Retired last_at_;  // of the latest frame
   Bytes pages_;
   uint32_t page_count_ = 0;
   uint64_t last_page_ = 0;
-  bool any_page_ = false;            // of the snapshot being written
+  bool any_page_ = false;  // of the snapshot being written
   Retired pages_at_;
 
-  mutable std::mutex mutex_;         // guards what follows
+  mutable std::mutex mutex_;  // guards what follows
   std::condition_variable changed_;
   std::deque<Frame> queue_;
   uint64_t queued_bytes_ = 0;
@@ -95,7 +95,7 @@ class TraceWriter {
   uint64_t written_ = 0;
   std::vector<std::array<uint8_t, kFrameHeadBytes>> heads_;  // for the index
   bool has_snapshot_ = false;
-  std::thread thread_;               // last: it uses the rest
+  std::thread thread_;  // last: it uses the rest
 };
 
 }  // namespace dejavm

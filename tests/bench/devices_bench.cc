@@ -1,4 +1,5 @@
-// What a model costs: ns for each register access, for a step of time, for saving and restoring. Google Benchmark's options apply:
+// What a model costs: ns for each register access, for a step of time, for saving and restoring. Google Benchmark's
+// options apply:
 //   devices_bench --benchmark_filter=vlapic --benchmark_out=now.json; compare with its tools/compare.py
 #include <benchmark/benchmark.h>
 
@@ -61,7 +62,8 @@ void save(benchmark::State& bench, const DeviceModel& m) {
 void restore(benchmark::State& bench, const DeviceModel& m) {
   Busy d(m);
   const Bytes saved = encode_state(*m.schema, d.state.data());
-  for (auto _ : bench) benchmark::DoNotOptimize(decode_state(*m.schema, 0, m.schema->version, saved, d.state.data()).ok());
+  for (auto _ : bench)
+    benchmark::DoNotOptimize(decode_state(*m.schema, 0, m.schema->version, saved, d.state.data()).ok());
 }
 
 }  // namespace
@@ -74,7 +76,8 @@ int main(int argc, char** argv) {
     benchmark::RegisterBenchmark((name + "/read").c_str(), [&m](benchmark::State& s) { read_registers(s, m); });
     benchmark::RegisterBenchmark((name + "/write").c_str(), [&m](benchmark::State& s) { write_registers(s, m); });
     benchmark::RegisterBenchmark((name + "/advance 1 us").c_str(), [&m](benchmark::State& s) { advance(s, m, 1'000); });
-    benchmark::RegisterBenchmark((name + "/advance 10 ms").c_str(), [&m](benchmark::State& s) { advance(s, m, 10'000'000); });
+    benchmark::RegisterBenchmark((name + "/advance 10 ms").c_str(),
+                                 [&m](benchmark::State& s) { advance(s, m, 10'000'000); });
     benchmark::RegisterBenchmark((name + "/save").c_str(), [&m](benchmark::State& s) { save(s, m); });
     benchmark::RegisterBenchmark((name + "/restore").c_str(), [&m](benchmark::State& s) { restore(s, m); });
   }

@@ -1,5 +1,5 @@
-// The fastest that an exit can be: a vCPU in real mode that writes to a port in a loop, and nothing around KVM_RUN. Prints exits per second.
-// Usage: kvm_bare EXITS
+// The fastest that an exit can be: a vCPU in real mode that writes to a port in a loop, and nothing around KVM_RUN.
+// Prints exits per second. Usage: kvm_bare EXITS
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -17,15 +17,17 @@ int main(int argc, char** argv) {
   CHECK((*memory)->write(Gpa{0x1000}, code, sizeof code));
   auto vm = kvm::KvmVm::create(memory->get());
   if (!vm) {
-std::fprintf(stderr, "%s\n", vm.error().message.c_str());
-return 1;
-}
+    std::fprintf(stderr, "%s\n", vm.error().message.c_str());
+    return 1;
+  }
   VcpuState s = reset_vcpu_state();
   s.segment[kCs].selector = 0;
-s.segment[kCs].base = 0;
-s.rip = 0x1000;
+  s.segment[kCs].base = 0;
+  s.rip = 0x1000;
   CHECK(kvm::store_state(**vm, s, nullptr).ok());
   const auto start = std::chrono::steady_clock::now();
-  for (unsigned long n = 0; n < exits; ++n) CHECK((*vm)->vcpu().call(KVM_RUN) == 0 && (*vm)->run().exit_reason == KVM_EXIT_IO);
-  std::printf("%.0f\n", static_cast<double>(exits) / std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  for (unsigned long n = 0; n < exits; ++n)
+    CHECK((*vm)->vcpu().call(KVM_RUN) == 0 && (*vm)->run().exit_reason == KVM_EXIT_IO);
+  std::printf("%.0f\n", static_cast<double>(exits) /
+                            std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
 }

@@ -29,7 +29,8 @@ Result<void> load(const DeviceModel& m, std::span<const uint8_t> payload, void* 
 // The fields that are configuration and outlive a reset, by the model's header.
 bool outlives_reset(std::string_view model, std::string_view field) {
   return (model == "vlapic" && field == "initial_id") || (model == "vrtc" && field == "base_unix_s") ||
-         (model == "uart16550" && field == "timed") || (model == "vpmtmr" && field == "extended") || (model == "sysctl" && field == "debug_exit_enabled");
+         (model == "uart16550" && field == "timed") || (model == "vpmtmr" && field == "extended") ||
+         (model == "sysctl" && field == "debug_exit_enabled");
 }
 
 TEST_P(Conformance, ResetForgetsEverythingButConfiguration) {
@@ -39,7 +40,8 @@ TEST_P(Conformance, ResetForgetsEverythingButConfiguration) {
     used.live(random, 1 + n % 60);
     for (const FieldInfo& f : m().schema->fields)
       if (outlives_reset(m().name(), f.name))
-        std::memcpy(static_cast<std::byte*>(fresh.state.data()) + f.offset, static_cast<std::byte*>(used.state.data()) + f.offset, size_t{f.element_size} * f.count);
+        std::memcpy(static_cast<std::byte*>(fresh.state.data()) + f.offset,
+                    static_cast<std::byte*>(used.state.data()) + f.offset, size_t{f.element_size} * f.count);
     m().reset(used.state.data());
     m().reset(fresh.state.data());
     ASSERT_EQ(used.saved(), fresh.saved()) << used.script() << "reset";
@@ -82,7 +84,8 @@ TEST_P(Conformance, TimeMayPassInPieces) {
     for (int piece = 0; piece < 8 && at < end; ++piece) {
       const Nanos event = m().next_event(b.state.data());
       const uint64_t left = (end - at).value;
-      const uint64_t step = event > at && event != kNever && random.one_in(2) ? std::min(left, (event - at).value) : random.below(left + 1);
+      const uint64_t step = event > at && event != kNever && random.one_in(2) ? std::min(left, (event - at).value)
+                                                                              : random.below(left + 1);
       at = {at.value + step};
       m().advance(b.state.data(), at);
     }
@@ -106,7 +109,8 @@ TEST_P(Conformance, NextEventIsNeverLateAndSeldomIdle) {
     ASSERT_TRUE(event == kNever || event > a.now) << a.script() << "next event at " << event.value;
     Device b(m());
     ASSERT_TRUE(load(m(), a.saved(), b.state.data()).ok());
-    const Nanos before = event == kNever ? Nanos{a.now.value + (random.value() >> 12)} : Nanos{a.now.value + random.below((event - a.now).value)};
+    const Nanos before = event == kNever ? Nanos{a.now.value + (random.value() >> 12)}
+                                         : Nanos{a.now.value + random.below((event - a.now).value)};
     m().advance(b.state.data(), before);
     ASSERT_EQ(m().lines(b.state.data()), lines) << a.script() << "wait " << (before - a.now).value;
     ASSERT_FALSE(m().pop_message && m().pop_message(b.state.data(), message)) << a.script();
@@ -157,7 +161,8 @@ void leaves(std::span<const FieldInfo> fields, std::byte* base, const std::strin
   for (const FieldInfo& f : fields)
     for (uint32_t i = 0; i < f.count; ++i) {
       const std::string path = prefix + std::string(f.name) + (f.is_array ? "[" + std::to_string(i) + "]" : "");
-      if (f.kind == FieldKind::kStruct) leaves(f.members, base + f.offset + size_t{i} * f.element_size, path + ".", out);
+      if (f.kind == FieldKind::kStruct)
+        leaves(f.members, base + f.offset + size_t{i} * f.element_size, path + ".", out);
       else out.push_back({&f, i, base, path});
     }
 }
@@ -200,7 +205,8 @@ TEST_P(Conformance, AMutatedFieldIsTakenOrRefusedByName) {
           Device c(m());
           const auto done = load(m(), b.saved(), c.state.data());
           ASSERT_FALSE(done.ok()) << l.path << " = " << bad;
-          ASSERT_NE(done.error().message.find(std::string(l.f->name)), std::string::npos) << done.error().message << ": " << l.path;
+          ASSERT_NE(done.error().message.find(std::string(l.f->name)), std::string::npos)
+              << done.error().message << ": " << l.path;
           ASSERT_EQ(c.saved(), Device(m()).saved()) << "a refused state changed something";
         }
         store_element(*l.f, l.base, l.index, old);
@@ -209,7 +215,8 @@ TEST_P(Conformance, AMutatedFieldIsTakenOrRefusedByName) {
       Device c(m());
       const auto done = load(m(), b.saved(), c.state.data());
       if (!done.ok()) {
-        ASSERT_NE(done.error().message.find("chunk '" + std::string(m().name()) + "'"), std::string::npos) << done.error().message;
+        ASSERT_NE(done.error().message.find("chunk '" + std::string(m().name()) + "'"), std::string::npos)
+            << done.error().message;
         ++refused;
         continue;
       }
@@ -231,9 +238,12 @@ TEST_P(Conformance, AMutatedFieldIsTakenOrRefusedByName) {
 
 // Fields that no access shows, and why.
 const char* excuse(std::string_view model, std::string_view path) {
-  if (model == "vatpit" && path.find(".gate") != std::string_view::npos) return "tied: high, and for channel 2 bit 0 of port 0x61; every other value is refused";
-  if (model == "vhpet" && path.find("period") != std::string_view::npos && path[7] != '0') return "only timer 0 is periodic; the others keep what was written, for a later version that is";
-  if (model == "sysctl" && path == "debug_exit_value") return "for the board, which reads it when the debug exit's line rises";
+  if (model == "vatpit" && path.find(".gate") != std::string_view::npos)
+    return "tied: high, and for channel 2 bit 0 of port 0x61; every other value is refused";
+  if (model == "vhpet" && path.find("period") != std::string_view::npos && path[7] != '0')
+    return "only timer 0 is periodic; the others keep what was written, for a later version that is";
+  if (model == "sysctl" && path == "debug_exit_value")
+    return "for the board, which reads it when the debug exit's line rises";
   return nullptr;
 }
 
@@ -244,8 +254,10 @@ TEST_P(Conformance, NoFieldIsDead) {
     // Of a long array some elements stand for all.
     if (all[i].f->min_value == all[i].f->max_value) continue;  // reserved
     if (all[i].f->count > 40 && i % 7) continue;
-    if (m().name() == "i8042" && all[i].f->name == "queue" && all[i].index > 5) continue;  // one byte each 10 us: too deep for random reads
-    if (m().name() == "uart16550" && all[i].f->name == "thr" && all[i].index > 8) continue;  // and one character's time each
+    if (m().name() == "i8042" && all[i].f->name == "queue" && all[i].index > 5)
+      continue;  // one byte each 10 us: too deep for random reads
+    if (m().name() == "uart16550" && all[i].f->name == "thr" && all[i].index > 8)
+      continue;  // and one character's time each
     bool alive = false;
     for (unsigned n = 0; n < 20000 && !alive; ++n) {
       RandomOps random(m(), 1 + n * 7919 + i);  // whether something can be found, not whether all is well: one seed

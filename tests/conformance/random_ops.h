@@ -1,5 +1,5 @@
-// Random operations on a device model that are likely to matter: registers more often than other offsets, waits that end
-// just before, at, and just after the next event, values with few bits and with many.
+// Random operations on a device model that are likely to matter: registers more often than other offsets, waits that
+// end just before, at, and just after the next event, values with few bits and with many.
 #pragma once
 
 #include <random>
@@ -41,15 +41,16 @@ class RandomOps {
     if (burst_ > 0) {  // the same again, with other values
       --burst_;
       if (exact_) return last_;
-      if (one_in(3) || last_.kind == DeviceOp::Kind::kCall) last_.a = last_.kind == DeviceOp::Kind::kCall ? last_.a ^ below(256) : last_.a;
+      if (one_in(3) || last_.kind == DeviceOp::Kind::kCall)
+        last_.a = last_.kind == DeviceOp::Kind::kCall ? last_.a ^ below(256) : last_.a;
       last_.b = one_in(2) ? last_.b : value();
       return last_;
     }
     last_ = fresh(state, now);
     if (one_in(10)) {
-burst_ = below(40);
-exact_ = one_in(2);
-}
+      burst_ = below(40);
+      exact_ = one_in(2);
+    }
     return last_;
   }
 
@@ -61,12 +62,12 @@ exact_ = one_in(2);
     if (kind < 40) {
       op.kind = DeviceOp::Kind::kWrite;
       op.a = offset();
-op.size = size();
-op.b = value();
+      op.size = size();
+      op.b = value();
     } else if (kind < 60) {
       op.kind = DeviceOp::Kind::kRead;
       op.a = offset();
-op.size = size();
+      op.size = size();
     } else if (kind < 78) {
       op.kind = DeviceOp::Kind::kWait;
       const Nanos event = m_.next_event(state);
@@ -75,7 +76,7 @@ op.size = size();
     } else if (kind < 88) {
       op.kind = m_.inputs ? DeviceOp::Kind::kLine : DeviceOp::Kind::kMessage;
       op.index = static_cast<uint16_t>(m_.inputs ? below(m_.inputs) : 0);
-op.a = m_.inputs ? below(2) : 0;
+      op.a = m_.inputs ? below(2) : 0;
     } else if (kind < 97) {
       op.kind = m_.calls.empty() ? DeviceOp::Kind::kRead : DeviceOp::Kind::kCall;
       if (m_.calls.empty()) {
@@ -93,7 +94,9 @@ op.a = m_.inputs ? below(2) : 0;
   }
 
  private:
-  uint8_t size() { return static_cast<uint8_t>(one_in(3) ? 1 + below(8) : m_.registers.back() >= 0x100 ? (one_in(4) ? 8 : 4) : 1); }
+  uint8_t size() {
+    return static_cast<uint8_t>(one_in(3) ? 1 + below(8) : m_.registers.back() >= 0x100 ? (one_in(4) ? 8 : 4) : 1);
+  }
   const DeviceModel& m_;
   std::mt19937_64 g_;
   DeviceOp last_;

@@ -284,7 +284,9 @@ TEST_F(Keyboard, AnyAccessesKeepTheStateValidAndTimeSplits) {
     I8042::advance(s, {now + step / 2});
     I8042::advance(s, {now + step});
     ASSERT_EQ(std::memcmp(&s, &once, sizeof s), 0);
-    if (event > Nanos{now + step}) { ASSERT_EQ(lines(), before); }
+    if (event > Nanos{now + step}) {
+      ASSERT_EQ(lines(), before);
+    }
     now += step;
   }
 }

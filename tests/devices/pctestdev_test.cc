@@ -7,7 +7,9 @@ namespace dejavm {
 namespace {
 
 uint64_t in(Pctestdev::State& s, uint64_t port, unsigned size) { return Pctestdev::read(s, {0}, port, size); }
-void out(Pctestdev::State& s, uint64_t port, unsigned size, uint64_t value) { Pctestdev::write(s, {0}, port, size, value); }
+void out(Pctestdev::State& s, uint64_t port, unsigned size, uint64_t value) {
+  Pctestdev::write(s, {0}, port, size, value);
+}
 
 TEST(Pctestdev, EchoesOneTwoAndFourBytes) {
   Pctestdev::State s{};

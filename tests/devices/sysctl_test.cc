@@ -42,13 +42,13 @@ TEST_F(SysctlTest, ARiseOfResetControlBit2AsksForAReset) {
 
 TEST_F(SysctlTest, OnlyARiseAsksForAReset) {
   out(0xcf9, 0x04);
-out(0x92, 0x01);
+  out(0x92, 0x01);
   s.reset_requested = false;
   out(0xcf9, 0x0e);
-out(0x92, 0x03);
+  out(0x92, 0x03);
   EXPECT_EQ(Sysctl::lines(s), 0u);
   out(0xcf9, 0x00);
-out(0x92, 0x00);
+  out(0x92, 0x00);
   EXPECT_EQ(Sysctl::lines(s), 0u);
   out(0xcf9, 0x04);
   EXPECT_EQ(Sysctl::lines(s), Sysctl::kReset);

@@ -6,8 +6,20 @@
 namespace dejavm {
 namespace {
 
-enum Reg : uint64_t { kRbr = 0, kThr = 0, kDll = 0, kIer = 1, kDlm = 1, kIir = 2, kFcr = 2, kLcr = 3, kMcr = 4,
-                      kLsr = 5, kMsr = 6, kScr = 7 };
+enum Reg : uint64_t {
+  kRbr = 0,
+  kThr = 0,
+  kDll = 0,
+  kIer = 1,
+  kDlm = 1,
+  kIir = 2,
+  kFcr = 2,
+  kLcr = 3,
+  kMcr = 4,
+  kLsr = 5,
+  kMsr = 6,
+  kScr = 7
+};
 
 class Uart : public testing::Test {
  protected:
@@ -173,11 +185,12 @@ TEST_F(Uart, Section8_3_OverrunOverwritesRbrButNotTheFifo) {
 }
 
 TEST_F(Uart, Section8_7_LoopbackConnectsModemOutputsToInputs) {
-  constexpr struct { unsigned mcr, msr; } kPairs[] = {
-      {0x10, 0x00}, {0x11, 0x20}, {0x12, 0x10}, {0x14, 0x40}, {0x18, 0x80}};
+  constexpr struct {
+    unsigned mcr, msr;
+  } kPairs[] = {{0x10, 0x00}, {0x11, 0x20}, {0x12, 0x10}, {0x14, 0x40}, {0x18, 0x80}};
   for (auto [mcr, msr] : kPairs) {
     out(kMcr, mcr);
-    EXPECT_EQ(in(kMsr) & 0xf0u, msr);
+    EXPECT_EQ(in(kMsr)&0xf0u, msr);
   }
 }
 
@@ -195,7 +208,7 @@ TEST_F(Uart, Section8_5_InterruptsHaveTheDataSheetsPriorities) {
   out(kIer, 0x0f);
   out(kMcr, 0x18);  // deltas
   out(kThr, 1);
-  out(kThr, 2);     // overrun, data, THRE
+  out(kThr, 2);  // overrun, data, THRE
   EXPECT_TRUE(irq());
   EXPECT_EQ(in(kIir), 0x06u);
   in(kLsr);
@@ -216,9 +229,9 @@ class TimedUart : public Uart {
   TimedUart() {
     Uart16550::set_timed(s, {0}, true);
     out(kLcr, 0x80);
-out(kDll, 1);
-out(kDlm, 0);
-out(kLcr, 0x03);
+    out(kDll, 1);
+    out(kDlm, 0);
+    out(kLcr, 0x03);
   }
   void wait(uint64_t ns) { Uart16550::advance(s, {s.now_ns + ns}); }
 };
@@ -242,13 +255,16 @@ TEST_F(TimedUart, Section8_3_ThrGoesToTheShiftRegisterAndTemtFollowsTheStopBit) 
 }
 
 TEST_F(TimedUart, Section8_1_ACharacterIsItsStartDataParityAndStopBits) {
-  constexpr struct { unsigned lcr, half_bits; } kFormats[] = {{0x00, 14}, {0x04, 15}, {0x01, 16}, {0x05, 18}, {0x02, 18}, {0x03, 20}, {0x07, 22}, {0x0b, 22}, {0x0f, 24}, {0x1f, 24}};
+  constexpr struct {
+    unsigned lcr, half_bits;
+  } kFormats[] = {{0x00, 14}, {0x04, 15}, {0x01, 16}, {0x05, 18}, {0x02, 18},
+                  {0x03, 20}, {0x07, 22}, {0x0b, 22}, {0x0f, 24}, {0x1f, 24}};
   for (const unsigned divisor : {1u, 12u, 0x0900u, 0xffffu}) {
     for (const auto [lcr, half_bits] : kFormats) {
       out(kLcr, 0x80);
-out(kDll, divisor & 0xff);
-out(kDlm, divisor >> 8);
-out(kLcr, lcr);
+      out(kDll, divisor & 0xff);
+      out(kDlm, divisor >> 8);
+      out(kLcr, lcr);
       const uint64_t start = s.now_ns;
       out(kThr, 'x');
       const double ns = half_bits * 8.0 * divisor / 1843200 * 1e9;
@@ -261,8 +277,8 @@ out(kLcr, lcr);
 
 TEST_F(TimedUart, Section8_10_TheThreInterruptComesWhenTheFifoEmpties) {
   out(kFcr, 0x01);
-out(kMcr, 0x08);
-out(kIer, 0x02);
+  out(kMcr, 0x08);
+  out(kIer, 0x02);
   in(kIir);
   for (int i = 0; i < 17; ++i) out(kThr, static_cast<unsigned>(i));
   EXPECT_EQ(in(kIir), 0xc1u);
@@ -284,8 +300,8 @@ out(kIer, 0x02);
 TEST_F(TimedUart, Section8_4_ResettingTheTransmitFifoKeepsTheShiftRegister) {
   out(kFcr, 0x01);
   out(kThr, 'a');
-out(kThr, 'b');
-out(kThr, 'c');
+  out(kThr, 'b');
+  out(kThr, 'c');
   out(kFcr, 0x05);
   EXPECT_EQ(in(kLsr), 0x20u);
   wait(10 * kCharacter);
@@ -295,8 +311,8 @@ out(kThr, 'c');
 
 TEST_F(TimedUart, Section8_10_TheTimeoutComesFourCharactersAfterTheFifoWasTouched) {
   out(kFcr, 0x41);
-out(kIer, 0x01);
-out(kMcr, 0x08);
+  out(kIer, 0x01);
+  out(kMcr, 0x08);
   EXPECT_TRUE(arrive(1));
   EXPECT_FALSE(arrive(2));  // the line carries one byte at a time
   wait(kCharacter);
@@ -333,7 +349,7 @@ TEST_F(TimedUart, ResetKeepsTheTimingAndAnInstantLineEndsWhatIsOnItsWay) {
   EXPECT_TRUE(s.timed);
   EXPECT_EQ(in(kLsr), 0x60u);
   out(kThr, 'b');
-out(kThr, 'c');
+  out(kThr, 'c');
   Uart16550::set_timed(s, {0}, false);
   EXPECT_EQ(sent(), 'b');
   EXPECT_EQ(sent(), 'c');

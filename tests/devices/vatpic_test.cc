@@ -18,20 +18,24 @@ class VatpicTest : public ::testing::Test {
   void lower(unsigned irq) { Vatpic::set_line(s, {0}, irq, false); }
   bool intr() const { return Vatpic::lines(s) & Vatpic::kIntr; }
   int ack() { return Vatpic::acknowledge(s, {0}); }
-  uint8_t irr(uint64_t port) { out(port, 0x0a);
-return in(port); }
-  uint8_t isr(uint64_t port) { out(port, 0x0b);
-return in(port); }
+  uint8_t irr(uint64_t port) {
+    out(port, 0x0a);
+    return in(port);
+  }
+  uint8_t isr(uint64_t port) {
+    out(port, 0x0b);
+    return in(port);
+  }
   // The PC's usual initialisation, with vectors 0x30 and 0x38.
   void initialise(uint8_t icw1 = 0x11, uint8_t master_icw4 = 0x01, uint8_t slave_icw4 = 0x01) {
     out(0x20, icw1);
-out(0xa0, icw1);
+    out(0xa0, icw1);
     out(0x21, 0x30);
-out(0x21, 0x04);
-out(0x21, master_icw4);
+    out(0x21, 0x04);
+    out(0x21, master_icw4);
     out(0xa1, 0x38);
-out(0xa1, 0x02);
-out(0xa1, slave_icw4);
+    out(0xa1, 0x02);
+    out(0xa1, slave_icw4);
   }
   Vatpic::State s;
 };
@@ -41,10 +45,10 @@ TEST_F(VatpicTest, NothingIsRequestedBeforeAndDuringInitialisation) {
   EXPECT_FALSE(intr());
   out(0x20, 0x11);
   lower(3);
-raise(3);
+  raise(3);
   EXPECT_FALSE(intr());
   out(0x21, 0x30);
-out(0x21, 0x04);
+  out(0x21, 0x04);
   EXPECT_FALSE(intr());
   out(0x21, 0x01);
   EXPECT_TRUE(intr());
@@ -52,7 +56,7 @@ out(0x21, 0x04);
 
 TEST_F(VatpicTest, TheMaskIsReadableBeforeInitialisation) {
   out(0x21, 0xfb);
-out(0xa1, 0xff);
+  out(0xa1, 0xff);
   EXPECT_EQ(in(0x21), 0xfb);
   EXPECT_EQ(in(0xa1), 0xff);
 }
@@ -61,61 +65,61 @@ TEST_F(VatpicTest, Icw1ClearsMaskEdgesStatusSelectAndSpecialMask) {
   initialise();
   raise(4);
   out(0x21, 0xff);
-out(0x20, 0x0b);
-out(0x20, 0x68);
-out(0x20, 0xc3);
+  out(0x20, 0x0b);
+  out(0x20, 0x68);
+  out(0x20, 0xc3);
   initialise();
   EXPECT_EQ(in(0x21), 0x00);
   EXPECT_EQ(in(0x20), 0x00);  // IRR selected; the high line needs a new rise
   EXPECT_FALSE(s.chip[0].special_mask);
   EXPECT_EQ(s.chip[0].lowest, 7);
   lower(4);
-raise(4);
+  raise(4);
   EXPECT_EQ(in(0x20), 0x10);
 }
 
 TEST_F(VatpicTest, WithoutIcw4NeededThePairStartsAfterIcw3AndSingleSkipsIcw3) {
   out(0x20, 0x10);
-out(0x21, 0x30);
-out(0x21, 0x04);
+  out(0x21, 0x30);
+  out(0x21, 0x04);
   EXPECT_EQ(s.chip[0].stage, Vatpic::Stage::kReady);
   out(0x20, 0x13);
-out(0x21, 0x30);
-out(0x21, 0x01);
+  out(0x21, 0x30);
+  out(0x21, 0x01);
   EXPECT_EQ(s.chip[0].stage, Vatpic::Stage::kReady);
   out(0x20, 0x12);
-out(0x21, 0x30);
+  out(0x21, 0x30);
   EXPECT_EQ(s.chip[0].stage, Vatpic::Stage::kReady);
 }
 
 TEST_F(VatpicTest, ASingleMasterAnswersInput2Itself) {
   out(0xa0, 0x11);
-out(0xa1, 0x38);
-out(0xa1, 2);
-out(0xa1, 1);
+  out(0xa1, 0x38);
+  out(0xa1, 2);
+  out(0xa1, 1);
   out(0x20, 0x13);
-out(0x21, 0x30);
-out(0x21, 0x01);
+  out(0x21, 0x30);
+  out(0x21, 0x01);
   raise(9);
   EXPECT_EQ(ack(), 0x32);
 }
 
 TEST_F(VatpicTest, In8080ModeTheVectorIsTheCallAddress) {
   out(0x20, 0x16 | 0xa0);
-out(0x21, 0x30);  // interval 4
+  out(0x21, 0x30);  // interval 4
   raise(5);
   EXPECT_EQ(ack(), 0xa0 | 5 << 2);
   out(0x20, 0x12 | 0xe0);
-out(0x21, 0x30);  // interval 8: A5 is not used
+  out(0x21, 0x30);  // interval 8: A5 is not used
   lower(5);
-raise(5);
+  raise(5);
   EXPECT_EQ(ack(), 0xc0 | 5 << 3);
 }
 
 TEST_F(VatpicTest, LowerNumbersAreTakenFirstAndOnlyHigherPriorityInterrupts) {
   initialise();
   raise(5);
-raise(3);
+  raise(3);
   EXPECT_EQ(ack(), 0x33);
   EXPECT_EQ(isr(0x20), 0x08);
   EXPECT_EQ(irr(0x20), 0x20);
@@ -136,7 +140,7 @@ TEST_F(VatpicTest, AnEdgeRequestsOnceAndVanishesWithItsLine) {
   out(0x20, 0x20);
   EXPECT_FALSE(intr());  // still high, no new rise
   lower(4);
-raise(4);
+  raise(4);
   EXPECT_TRUE(intr());
   lower(4);
   EXPECT_FALSE(intr());
@@ -187,14 +191,14 @@ TEST_F(VatpicTest, TheSlaveAnswersThroughInput2) {
   raise(3);
   EXPECT_FALSE(intr());  // input 2 is above 3
   out(0xa0, 0x20);
-out(0x20, 0x20);
+  out(0x20, 0x20);
   EXPECT_EQ(ack(), 0x33);
 }
 
 TEST_F(VatpicTest, ASecondSlaveRequestIsANewEdgeAfterTheSlavesEoi) {
   initialise();
   raise(8);
-raise(15);
+  raise(15);
   EXPECT_EQ(ack(), 0x38);
   out(0x20, 0x20);
   EXPECT_FALSE(intr());
@@ -205,7 +209,7 @@ raise(15);
 TEST_F(VatpicTest, TheSlaveInAutomaticEoiRequestsAgainAtOnce) {
   initialise(0x11, 0x03, 0x03);
   raise(8);
-raise(9);
+  raise(9);
   EXPECT_EQ(ack(), 0x38);
   EXPECT_EQ(isr(0x20) | isr(0xa0), 0);
   EXPECT_EQ(ack(), 0x39);
@@ -215,21 +219,21 @@ raise(9);
 TEST_F(VatpicTest, Input2IsTheSlavesAlone) {
   initialise();
   raise(2);
-raise(16);
-raise(~0u);
+  raise(16);
+  raise(~0u);
   EXPECT_EQ(irr(0x20), 0);
   EXPECT_FALSE(intr());
 }
 
 TEST_F(VatpicTest, ASlaveWithoutARequestAnswersItsInput7WithTheMastersInputInService) {
   out(0x20, 0x11);
-out(0x21, 0x30);
-out(0x21, 0x14);
-out(0x21, 0x01);  // slaves on inputs 2 and 4
+  out(0x21, 0x30);
+  out(0x21, 0x14);
+  out(0x21, 0x01);  // slaves on inputs 2 and 4
   out(0xa0, 0x11);
-out(0xa1, 0x38);
-out(0xa1, 0x04);
-out(0xa1, 0x01);  // ours calls itself 4
+  out(0xa1, 0x38);
+  out(0xa1, 0x04);
+  out(0xa1, 0x01);  // ours calls itself 4
   raise(4);
   EXPECT_EQ(ack(), 0x3f);
   EXPECT_EQ(isr(0x20), 0x10);
@@ -258,7 +262,7 @@ TEST_F(VatpicTest, SpecialFullyNestedModeLetsTheSlaveInterruptItself) {
     out(0xa0, 0x20);
     EXPECT_EQ(isr(0xa0), 0x10);
     out(0xa0, 0x20);
-out(0x20, 0x20);
+    out(0x20, 0x20);
     EXPECT_EQ(ack(), 0x33);
   }
 }
@@ -266,10 +270,10 @@ out(0x20, 0x20);
 TEST_F(VatpicTest, SpecificEoiEndsTheNamedLevel) {
   initialise();
   raise(6);
-ack();
+  ack();
   raise(2);
-raise(1);
-ack();
+  raise(1);
+  ack();
   EXPECT_EQ(isr(0x20), 0x42);
   out(0x20, 0x66);
   EXPECT_EQ(isr(0x20), 0x02);
@@ -278,13 +282,13 @@ ack();
 TEST_F(VatpicTest, RotateOnNonSpecificEoiMakesTheEndedLevelLowest) {
   initialise();
   raise(4);
-ack();
+  ack();
   out(0x20, 0xa0);
   EXPECT_EQ(isr(0x20), 0);
   lower(4);
-raise(4);
-raise(6);
-raise(3);
+  raise(4);
+  raise(6);
+  raise(3);
   EXPECT_EQ(ack(), 0x36);  // order is now 5 6 7 0 1 2 3 4
   out(0x20, 0x20);
   EXPECT_EQ(ack(), 0x33);
@@ -302,13 +306,13 @@ TEST_F(VatpicTest, SetPriorityAndRotateOnSpecificEoiNameTheLowest) {
   initialise();
   out(0x20, 0xc0 | 5);  // 6 is highest
   raise(0);
-raise(6);
+  raise(6);
   EXPECT_EQ(ack(), 0x36);
   out(0x20, 0xe0 | 6);  // ends 6 and makes it lowest: 7 0 ..
   EXPECT_EQ(isr(0x20), 0);
   lower(6);
-raise(6);
-raise(7);
+  raise(6);
+  raise(7);
   EXPECT_EQ(ack(), 0x37);
   out(0x20, 0x20);
   EXPECT_EQ(ack(), 0x30);
@@ -325,19 +329,19 @@ TEST_F(VatpicTest, AutomaticEoiLeavesNothingInServiceAndRotatesIfTold) {
   EXPECT_EQ(s.chip[0].lowest, 7);
   out(0x20, 0x80);
   lower(3);
-raise(3);
-ack();
+  raise(3);
+  ack();
   EXPECT_EQ(s.chip[0].lowest, 3);
   out(0x20, 0x00);
   raise(5);
-ack();
+  ack();
   EXPECT_EQ(s.chip[0].lowest, 3);
 }
 
 TEST_F(VatpicTest, SpecialMaskModeLetsLowerLevelsThroughAMaskedLevelInService) {
   initialise();
   raise(3);
-ack();
+  ack();
   raise(5);
   out(0x21, 0x08);
   EXPECT_FALSE(intr());
@@ -379,8 +383,8 @@ TEST_F(VatpicTest, PollingTheSlaveDropsItsInt) {
 TEST_F(VatpicTest, ReadSelectionStaysUntilChanged) {
   initialise();
   raise(1);
-ack();
-raise(0);
+  ack();
+  raise(0);
   out(0x20, 0x0b);
   EXPECT_EQ(in(0x20), 0x02);
   out(0x20, 0x08);  // RR clear

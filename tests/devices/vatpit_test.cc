@@ -19,8 +19,10 @@ class VatpitTest : public ::testing::Test {
   Nanos now() const { return Vatpit::kClock.time_of(tick); }
   void out(uint64_t port, uint8_t value) { Vatpit::write(s, now(), port, 1, value); }
   uint8_t in(uint64_t port) { return static_cast<uint8_t>(Vatpit::read(s, now(), port, 1)); }
-  void step(uint64_t n = 1) { tick += n;
-Vatpit::advance(s, now()); }
+  void step(uint64_t n = 1) {
+    tick += n;
+    Vatpit::advance(s, now());
+  }
   bool out2() const { return Vatpit::lines(s) & Vatpit::kOut2; }
   void gate(bool on) { out(0x61, on); }
   // Channel 2 in `mode`, low byte only, gate high, with `count` written.
@@ -43,17 +45,17 @@ Vatpit::advance(s, now()); }
   std::string wave(unsigned ticks) {
     std::string w;
     while (ticks--) {
-step();
-w += out2() ? '~' : '_';
-}
+      step();
+      w += out2() ? '~' : '_';
+    }
     return w;
   }
   std::string counts(unsigned ticks) {
     std::string w;
     while (ticks--) {
-step();
-w += std::to_string(count()) + ' ';
-}
+      step();
+      w += std::to_string(count()) + ' ';
+    }
     return w;
   }
   Vatpit::State s;
@@ -92,8 +94,8 @@ TEST_F(VatpitTest, Mode0LoadsWithTheGateLow) {
 TEST_F(VatpitTest, Mode0FirstByteOfTwoStopsCountingAndLowersOut) {
   gate(true);
   out(0x43, 0xb0);
-out(0x42, 2);
-out(0x42, 0);
+  out(0x42, 2);
+  out(0x42, 0);
   step(5);
   EXPECT_TRUE(out2());
   const unsigned before = s.channel[2].count;
@@ -109,21 +111,21 @@ TEST_F(VatpitTest, Mode1IsAOneShotByTheGateAndCanBeRetriggered) {
   start(1, 3);
   EXPECT_EQ(wave(3), "~~~");
   gate(false);
-gate(true);
+  gate(true);
   EXPECT_EQ(wave(5), "___~~");
   gate(false);
   gate(true);
   EXPECT_EQ(wave(2), "__");
   gate(false);
-gate(true);
+  gate(true);
   EXPECT_EQ(wave(5), "___~~");
 }
 
 TEST_F(VatpitTest, Mode1KeepsCountingWithTheGateLowAndTakesANewCountAtTheNextTrigger) {
   start(1, 3);
   gate(false);
-gate(true);
-gate(false);
+  gate(true);
+  gate(false);
   step(1);
   out(0x42, 5);
   EXPECT_EQ(wave(4), "__~~");
@@ -164,8 +166,8 @@ TEST_F(VatpitTest, Mode2TakesANewCountAtTheEndOfTheCycleOrAtATrigger) {
   start(2, 4);
   step(2);
   out(0x42, 3);
-gate(false);
-gate(true);
+  gate(false);
+  gate(true);
   EXPECT_EQ(counts(4), "3 2 1 3 ");
 }
 
@@ -218,13 +220,13 @@ TEST_F(VatpitTest, Mode5StrobesByTheGate) {
   start(5, 3);
   EXPECT_EQ(wave(5), "~~~~~");
   gate(false);
-gate(true);
-gate(false);
+  gate(true);
+  gate(false);
   EXPECT_EQ(wave(5), "~~~_~");
   gate(true);
   step(2);
   gate(false);
-gate(true);
+  gate(true);
   EXPECT_EQ(wave(5), "~~~_~");
 }
 
@@ -242,8 +244,8 @@ TEST_F(VatpitTest, CountZeroIsTheLargestInBinaryAndBcd) {
   for (bool bcd : {false, true}) {
     const unsigned m = bcd ? 10'000 : 65'536;
     out(0x43, static_cast<uint8_t>(0x34 | bcd));
-out(0x40, 0);
-out(0x40, 0);
+    out(0x40, 0);
+    out(0x40, 0);
     step(1);
     EXPECT_EQ(count(0), 0u);
     step(1);
@@ -258,9 +260,9 @@ out(0x40, 0);
 
 TEST_F(VatpitTest, BcdCountsInDecimal) {
   out(0x43, 0xb1);
-out(0x42, 0x00);
-out(0x42, 0x10);
-gate(true);
+  out(0x42, 0x00);
+  out(0x42, 0x10);
+  gate(true);
   step(1);
   EXPECT_EQ(count(), 0x1000u);
   step(1);
@@ -272,7 +274,7 @@ gate(true);
 TEST_F(VatpitTest, AccessHighWritesAndReadsTheHighByte) {
   gate(true);
   out(0x43, 0xa0);
-out(0x42, 0x02);
+  out(0x42, 0x02);
   step(3);
   EXPECT_EQ(in(0x42), 0x01);
   EXPECT_EQ(s.channel[2].count, 0x1feu);
@@ -280,8 +282,8 @@ out(0x42, 0x02);
 
 TEST_F(VatpitTest, TheCountLatchHoldsUntilReadAndIgnoresFurtherLatches) {
   out(0x43, 0x34);
-out(0x40, 0x00);
-out(0x40, 0x10);
+  out(0x40, 0x00);
+  out(0x40, 0x10);
   step(1);
   out(0x43, 0x00);
   step(0x101);
@@ -291,7 +293,7 @@ out(0x40, 0x10);
   EXPECT_EQ(in(0x40), 0xff);  // live again: 0x0eff
   EXPECT_EQ(in(0x40), 0x0e);
   out(0x43, 0x00);
-out(0x43, 0x34);  // a control word drops the latch
+  out(0x43, 0x34);  // a control word drops the latch
   EXPECT_FALSE(s.channel[0].count_latched);
 }
 
@@ -299,14 +301,14 @@ TEST_F(VatpitTest, ReadBackGivesStatusThenCountForEachChosenChannel) {
   out(0x43, 0x3e);  // mode 7 is mode 3, and the status shows it as written
   EXPECT_EQ(status(0), 0xc0 | 0x3e);
   out(0x40, 8);
-out(0x40, 0);
+  out(0x40, 0);
   EXPECT_EQ(status(0) & 0x40, 0x40);
   step(1);
   EXPECT_EQ(status(0), 0x80 | 0x3e);
   step(1);
   out(0x43, 0xc2 | 0x04);  // count and status of channels 0 and 1
   step(3);
-  out(0x43, 0xc2);         // all but the first are ignored
+  out(0x43, 0xc2);  // all but the first are ignored
   EXPECT_EQ(in(0x40), 0x80 | 0x3e);
   EXPECT_EQ(in(0x40), 6);
   EXPECT_EQ(in(0x40), 0);
@@ -342,8 +344,8 @@ TEST_F(VatpitTest, Port61KeepsItsLowBitsAndShowsRefreshAndOut2) {
 
 TEST_F(VatpitTest, ThePcsTickIsAt18HzAndExactAfterAYear) {
   out(0x43, 0x34);
-out(0x40, 0);
-out(0x40, 0);
+  out(0x40, 0);
+  out(0x40, 0);
   const uint64_t year_ns = 365ull * 86'400 * 1'000'000'000;
   Vatpit::advance(s, {year_ns});
   const uint64_t ticks = Vatpit::kClock.ticks_at({year_ns});
@@ -378,7 +380,8 @@ TEST_F(VatpitTest, JumpsEqualSingleTicksAndNoChangeComesBeforeItsEvent) {
     const auto value = static_cast<uint8_t>(next() % 3 ? next() % 12 : next());
     switch (next() % 6) {
       case 0: out(0x43, static_cast<uint8_t>(next())); break;
-      case 1: case 2: out(0x40 + next() % 3, value); break;
+      case 1:
+      case 2: out(0x40 + next() % 3, value); break;
       case 3: in(0x40 + next() % 3); break;
       case 4: gate(next() & 1); break;
       default: break;

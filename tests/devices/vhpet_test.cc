@@ -126,7 +126,12 @@ TEST_F(Hpet, Section2_3_8_AnEdgeRisesAtItsTickAndFallsATickBeforeTheNextMatch) {
 }
 
 TEST_F(Hpet, Section2_3_8_AnEdgeTimersLineFallsWithTheCounterOrItsSetup) {
-  const uint64_t changes[][2] = {{kConf, 0}, {kConf, 3}, {tn_conf(1), pin(21)}, {tn_conf(1), kEdge | pin(22)}, {tn_conf(1), kLevelOn | pin(21)}, {tn_conf(1), kEdge | pin(21) | 1 << 14}};
+  const uint64_t changes[][2] = {{kConf, 0},
+                                 {kConf, 3},
+                                 {tn_conf(1), pin(21)},
+                                 {tn_conf(1), kEdge | pin(22)},
+                                 {tn_conf(1), kLevelOn | pin(21)},
+                                 {tn_conf(1), kEdge | pin(21) | 1 << 14}};
   for (const auto& [reg, value] : changes) {
     Vhpet::reset(s);
     tick = 0;
@@ -289,7 +294,9 @@ TEST_F(Hpet, AJumpEqualsSingleTicksAndNoEventIsLate) {
         ASSERT_EQ(stepped.status >> n & 1, (old.status >> n & 1) | (hit && (timer.config & 2)));
         ASSERT_EQ(stepped.fired >> n & 1, (old.fired >> n & 1) | (hit && (timer.config & 6) == 4));
       }
-      if (event > Nanos{t * 100}) { ASSERT_EQ(Vhpet::lines(old), Vhpet::lines(stepped)) << "an event was late"; }
+      if (event > Nanos{t * 100}) {
+        ASSERT_EQ(Vhpet::lines(old), Vhpet::lines(stepped)) << "an event was late";
+      }
     }
     Vhpet::advance(jumped, {end * 100});
     ASSERT_EQ(std::memcmp(&stepped, &jumped, sizeof jumped), 0) << round;

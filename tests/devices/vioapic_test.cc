@@ -118,7 +118,8 @@ TEST_F(IoApic, EveryAccessHasADefinedResultAndLeavesAValidState) {
     const auto size = static_cast<unsigned>(1 + r() % 8);
     switch (r() % 5) {
       case 0: EXPECT_EQ(Vioapic::read(s, {n}, offset, size) & ~open_bus(size), 0u); break;
-      case 1: case 2: Vioapic::write(s, {n}, offset, size, r() % 2 ? r() : r() % 64); break;
+      case 1:
+      case 2: Vioapic::write(s, {n}, offset, size, r() % 2 ? r() : r() % 64); break;
       case 3: Vioapic::set_line(s, {n}, static_cast<unsigned>(r() % 26), r() & 1); break;
       default: messages(); Vioapic::eoi(s, {n}, static_cast<uint8_t>(r()));
     }

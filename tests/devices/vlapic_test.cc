@@ -10,8 +10,8 @@ namespace dejavm {
 namespace {
 
 constexpr uint32_t kTpr = 0x80, kPpr = 0xa0, kEoi = 0xb0, kSvr = 0xf0, kEsr = 0x280, kIcrLow = 0x300, kIcrHigh = 0x310,
-                   kLvtTimer = 0x320, kLint0 = 0x350, kLint1 = 0x360, kLvtError = 0x370, kInitial = 0x380, kCurrent = 0x390,
-                   kDivide = 0x3e0;
+                   kLvtTimer = 0x320, kLint0 = 0x350, kLint1 = 0x360, kLvtError = 0x370, kInitial = 0x380,
+                   kCurrent = 0x390, kDivide = 0x3e0;
 constexpr uint32_t kMsrBase = 0x1b, kMsrDeadline = 0x6e0;
 
 class LocalApic : public testing::Test {
@@ -72,13 +72,16 @@ TEST_F(LocalApic, Section11_8_3_PrioritiesDecideWhatIsDelivered) {  // 11.8.3
 }
 
 TEST_F(LocalApic, Section11_6_2_2_LogicalDestinationsAreFlatOrOfClusters) {
-  auto reaches = [&](uint32_t destination) { return Vlapic::matches(s, {.logical = true, .destination = destination}, false); };
+  auto reaches = [&](uint32_t destination) {
+    return Vlapic::matches(s, {.logical = true, .destination = destination}, false);
+  };
   out(0xd0, 0x22000000);
   for (const uint32_t d : {0x02u, 0x20u, 0x22u, 0xf2u, 0xffu}) EXPECT_TRUE(reaches(d)) << "flat: any common bit, " << d;
   for (const uint32_t d : {0x00u, 0x01u, 0x11u, 0xddu}) EXPECT_FALSE(reaches(d)) << "flat: " << d;
   out(0xe0, 0x0fffffff);
   for (const uint32_t d : {0x22u, 0x23u, 0x2fu, 0xffu}) EXPECT_TRUE(reaches(d)) << "cluster 2, member 1: " << d;
-  for (const uint32_t d : {0x02u, 0x12u, 0x21u, 0x2du, 0x20u, 0xf2u}) EXPECT_FALSE(reaches(d)) << "another cluster, or not a member: " << d;
+  for (const uint32_t d : {0x02u, 0x12u, 0x21u, 0x2du, 0x20u, 0xf2u})
+    EXPECT_FALSE(reaches(d)) << "another cluster, or not a member: " << d;
 }
 
 TEST_F(LocalApic, Section11_8_5_AnEoiOfALevelInterruptIsBroadcastUnlessSuppressed) {  // 11.8.5
@@ -243,9 +246,13 @@ TEST_F(LocalApic, EveryAccessIsTotalAndTimeIsAdditive) {
     Vlapic::advance(halves, {now});
     ASSERT_EQ(std::memcmp(&direct, &halves, sizeof direct), 0) << "step " << n;
     const uint64_t next = Vlapic::next_event(s).value;
-    if (next > now) { ASSERT_EQ(Vlapic::lines(direct), Vlapic::lines(s)) << "a change before next_event, step " << n; }
+    if (next > now) {
+      ASSERT_EQ(Vlapic::lines(direct), Vlapic::lines(s)) << "a change before next_event, step " << n;
+    }
     s = direct;
-    static constexpr uint32_t kRegisters[] = {kTpr, kEoi, kSvr, kEsr, kIcrLow, kIcrHigh, kLvtTimer, kLint0, kLint1, kLvtError, kInitial, kDivide, 0xd0, 0xe0, 0x20};
+    static constexpr uint32_t kRegisters[] = {kTpr,     kEoi,      kSvr,   kEsr,   kIcrLow,
+                                              kIcrHigh, kLvtTimer, kLint0, kLint1, kLvtError,
+                                              kInitial, kDivide,   0xd0,   0xe0,   0x20};
     uint64_t v = 0;
     switch (r() % 10) {
       case 0: out(kRegisters[r() % std::size(kRegisters)], static_cast<uint32_t>(r())); break;
@@ -254,14 +261,22 @@ TEST_F(LocalApic, EveryAccessIsTotalAndTimeIsAdditive) {
       case 3: out(kSvr, 0x1ff); break;
       case 4: Vlapic::read(s, {now}, r() % 0x1100, static_cast<unsigned>(1 + r() % 8)); break;
       case 5: Vlapic::set_line(s, {now}, static_cast<unsigned>(r() % 3), r() & 1); break;
-      case 6: if (intr()) ack(); out(kEoi, 0); break;
+      case 6:
+        if (intr()) ack();
+        out(kEoi, 0);
+        break;
       case 7: Vlapic::msr_write(s, {now}, kMsrDeadline, now + r() % 10'000); break;
-      case 8: Vlapic::msr_write(s, {now}, r() % 4 ? 0x800 + static_cast<uint32_t>(r() % 0x100) : kMsrBase, r() % 2 ? r() : 0xfee00000 | (r() % 4) << 10); break;
+      case 8:
+        Vlapic::msr_write(s, {now}, r() % 4 ? 0x800 + static_cast<uint32_t>(r() % 0x100) : kMsrBase,
+                          r() % 2 ? r() : 0xfee00000 | (r() % 4) << 10);
+        break;
       default:
         for (BusMessage m; Vlapic::pop_message(s, m);) {}
-        Vlapic::accept(s, {now}, {.delivery = static_cast<Delivery>(r() % 8), .level = (r() & 1) != 0, .vector = static_cast<uint8_t>(r())});
+        Vlapic::accept(
+            s, {now},
+            {.delivery = static_cast<Delivery>(r() % 8), .level = (r() & 1) != 0, .vector = static_cast<uint8_t>(r())});
         Vlapic::take_nmi(s);
-Vlapic::take_init(s);
+        Vlapic::take_init(s);
         Vlapic::msr_read(s, {now}, 0x800 + static_cast<uint32_t>(r() % 0x100), v);
     }
     ASSERT_EQ(Vlapic::invalid(s), nullptr) << Vlapic::invalid(s) << " after step " << n;

@@ -18,8 +18,10 @@ class VpmtmrTest : public ::testing::Test {
   void out(uint64_t offset, unsigned size, uint64_t value) { Vpmtmr::write(s, now, offset, size, value); }
   uint64_t in(uint64_t offset, unsigned size) { return Vpmtmr::read(s, now, offset, size); }
   bool sci() const { return Vpmtmr::lines(s) & Vpmtmr::kSci; }
-  void press(unsigned input) { Vpmtmr::set_line(s, now, input, true);
-Vpmtmr::set_line(s, now, input, false); }
+  void press(unsigned input) {
+    Vpmtmr::set_line(s, now, input, true);
+    Vpmtmr::set_line(s, now, input, false);
+  }
   Vpmtmr::State s;
   Nanos now{0};
 };
@@ -85,10 +87,10 @@ TEST_F(VpmtmrTest, Section4_8_2_1_AnEventIsDueOnlyWhileTheTimerCanRaiseTheSci) {
 
 TEST_F(VpmtmrTest, Section4_8_3_1_1_ButtonsAndAlarmSetTheirStatusAtTheRise) {
   press(Vpmtmr::kPowerButton);
-press(Vpmtmr::kSleepButton);
-press(Vpmtmr::kRtcAlarm);
-press(3);
-press(~0u);
+  press(Vpmtmr::kSleepButton);
+  press(Vpmtmr::kRtcAlarm);
+  press(3);
+  press(~0u);
   EXPECT_EQ(in(0, 2), 0x0700u);
   EXPECT_FALSE(sci());
   out(2, 2, 0x0100);

@@ -88,9 +88,9 @@ TEST_F(Rtc, EveryDayOfFiveCenturiesIsRight) {
     if (++d > kDays[m - 1] + (m == 2 && leap)) {
       d = 1;
       if (++m > 12) {
-m = 1;
-++y;
-}
+        m = 1;
+        ++y;
+      }
     }
     w = w % 7 + 1;
     now += 86400 * kSecond;
@@ -268,7 +268,9 @@ TEST_F(Rtc, AJumpEqualsItsStepsForAnyBytes) {
       const Nanos event = Vrtc::next_event(stepped);
       const bool before = Vrtc::lines(stepped);
       Vrtc::advance(stepped, {t});
-      if (event > Nanos{t}) { ASSERT_EQ(Vrtc::lines(stepped), before) << "an event was late"; }
+      if (event > Nanos{t}) {
+        ASSERT_EQ(Vrtc::lines(stepped), before) << "an event was late";
+      }
       ASSERT_EQ(Vrtc::invalid(stepped), nullptr);
     }
     Vrtc::advance(stepped, {end});

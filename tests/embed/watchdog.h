@@ -1,6 +1,7 @@
-// A device model that is not dejavm's: a watchdog timer, as another virtual machine monitor might have one. Registers, 4 bytes
-// each, at 0: control (bit 0 enables), 4: period in ms (1 to 65535), 8: a write of 0x5a kicks; reads the ms that are left.
-// Its line rises when the period passes without a kick, and falls with the next kick or when it is disabled.
+// A device model that is not dejavm's: a watchdog timer, as another virtual machine monitor might have one. Registers,
+// 4 bytes each, at 0: control (bit 0 enables), 4: period in ms (1 to 65535), 8: a write of 0x5a kicks; reads the ms
+// that are left. Its line rises when the period passes without a kick, and falls with the next kick or when it is
+// disabled.
 #pragma once
 
 #include "devices/core/device_model.h"
@@ -34,15 +35,16 @@ struct Watchdog {
 
   static const char* invalid(const State& s) {
     if (s.biting && !s.enabled) return "it bites although it is disabled";
-    if ((s.bites_at_ns != kNever.value) != (s.enabled && !s.biting)) return "it waits although it is disabled or bites, or the other way round";
+    if ((s.bites_at_ns != kNever.value) != (s.enabled && !s.biting))
+      return "it waits although it is disabled or bites, or the other way round";
     return s.bites_at_ns <= s.now_ns ? "it should have bitten already" : nullptr;
   }
   static void reset(State& s) { s = State{}; }
   static void advance(State& s, Nanos now) {
     if (s.bites_at_ns <= now.value && s.bites_at_ns != kNever.value) {
-s.biting = true;
-s.bites_at_ns = kNever.value;
-}
+      s.biting = true;
+      s.bites_at_ns = kNever.value;
+    }
     if (now.value > s.now_ns) s.now_ns = now.value;
   }
   static Nanos next_event(const State& s) { return {s.bites_at_ns}; }
@@ -74,8 +76,11 @@ s.bites_at_ns = kNever.value;
 inline dejavm::DeviceModel watchdog_model() {
   static constexpr uint16_t kRegisters[] = {0, 4, 8};
   static constexpr std::string_view kLines[] = {"BITE"};
-  return dejavm::device_model<Watchdog>(
-      {.summary = "a watchdog timer", .sources = "this file", .registers = kRegisters, .line_names = kLines, .idle_events = 1});
+  return dejavm::device_model<Watchdog>({.summary = "a watchdog timer",
+                                         .sources = "this file",
+                                         .registers = kRegisters,
+                                         .line_names = kLines,
+                                         .idle_events = 1});
 }
 
 }  // namespace other

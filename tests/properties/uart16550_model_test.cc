@@ -1,5 +1,5 @@
-// The 16550A, from National's PC16550D data sheet: FIFOs as deques, interrupt sources as a list by priority; in time, a list of
-// what happens when.
+// The 16550A, from National's PC16550D data sheet: FIFOs as deques, interrupt sources as a list by priority; in time, a
+// list of what happens when.
 #include <deque>
 #include <optional>
 
@@ -17,15 +17,16 @@ class Reference {
   }
   void wait(uint64_t now) {
     while (true) {
-      const uint64_t sent = shifter_ ? shifter_->second : ~uint64_t{0}, idle = quiet_since_ ? *quiet_since_ + 4 * quiet_unit_ : ~uint64_t{0};
+      const uint64_t sent = shifter_ ? shifter_->second : ~uint64_t{0},
+                     idle = quiet_since_ ? *quiet_since_ + 4 * quiet_unit_ : ~uint64_t{0};
       const uint64_t first = std::min(sent, idle);
       if (first > now) break;
       now_ = first;
       if (sent == first) character_ends();
       if (idle == first && quiet_since_ && *quiet_since_ + 4 * quiet_unit_ == first) {
-quiet_since_.reset();
-timeout_ = true;
-}
+        quiet_since_.reset();
+        timeout_ = true;
+      }
     }
     now_ = std::max(now_, now);
   }
@@ -34,7 +35,8 @@ timeout_ = true;
     uint64_t answer = 0;
     switch (op.kind) {
       case DeviceOp::Kind::kRead:
-        for (unsigned i = 0; i < op.size; ++i) answer |= uint64_t{op.a + i < 8 ? read(op.a + i) : uint8_t{0xff}} << (8 * i);
+        for (unsigned i = 0; i < op.size; ++i)
+          answer |= uint64_t{op.a + i < 8 ? read(op.a + i) : uint8_t{0xff}} << (8 * i);
         return answer;
       case DeviceOp::Kind::kWrite:
         for (unsigned i = 0; i < op.size; ++i)
@@ -53,7 +55,7 @@ timeout_ = true;
           timed_ = op.a & 1;
           line_busy_until_ = 0;
           quiet_since_.reset();
-timeout_ = false;
+          timeout_ = false;
           touch_fifo();
           return 0;
         }
@@ -68,7 +70,8 @@ timeout_ = false;
  private:
   // 8.1, 8.2: a character's bits at the baud rate, with the half bit of 1.5 stop bits.
   uint64_t character() const {
-    static constexpr unsigned kBitsTimesTwo[2][4] = {{14, 16, 18, 20}, {15, 18, 20, 22}};  // by stop bits and word length
+    static constexpr unsigned kBitsTimesTwo[2][4] = {{14, 16, 18, 20},
+                                                     {15, 18, 20, 22}};  // by stop bits and word length
     const unsigned bits = kBitsTimesTwo[lcr_ >> 2 & 1][lcr_ & 3] + (lcr_ & 8 ? 2 : 0);
     const unsigned divisor = dlm_ * 256u + dll_;
     const unsigned __int128 ns = static_cast<unsigned __int128>(bits) * (divisor ? divisor : 1) * 8 * 1'000'000'000;
@@ -107,9 +110,11 @@ timeout_ = false;
     }
     now_ = now;
   }
-  void forget_received() { rx_.clear();
-quiet_since_.reset();
-timeout_ = false; }
+  void forget_received() {
+    rx_.clear();
+    quiet_since_.reset();
+    timeout_ = false;
+  }
   void forget_waiting() {
     if (!waiting_.empty()) thre_ = true;
     waiting_.clear();
@@ -150,7 +155,9 @@ timeout_ = false; }
       case 3: return lcr_;
       case 4: return mcr_;
       case 5: {
-        const uint8_t v = static_cast<uint8_t>((waiting_.empty() ? 0x20 : 0) | (waiting_.empty() && !shifter_ ? 0x40 : 0) | (rx_.empty() ? 0 : 1) | (overrun_ ? 2 : 0));
+        const uint8_t v =
+            static_cast<uint8_t>((waiting_.empty() ? 0x20 : 0) | (waiting_.empty() && !shifter_ ? 0x40 : 0) |
+                                 (rx_.empty() ? 0 : 1) | (overrun_ ? 2 : 0));
         overrun_ = false;
         return v;
       }
@@ -192,9 +199,9 @@ timeout_ = false; }
       case 2: {
         const bool on = v & 1;
         if (on != fifo_) {
-forget_received();
-forget_waiting();
-}
+          forget_received();
+          forget_waiting();
+        }
         fifo_ = on;
         if (!on) {
           level_ = 0;
@@ -219,7 +226,7 @@ forget_waiting();
     }
   }
   uint64_t now_ = 0, line_busy_until_ = 0, quiet_unit_ = 0;
-  std::optional<uint64_t> quiet_since_;                   // the FIFO was last touched; none: the timeout's clock stands
+  std::optional<uint64_t> quiet_since_;                  // the FIFO was last touched; none: the timeout's clock stands
   std::optional<std::pair<uint8_t, uint64_t>> shifter_;  // the character, and when it ends
   bool timed_ = false, timeout_ = false;
   std::deque<uint8_t> rx_, tx_, waiting_;
@@ -228,7 +235,9 @@ forget_waiting();
   uint8_t ier_ = 0, lcr_ = 0, mcr_ = 0, scr_ = 0, dll_ = 12, dlm_ = 0;
 };
 
-RC_GTEST_PROP(Uart16550Reference, AgreesWithPc16550d, ()) { expect_agreement<Reference>("uart16550", {.max_wait_ns = 20'000'000}); }
+RC_GTEST_PROP(Uart16550Reference, AgreesWithPc16550d, ()) {
+  expect_agreement<Reference>("uart16550", {.max_wait_ns = 20'000'000});
+}
 
 }  // namespace
 }  // namespace dejavm

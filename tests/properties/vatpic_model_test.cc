@@ -7,7 +7,8 @@ namespace {
 struct Chip8259 {
   bool line[8] = {}, latch[8] = {}, isr[8] = {}, imr[8] = {}, level[8] = {};
   int words = -1;  // initialisation words that are still to come: 2, 3, 4 by number; 0: none; -1: never begun
-  bool single = false, calls = true, adi = false,  needs4 = false, ltim = false, aeoi = false, nested = false, rotating = false, special = false, want_isr = false, polling = false;
+  bool single = false, calls = true, adi = false, needs4 = false, ltim = false, aeoi = false, nested = false,
+       rotating = false, special = false, want_isr = false, polling = false;
   uint8_t base = 0, cascade = 0, page = 0;
   int bottom = 7;
   bool is_master = false;
@@ -18,7 +19,8 @@ struct Chip8259 {
     line[i] = high;
   }
   bool request(int i) const { return ltim || level[i] ? line[i] : latch[i]; }
-  // The input that would interrupt now; -1: none. Fully nested: an input in service holds back itself and those below it.
+  // The input that would interrupt now; -1: none. Fully nested: an input in service holds back itself and those below
+  // it.
   int winner() const {
     if (words != 0) return -1;
     for (int k = 1; k <= 8; ++k) {
@@ -54,19 +56,19 @@ struct Chip8259 {
     if (v & 0x10) {  // ICW1
       for (int i = 0; i < 8; ++i) latch[i] = isr[i] = imr[i] = false;
       bottom = 7;
-special = want_isr = polling = rotating = false;
+      special = want_isr = polling = rotating = false;
       page = v & 0xe0;
-adi = v & 4;
-ltim = v & 8;
-single = v & 2;
-needs4 = v & 1;
+      adi = v & 4;
+      ltim = v & 8;
+      single = v & 2;
+      needs4 = v & 1;
       base = 0;
-cascade = slave ? 7 : 0;
-aeoi = nested = false;
-calls = true;  // the slave's address becomes 7; ICW4's functions end
+      cascade = slave ? 7 : 0;
+      aeoi = nested = false;
+      calls = true;  // the slave's address becomes 7; ICW4's functions end
       words = 2;
     } else if (v & 8) {  // OCW3
-      polling = v & 4;  // the read that follows this very command
+      polling = v & 4;   // the read that follows this very command
       if (v & 2) want_isr = v & 1;
       if (v & 0x40) special = v & 0x20;
     } else {  // OCW2
@@ -74,7 +76,8 @@ calls = true;  // the slave's address becomes 7; ICW4's functions end
       switch (v >> 5) {
         case 0: rotating = false; break;
         case 4: rotating = true; break;
-        case 1: case 5:
+        case 1:
+        case 5:
           if (const int i = in_service(); i >= 0) end(i, v & 0x80);
           break;
         case 3: end(l, false); break;
@@ -86,11 +89,20 @@ calls = true;  // the slave's address becomes 7; ICW4's functions end
   }
   void odd(uint8_t v) {
     switch (words) {
-      case 2: base = v & 0xf8; words = single ? (needs4 ? 4 : 0) : 3; break;
-      case 3: cascade = v; words = needs4 ? 4 : 0; break;
-      case 4: calls = !(v & 1);
-aeoi = v & 2;
-nested = v & 0x10; words = 0; break;
+      case 2:
+        base = v & 0xf8;
+        words = single ? (needs4 ? 4 : 0) : 3;
+        break;
+      case 3:
+        cascade = v;
+        words = needs4 ? 4 : 0;
+        break;
+      case 4:
+        calls = !(v & 1);
+        aeoi = v & 2;
+        nested = v & 0x10;
+        words = 0;
+        break;
       default:
         for (int i = 0; i < 8; ++i) imr[i] = v >> i & 1;
     }
@@ -142,9 +154,9 @@ class Reference {
     if ((s.cascade & 7) != i || s.single) return 0xff;
     const int k = s.winner();
     if (k >= 0) {
-s.take(k);
-m.pin(2, false);
-}
+      s.take(k);
+      m.pin(2, false);
+    }
     return s.vector(k < 0 ? 7 : k);
   }
   uint8_t read(uint64_t port) {

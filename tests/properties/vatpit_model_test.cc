@@ -9,15 +9,15 @@ struct Counter {
   bool bcd = false, gate = true, out = false, null = false;
   bool second_write = false, second_read = false;
   uint8_t first_byte = 0;
-  uint32_t count = 0;        // the count register; 0: none
-  uint32_t element = 0;      // the counting element
-  bool counting = false;     // it has been loaded
-  bool load = false;         // the next pulse loads it
-  bool ahead = false;        // a count was written that may be seen before it is loaded
-  bool stopped = false;      // mode 0: half of a new count was written
-  bool strobe = false;       // modes 0, 1, 4, 5: reaching zero has not acted on OUT yet
-  bool odd = false;          // mode 3
-  std::vector<uint8_t> latched;          // bytes of the output latch that are still to be read
+  uint32_t count = 0;            // the count register; 0: none
+  uint32_t element = 0;          // the counting element
+  bool counting = false;         // it has been loaded
+  bool load = false;             // the next pulse loads it
+  bool ahead = false;            // a count was written that may be seen before it is loaded
+  bool stopped = false;          // mode 0: half of a new count was written
+  bool strobe = false;           // modes 0, 1, 4, 5: reaching zero has not acted on OUT yet
+  bool odd = false;              // mode 3
+  std::vector<uint8_t> latched;  // bytes of the output latch that are still to be read
   bool latch = false, latch_unknown = false;
   bool status = false;
   uint8_t status_byte = 0;
@@ -25,14 +25,14 @@ struct Counter {
   uint32_t modulus() const { return bcd ? 10000 : 65536; }
   void control(uint8_t v) {
     access = v >> 4 & 3;
-mode = (v >> 1 & 7) > 5 ? (v >> 1 & 3) : v >> 1 & 7;
-bcd = v & 1;
+    mode = (v >> 1 & 7) > 5 ? (v >> 1 & 3) : v >> 1 & 7;
+    bcd = v & 1;
     out = mode != 0;
-null = true;
+    null = true;
     second_write = second_read = false;
-latch = status = false;
+    latch = status = false;
     count = element = 0;
-counting = load = strobe = ahead = stopped = false;
+    counting = load = strobe = ahead = stopped = false;
   }
   void complete(unsigned raw) {
     count = raw;
@@ -40,11 +40,15 @@ counting = load = strobe = ahead = stopped = false;
     if (count == 0) count = modulus();
     null = true;
     ahead = true;
-stopped = false;
+    stopped = false;
     switch (mode) {
-      case 0: out = false; load = true; break;
+      case 0:
+        out = false;
+        load = true;
+        break;
       case 4: load = true; break;
-      case 2: case 3:
+      case 2:
+      case 3:
         if (!counting) load = true;
         break;
       default: break;  // 1 and 5 wait for the gate
@@ -57,9 +61,9 @@ stopped = false;
       first_byte = v;
       second_write = true;
       if (mode == 0) {
-out = counting = false;
-stopped = true;
-}  // the first byte stops the counting
+        out = counting = false;
+        stopped = true;
+      }  // the first byte stops the counting
       return;
     }
     second_write = false;
@@ -77,8 +81,8 @@ stopped = true;
   void pulse() {
     if (load) {
       load = null = ahead = false;
-strobe = true;
-counting = !stopped;
+      strobe = true;
+      counting = !stopped;
       odd = mode == 3 && count % 2;
       element = mode == 3 ? count & ~1u : count;
       if (mode == 3 && count == 1) element = 0;
@@ -91,33 +95,34 @@ counting = !stopped;
     const bool stops = mode != 1 && mode != 5;
     if (stops && !gate) return;
     switch (mode) {
-      case 0: case 1:
+      case 0:
+      case 1:
         element = (element + modulus() - 1) % modulus();
         if (element == 0 && strobe) {
-out = true;
-strobe = false;
-}
+          out = true;
+          strobe = false;
+        }
         break;
-      case 4: case 5:
+      case 4:
+      case 5:
         out = true;
         element = (element + modulus() - 1) % modulus();
         if (element == 0 && strobe) {
-out = false;
-strobe = false;
-}
+          out = false;
+          strobe = false;
+        }
         break;
       case 2:
         if (count == 1 || element == 1) {
           element = count;
-null = ahead = false;
-out = true;
+          null = ahead = false;
+          out = true;
         } else {
           --element;
           if (element == 1) out = false;
         }
         break;
-      default:
-        break;
+      default: break;
     }
     if (mode == 3) square();
   }
@@ -141,7 +146,7 @@ out = true;
   void latch_count() {
     if (latch) return;
     latch = true;
-latch_unknown = ahead;
+    latch_unknown = ahead;
     const uint16_t v = visible();
     latched.clear();
     if (access != 2) latched.push_back(static_cast<uint8_t>(v));
@@ -227,7 +232,9 @@ class Reference {
   uint64_t ticks_ = 0, now_ = 0;
 };
 
-RC_GTEST_PROP(VatpitReference, AgreesWithIntel231164, ()) { expect_agreement<Reference>("vatpit", {.max_wait_ns = 70'000'000}); }
+RC_GTEST_PROP(VatpitReference, AgreesWithIntel231164, ()) {
+  expect_agreement<Reference>("vatpit", {.max_wait_ns = 70'000'000});
+}
 
 }  // namespace
 }  // namespace dejavm

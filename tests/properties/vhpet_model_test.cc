@@ -17,7 +17,8 @@ class Reference {
         t.message = false;
         const uint64_t address = t.fsb >> 32;  // an MSI: SDM vol. 3, 11.11
         if ((address & 0xfff00000) == 0xfee00000)
-          return (t.fsb & 0xff) | (t.fsb & 0x700) | (address & 4 ? 1 << 11 : 0) | 1 << 13 | (address >> 12 & 0xff) << 32;
+          return (t.fsb & 0xff) | (t.fsb & 0x700) | (address & 4 ? 1 << 11 : 0) | 1 << 13 |
+                 (address >> 12 & 0xff) << 32;
       }
       return 1;
     }
@@ -35,7 +36,8 @@ class Reference {
     }
     if (op.kind != DeviceOp::Kind::kRead) return 1;
     uint64_t answer = 0;
-    for (unsigned i = 0; i < op.size; ++i) answer |= (read((op.a + i) & ~uint64_t{7}) >> (8 * ((op.a + i) & 7)) & 0xff) << (8 * i);
+    for (unsigned i = 0; i < op.size; ++i)
+      answer |= (read((op.a + i) & ~uint64_t{7}) >> (8 * ((op.a + i) & 7)) & 0xff) << (8 * i);
     return answer;
   }
   uint64_t lines() const {
@@ -51,7 +53,8 @@ class Reference {
 
  private:
   struct Timer {
-    bool level = false, enabled = false, periodic = false, set = false, narrow = false, status = false, high = false, by_message = false, message = false;
+    bool level = false, enabled = false, periodic = false, set = false, narrow = false, status = false, high = false,
+         by_message = false, message = false;
     uint64_t fsb = 0;
     unsigned route = 0;
     uint64_t comparator = ~uint64_t{0}, period = 0;
@@ -65,7 +68,7 @@ class Reference {
       Timer& t = t_[n];
       if (t.cut(counter_) != t.cut(t.comparator)) continue;
       if (t.level) t.status = true;
-      else if (!messages(n)) t.high |= t.enabled;  // until just before it comes again
+      else if (!messages(n)) t.high |= t.enabled;                    // until just before it comes again
       else if (t.enabled && t.fsb >> 52 == 0xfee) t.message = true;  // to another address it is lost
       if (t.periodic) t.comparator = t.cut(t.comparator + t.period);
     }
@@ -84,8 +87,9 @@ class Reference {
     if (reg % 0x20 == 8) return t.comparator;
     if (reg % 0x20 == 0x10) return t.fsb;
     if (reg % 0x20 != 0) return 0;
-    return uint64_t{0x00f00000} << 32 | (n == 0 ? 1 << 4 : 0) | 1 << 5 | (t.level ? 2 : 0) | (t.enabled ? 4 : 0) | (t.periodic ? 8 : 0) | (t.set ? 0x40 : 0) |
-           (t.narrow ? 0x100 : 0) | t.route << 9 | (t.by_message ? 0x4000 : 0) | 0x8000;
+    return uint64_t{0x00f00000} << 32 | (n == 0 ? 1 << 4 : 0) | 1 << 5 | (t.level ? 2 : 0) | (t.enabled ? 4 : 0) |
+           (t.periodic ? 8 : 0) | (t.set ? 0x40 : 0) | (t.narrow ? 0x100 : 0) | t.route << 9 |
+           (t.by_message ? 0x4000 : 0) | 0x8000;
   }
   void write(uint64_t reg, uint64_t value, uint64_t mask) {
     const uint64_t v = (read(reg) & ~mask) | (value & mask);
@@ -93,7 +97,7 @@ class Reference {
       if (!(v & 1) || legacy_ != static_cast<bool>(v & 2))
         for (Timer& t : t_) t.high = false;
       running_ = v & 1;
-legacy_ = v & 2;
+      legacy_ = v & 2;
       return;
     }
     if (reg == 0x020) {
@@ -111,17 +115,19 @@ legacy_ = v & 2;
     if (reg % 0x20 == 0) {
       const Timer before = t;
       t.level = v & 2;
-t.enabled = v & 4;
-t.periodic = n == 0 && (v & 8);
-t.set = t.periodic && (v & 0x40);
-t.narrow = v & 0x100;
-t.by_message = v & 0x4000;
+      t.enabled = v & 4;
+      t.periodic = n == 0 && (v & 8);
+      t.set = t.periodic && (v & 0x40);
+      t.narrow = v & 0x100;
+      t.by_message = v & 0x4000;
       const unsigned route = v >> 9 & 31;
       if (route == 0 || (route >= 20 && route <= 23)) t.route = route;
-      if (t.level != before.level || t.enabled != before.enabled || t.by_message != before.by_message || t.route != before.route) t.high = false;
+      if (t.level != before.level || t.enabled != before.enabled || t.by_message != before.by_message ||
+          t.route != before.route)
+        t.high = false;
       if (!t.level) t.status = false;
       t.comparator = t.cut(t.comparator);
-t.period = t.cut(t.period);
+      t.period = t.cut(t.period);
     } else if (reg % 0x20 == 0x10) {
       t.fsb = v;
     } else if (reg % 0x20 == 8) {
@@ -137,7 +143,9 @@ t.period = t.cut(t.period);
   Timer t_[3];
 };
 
-RC_GTEST_PROP(VhpetReference, AgreesWithHpet1_0a, ()) { expect_agreement<Reference>("vhpet", {.max_wait_ns = 400'000}); }
+RC_GTEST_PROP(VhpetReference, AgreesWithHpet1_0a, ()) {
+  expect_agreement<Reference>("vhpet", {.max_wait_ns = 400'000});
+}
 
 }  // namespace
 }  // namespace dejavm

@@ -1,4 +1,5 @@
-// The I/O APIC, from Intel's 82093AA data sheet (290566) and the EOI register of chipsets: each pin a structure of its fields.
+// The I/O APIC, from Intel's 82093AA data sheet (290566) and the EOI register of chipsets: each pin a structure of its
+// fields.
 #include <deque>
 
 #include "tests/properties/reference.h"
@@ -29,7 +30,8 @@ class Reference {
           if (!p.waiting) continue;
           p.waiting = false;
           if (p.is_level()) p.rirr = true;
-          const uint64_t packed = uint64_t{p.vector} | uint64_t{p.mode} << 8 | uint64_t{p.logical} << 11 | uint64_t{p.is_level()} << 12 | 1 << 13 | uint64_t{p.destination} << 32;
+          const uint64_t packed = uint64_t{p.vector} | uint64_t{p.mode} << 8 | uint64_t{p.logical} << 11 |
+                                  uint64_t{p.is_level()} << 12 | 1 << 13 | uint64_t{p.destination} << 32;
           return packed;
         }
         return 1;
@@ -62,7 +64,8 @@ class Reference {
     if (select_ < 0x10 || select_ > 0x3f) return 0;
     const Pin& p = pin_[(select_ - 0x10u) / 2];
     if (select_ & 1) return p.destination << 24;
-    return p.vector | p.mode << 8 | p.logical << 11 | p.waiting << 12 | p.low << 13 | p.rirr << 14 | p.level << 15 | p.masked << 16;
+    return p.vector | p.mode << 8 | p.logical << 11 | p.waiting << 12 | p.low << 13 | p.rirr << 14 | p.level << 15 |
+           p.masked << 16;
   }
   uint64_t read(uint64_t offset, unsigned size) const {
     const uint64_t reg = offset & ~uint64_t{15};
@@ -88,11 +91,11 @@ class Reference {
       return;
     }
     p.vector = w & 0xff;
-p.mode = w >> 8 & 7;
-p.logical = w >> 11 & 1;
-p.low = w >> 13 & 1;
-p.level = w >> 15 & 1;
-p.masked = w >> 16 & 1;
+    p.mode = w >> 8 & 7;
+    p.logical = w >> 11 & 1;
+    p.low = w >> 13 & 1;
+    p.level = w >> 15 & 1;
+    p.masked = w >> 16 & 1;
     if (!p.is_level()) p.rirr = false;
     if (!p.sends()) p.waiting = false;  // nothing can carry it any more
     look(p);

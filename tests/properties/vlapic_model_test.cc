@@ -1,5 +1,5 @@
-// The local APIC, from the SDM's chapter (volume 3A, numbered 11): requests as sets of vectors, the timer as the list of its
-// expiries, MSRs as a table of what may be read and written.
+// The local APIC, from the SDM's chapter (volume 3A, numbered 11): requests as sets of vectors, the timer as the list
+// of its expiries, MSRs as a table of what may be read and written.
 #include <deque>
 #include <map>
 #include <optional>
@@ -26,10 +26,11 @@ class Reference {
       if (!(lvt(0x320) & kMasked)) raise(static_cast<int>(lvt(0x320) & 0xff), false);
       if (deadline_) deadline_ = 0;
       else if ((lvt(0x320) >> 17 & 3) == 1) {
-start_ = due;
-count_ = initial_;
-}  // 11.5.4: reloaded
-      else count_ = 0;
+        start_ = due;
+        count_ = initial_;
+      }  // 11.5.4: reloaded
+      else
+        count_ = 0;
     }
     now_ = to;
   }
@@ -76,7 +77,9 @@ count_ = initial_;
     if (mode_ == kOff) return line_[0];
     if (ext_) return true;
     for (int n = 0; n < 2; ++n)
-      if (const uint32_t e = lvt(0x350 + 0x10u * static_cast<unsigned>(n)); !(e & kMasked) && (e >> 8 & 7) == 7 && line_[n]) return true;
+      if (const uint32_t e = lvt(0x350 + 0x10u * static_cast<unsigned>(n));
+          !(e & kMasked) && (e >> 8 & 7) == 7 && line_[n])
+        return true;
     return false;
   }
   void error(uint8_t bit) {
@@ -152,8 +155,9 @@ count_ = initial_;
     }
   }
   void write(uint64_t reg, uint32_t v) {
-    static const std::map<uint64_t, uint32_t> kWritable = {{0x2f0, 0x107ff}, {0x320, 0x700ff}, {0x330, 0x107ff}, {0x340, 0x107ff},
-                                                           {0x350, 0x1a7ff}, {0x360, 0x1a7ff}, {0x370, 0x100ff}};
+    static const std::map<uint64_t, uint32_t> kWritable = {{0x2f0, 0x107ff}, {0x320, 0x700ff}, {0x330, 0x107ff},
+                                                           {0x340, 0x107ff}, {0x350, 0x1a7ff}, {0x360, 0x1a7ff},
+                                                           {0x370, 0x100ff}};
     if (const auto w = kWritable.find(reg); w != kWritable.end()) {
       uint32_t& e = lvt_[reg];
       const uint32_t before = e;
@@ -162,9 +166,9 @@ count_ = initial_;
       if (reg == 0x320) {
         const unsigned was = before >> 17 & 3, is = e >> 17 & 3;
         if (was != is && (was >= 2 || is >= 2)) {
-count_ = initial_ = 0;
-deadline_ = 0;
-}
+          count_ = initial_ = 0;
+          deadline_ = 0;
+        }
       }
       if (reg == 0x350) look(0);
       if (reg == 0x360) look(1);
@@ -181,20 +185,25 @@ deadline_ = 0;
         if (!on())
           for (auto& [r, e] : lvt_) e |= kMasked;
         break;
-      case 0x280: esr_ = errors_;
-errors_ = 0; break;
-      case 0x300: icr_ = v & 0xccfff; send(); break;
+      case 0x280:
+        esr_ = errors_;
+        errors_ = 0;
+        break;
+      case 0x300:
+        icr_ = v & 0xccfff;
+        send();
+        break;
       case 0x310: destination_ = v >> 24; break;
       case 0x380:
         if ((lvt(0x320) >> 17 & 3) >= 2) break;
         initial_ = count_ = v;
-start_ = now_;
+        start_ = now_;
         break;
       case 0x3e0: {
         const uint32_t left = current();
         divide_ = v & 0xb;
         count_ = left;
-start_ = now_;
+        start_ = now_;
         break;
       }
       default: break;
@@ -208,9 +217,9 @@ start_ = now_;
     for (int n = 0; n < 2; ++n) {
       uint32_t& e = lvt_[0x350 + 0x10u * static_cast<unsigned>(n)];
       if ((e & kRemote) && static_cast<int>(e & 0xff) == v) {
-e &= ~kRemote;
-look(n);
-}
+        e &= ~kRemote;
+        look(n);
+      }
     }
     if (!(svr_ & 0x1000)) queue(static_cast<uint64_t>(v) | 1 << 13 | 1 << 16);
   }
@@ -222,25 +231,26 @@ look(n);
     if (mode == 2 || mode == 3 || mode == 7) return;  // SMI is not modelled; the others are reserved
     if ((mode == 0 || mode == 1) && vector < 16) return error(0x20);
     const bool deassert = mode == 5 && (icr_ & 0x8000) && !(icr_ & 0x4000);
-    queue(vector | mode << 8 | (icr_ >> 11 & 1) << 11 | uint64_t{deassert} << 12 | uint64_t{!deassert} << 13 | uint64_t{icr_ >> 18 & 3} << 14 | uint64_t{destination_} << 32);
+    queue(vector | mode << 8 | (icr_ >> 11 & 1) << 11 | uint64_t{deassert} << 12 | uint64_t{!deassert} << 13 |
+          uint64_t{icr_ >> 18 & 3} << 14 | uint64_t{destination_} << 32);
   }
   // 11.4.7: what INIT and power-on reset alike; the pins are the board's.
   void clear_registers() {
     Reference r;
     r.now_ = now_;
-r.mode_ = mode_;
-r.base_ = base_;
+    r.mode_ = mode_;
+    r.base_ = base_;
     r.line_[0] = line_[0];
-r.line_[1] = line_[1];
+    r.line_[1] = line_[1];
     *this = r;
   }
   void init() {
     Reference old = *this;
     clear_registers();
     id_ = old.id_;
-out_ = old.out_;
-startup_ = old.startup_;
-startup_vector_ = old.startup_vector_;
+    out_ = old.out_;
+    startup_ = old.startup_;
+    startup_vector_ = old.startup_vector_;
   }
   // 11.12.5, figure 11-27: the states and the ways between them.
   bool write_base(uint64_t v) {
@@ -252,10 +262,10 @@ startup_vector_ = old.startup_vector_;
     base_ = v & 0xfffffff000;
     if (from != kOff && to == kOff) clear_registers();
     if (from == kX && to == kX2) {
-id_ = 0;
-ldr_ = 0;
-destination_ = 0;
-}
+      id_ = 0;
+      ldr_ = 0;
+      destination_ = 0;
+    }
     return true;
   }
   // Table 11-6: by MSR, what may be written (none: read-only) and whether it may be read.
@@ -266,15 +276,22 @@ destination_ = 0;
   static std::optional<MsrRule> rule(uint64_t reg) {
     if (reg >= 0x10 && reg < 0x28) return MsrRule{true, {}};
     switch (reg) {
-      case 0x02: case 0x03: case 0x0a: case 0x0d: case 0x39: return MsrRule{true, {}};
+      case 0x02:
+      case 0x03:
+      case 0x0a:
+      case 0x0d:
+      case 0x39: return MsrRule{true, {}};
       case 0x08: return MsrRule{true, 0xff};
       case 0x0b: return MsrRule{false, 0};
       case 0x0f: return MsrRule{true, 0x13ff};
       case 0x28: return MsrRule{true, 0};
-      case 0x2f: case 0x33: case 0x34: return MsrRule{true, 0x157ff};
+      case 0x2f:
+      case 0x33:
+      case 0x34: return MsrRule{true, 0x157ff};
       case 0x30: return MsrRule{true, 0xffffffff000ccfff & ~uint64_t{0x1000}};
       case 0x32: return MsrRule{true, 0x750ff};
-      case 0x35: case 0x36: return MsrRule{true, 0x1f7ff};
+      case 0x35:
+      case 0x36: return MsrRule{true, 0x1f7ff};
       case 0x37: return MsrRule{true, 0x150ff};
       case 0x38: return MsrRule{true, 0xffffffff};
       case 0x3e: return MsrRule{true, 0xb};
@@ -315,15 +332,15 @@ destination_ = 0;
       case 1: return write_msr(op.a & 0xffffffff, op.b);
       case 2: {
         if (external()) {
-ext_ = false;
-return static_cast<uint64_t>(int64_t{-2});
-}
+          ext_ = false;
+          return static_cast<uint64_t>(int64_t{-2});
+        }
         const int v = deliverable();
         if (v >= 0) {
-irr_.erase(v);
-isr_.insert(v);
-return static_cast<uint64_t>(v);
-}
+          irr_.erase(v);
+          isr_.insert(v);
+          return static_cast<uint64_t>(v);
+        }
         return on() && !irr_.empty() ? svr_ & 0xff : ~uint64_t{0};
       }
       case 3: return static_cast<uint64_t>(tpr_ / 16);
@@ -349,7 +366,8 @@ return static_cast<uint64_t>(v);
   }
   bool accept(int vector, unsigned mode, bool level) {
     switch (mode) {
-      case 0: case 1:
+      case 0:
+      case 1:
         if (on()) raise(vector, level);
         return on();
       case 4: return nmi_ = true;
@@ -363,7 +381,8 @@ return static_cast<uint64_t>(v);
   }
 
   std::set<int> irr_, isr_, tmr_;
-  std::map<uint64_t, uint32_t> lvt_ = {{0x2f0, kMasked}, {0x320, kMasked}, {0x330, kMasked}, {0x340, kMasked}, {0x350, kMasked}, {0x360, kMasked}, {0x370, kMasked}};
+  std::map<uint64_t, uint32_t> lvt_ = {{0x2f0, kMasked}, {0x320, kMasked}, {0x330, kMasked}, {0x340, kMasked},
+                                       {0x350, kMasked}, {0x360, kMasked}, {0x370, kMasked}};
   std::deque<uint64_t> out_;
   int tpr_ = 0;
   Mode mode_ = kX;
@@ -375,7 +394,9 @@ return static_cast<uint64_t>(v);
   bool line_[2] = {}, nmi_ = false, init_ = false, startup_ = false, ext_ = false;
 };
 
-RC_GTEST_PROP(VlapicReference, AgreesWithSdm3aChapter11, ()) { expect_agreement<Reference>("vlapic", {.max_wait_ns = 3'000'000}); }
+RC_GTEST_PROP(VlapicReference, AgreesWithSdm3aChapter11, ()) {
+  expect_agreement<Reference>("vlapic", {.max_wait_ns = 3'000'000});
+}
 
 }  // namespace
 }  // namespace dejavm

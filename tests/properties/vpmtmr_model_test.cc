@@ -57,7 +57,9 @@ class Reference {
         case 3: on = enable_[8 + b]; break;
         case 4: on = b == 0 || (b == 1 && rld_); break;  // SCI_EN, BM_RLD
         case 5: on = b >= 2 && b <= 4 && (type_ >> (b - 2) & 1); break;
-        case 8: case 9: case 10: on = static_cast<uint64_t>(ticks(now_)) >> (8 * (at - 8) + static_cast<unsigned>(b)) & 1; break;
+        case 8:
+        case 9:
+        case 10: on = static_cast<uint64_t>(ticks(now_)) >> (8 * (at - 8) + static_cast<unsigned>(b)) & 1; break;
         case 11: on = wide_ && (static_cast<uint64_t>(ticks(now_)) >> (24 + b) & 1); break;
         default: on = true;
       }
@@ -78,7 +80,7 @@ class Reference {
     type_ = v >> 2 & 7;
     if (!(v & 0x20)) return;  // SLP_EN
     if (type_ == 5) off_ = true;
-    else set(15);             // WAK
+    else set(15);  // WAK
   }
   uint64_t now_ = 0, half_periods_ = 0;
   bool status_[16] = {}, enable_[16] = {}, pressed_[3] = {}, rld_ = false, off_ = false, wide_ = false;

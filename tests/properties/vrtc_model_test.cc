@@ -59,7 +59,7 @@ class Reference {
         if (alarm_due_ || (b_ & 0x20)) unknown = true;
         const uint8_t v = static_cast<uint8_t>(c_ | ((c_ & b_ & 0x70) ? 0x80 : 0));
         c_ = 0;
-alarm_due_ = false;
+        alarm_due_ = false;
         return v;
       }
       case 13: return 0x80;
@@ -95,7 +95,9 @@ alarm_due_ = false;
   uint8_t memory_[128] = {};
 };
 
-RC_GTEST_PROP(VrtcReference, FlagsAndRatesAgreeWithTheMc146818, ()) { expect_agreement<Reference>("vrtc", {.max_wait_ns = 1'500'000'000}); }
+RC_GTEST_PROP(VrtcReference, FlagsAndRatesAgreeWithTheMc146818, ()) {
+  expect_agreement<Reference>("vrtc", {.max_wait_ns = 1'500'000'000});
+}
 
 unsigned bcd(int v) { return static_cast<unsigned>(v / 10 << 4 | v % 10); }
 
@@ -111,8 +113,10 @@ struct Clock {
     for (const DeviceCall& c : m.calls)
       if (c.name == name) c.call(state.data(), now, a, 0);
   }
-  void wait(uint64_t ns) { now = now + Nanos{ns};
-m.advance(state.data(), now); }
+  void wait(uint64_t ns) {
+    now = now + Nanos{ns};
+    m.advance(state.data(), now);
+  }
   unsigned get(unsigned i) {
     m.write(state.data(), now, 0x70, 1, i);
     return static_cast<unsigned>(m.read(state.data(), now, 0x71, 1));
@@ -151,11 +155,11 @@ RC_GTEST_PROP(VrtcReference, TheCalendarIsTheCLibrarys, ()) {
     c.put(11, 0x80 | (binary ? 4 : 0) | (day24 ? 2 : 0));
     const std::tm t = at(start);
     c.put(0, code(t.tm_sec));
-c.put(2, code(t.tm_min));
-c.put(6, code(t.tm_wday + 1));
-c.put(7, code(t.tm_mday));
-c.put(8, code(t.tm_mon + 1));
-c.put(9, code(t.tm_year % 100));
+    c.put(2, code(t.tm_min));
+    c.put(6, code(t.tm_wday + 1));
+    c.put(7, code(t.tm_mday));
+    c.put(8, code(t.tm_mon + 1));
+    c.put(9, code(t.tm_year % 100));
     c.put(4, day24 ? code(t.tm_hour) : code(t.tm_hour % 12 ? t.tm_hour % 12 : 12) | (t.tm_hour >= 12 ? 0x80 : 0));
     c.put(0x32, code(t.tm_year / 100 + 19));
     c.put(11, (binary ? 4 : 0) | (day24 ? 2 : 0));
@@ -167,7 +171,8 @@ c.put(9, code(t.tm_year % 100));
     const std::tm t = at(start + elapsed);
     RC_ASSERT(c.get(0) == code(t.tm_sec));
     RC_ASSERT(c.get(2) == code(t.tm_min));
-    RC_ASSERT(c.get(4) == (day24 ? code(t.tm_hour) : (code(t.tm_hour % 12 ? t.tm_hour % 12 : 12) | (t.tm_hour >= 12 ? 0x80u : 0u))));
+    RC_ASSERT(c.get(4) == (day24 ? code(t.tm_hour)
+                                 : (code(t.tm_hour % 12 ? t.tm_hour % 12 : 12) | (t.tm_hour >= 12 ? 0x80u : 0u))));
     RC_ASSERT(c.get(6) == code(t.tm_wday + 1));
     RC_ASSERT(c.get(7) == code(t.tm_mday));
     RC_ASSERT(c.get(8) == code(t.tm_mon + 1));
@@ -181,17 +186,20 @@ RC_GTEST_PROP(VrtcReference, TheAlarmGoesOffWhenItsBytesMatch, ()) {
   const int64_t start = interesting_time();
   Clock c(start);
   const std::tm goal = at(start + *rc::gen::inRange(1, 4000));
-  const bool any_h = *rc::gen::arbitrary<bool>(), any_m = *rc::gen::arbitrary<bool>(), any_s = *rc::gen::arbitrary<bool>();
+  const bool any_h = *rc::gen::arbitrary<bool>(), any_m = *rc::gen::arbitrary<bool>(),
+             any_s = *rc::gen::arbitrary<bool>();
   c.put(1, any_s ? 0xc0 : bcd(goal.tm_sec));
-c.put(3, any_m ? 0xff : bcd(goal.tm_min));
-c.put(5, any_h ? 0xd0 : bcd(goal.tm_hour));
+  c.put(3, any_m ? 0xff : bcd(goal.tm_min));
+  c.put(5, any_h ? 0xd0 : bcd(goal.tm_hour));
   c.put(11, 0x22);
   c.get(12);
   const int seconds = *rc::gen::inRange(1, 4000);
   int first = 0;
   for (int s = 1; s <= seconds && !first; ++s) {
     const std::tm t = at(start + s);
-    if ((any_s || t.tm_sec == goal.tm_sec) && (any_m || t.tm_min == goal.tm_min) && (any_h || t.tm_hour == goal.tm_hour)) first = s;
+    if ((any_s || t.tm_sec == goal.tm_sec) && (any_m || t.tm_min == goal.tm_min) &&
+        (any_h || t.tm_hour == goal.tm_hour))
+      first = s;
   }
   if (first) {
     c.wait(static_cast<uint64_t>(first) * 1'000'000'000 - 1);

@@ -1,8 +1,8 @@
 #include "tools/dejavm/sandbox.h"
 
 #include <fcntl.h>
-#include <sched.h>
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
@@ -34,7 +34,8 @@ TEST(Sandbox, NoProgramCanBeStarted) {
   EXPECT_TRUE(holds([] { return refused(unshare(CLONE_NEWUSER)); }));
 }
 TEST(Sandbox, NoConnectionCanBeOpened) {
-  EXPECT_TRUE(holds([] { return refused(socket(AF_INET, SOCK_STREAM, 0)) && refused(socket(AF_UNIX, SOCK_STREAM, 0)); }));
+  EXPECT_TRUE(
+      holds([] { return refused(socket(AF_INET, SOCK_STREAM, 0)) && refused(socket(AF_UNIX, SOCK_STREAM, 0)); }));
 }
 TEST(Sandbox, NoProcessCanBeTracedOrKilled) {
   EXPECT_TRUE(holds([] { return refused(ptrace(PTRACE_ATTACH, getppid(), 0, 0)) && refused(kill(getppid(), 0)); }));
@@ -43,8 +44,8 @@ TEST(Sandbox, NoMemoryIsWritableAndExecutable) {
   EXPECT_TRUE(holds([] {
     void* both = mmap(nullptr, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     void* write = mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    return both == MAP_FAILED && errno == EPERM && write != MAP_FAILED && refused(mprotect(write, 4096, PROT_WRITE | PROT_EXEC)) &&
-           mprotect(write, 4096, PROT_READ | PROT_EXEC) == 0;
+    return both == MAP_FAILED && errno == EPERM && write != MAP_FAILED &&
+           refused(mprotect(write, 4096, PROT_WRITE | PROT_EXEC)) && mprotect(write, 4096, PROT_READ | PROT_EXEC) == 0;
   }));
 }
 TEST(Sandbox, FilesThreadsAndMemoryAreToBeHad) {
@@ -62,7 +63,8 @@ TEST(Sandbox, NoPrivilegeOverTheSystemIsLeft) {
     bool none = false, no_new = false;
     while (fgets(line, sizeof line, f)) {
       unsigned long long caps;
-      if (sscanf(line, "CapEff: %llx", &caps) == 1) none = (caps & ~0xfull) == 0;  // chown, dac_override, dac_read_search, fowner
+      if (sscanf(line, "CapEff: %llx", &caps) == 1)
+        none = (caps & ~0xfull) == 0;  // chown, dac_override, dac_read_search, fowner
       if (sscanf(line, "NoNewPrivs: %llu", &caps) == 1) no_new = caps == 1;
     }
     return none && no_new;

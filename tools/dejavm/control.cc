@@ -40,7 +40,8 @@ Result<std::unique_ptr<ControlServer>> ControlServer::listen(const std::string& 
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (path.empty() || path.size() >= sizeof address.sun_path)
-    return Error{ErrorKind::kHost, fmt::format("{}: a socket's path has 1 to {} characters", path, sizeof address.sun_path - 1)};
+    return Error{ErrorKind::kHost,
+                 fmt::format("{}: a socket's path has 1 to {} characters", path, sizeof address.sun_path - 1)};
   path.copy(address.sun_path, path.size());
   const auto* const where = reinterpret_cast<const sockaddr*>(&address);
   const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -66,7 +67,9 @@ Result<std::unique_ptr<ControlServer>> ControlServer::listen(const std::string& 
 }
 
 ControlServer::ControlServer(std::string path, int fd)
-    : path_(std::move(path)), listen_(fd), wake_server_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+    : path_(std::move(path)),
+      listen_(fd),
+      wake_server_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       wake_machine_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
 
 void ControlServer::start(const ControlStatus& status) {
@@ -98,7 +101,8 @@ std::optional<ControlRequest> ControlServer::next() {
 std::string ControlServer::waiting() const {
   const std::lock_guard lock(mutex_);
   std::string out;
-  for (const ControlRequest& r : queue_) out += (out.empty() ? "" : ", ") + r.command + (r.file.empty() ? "" : " " + r.file);
+  for (const ControlRequest& r : queue_)
+    out += (out.empty() ? "" : ", ") + r.command + (r.file.empty() ? "" : " " + r.file);
   if (out.size() > 1000) out.resize(1000);
   return out;
 }
@@ -139,7 +143,8 @@ void ControlServer::work() {
       fds[2].fd = watched_;
     }
     for (const auto& c : clients_)
-      fds.push_back({c->fd, static_cast<short>((c->closing || c->ended ? 0 : POLLIN) | (c->out.empty() ? 0 : POLLOUT)), 0});
+      fds.push_back(
+          {c->fd, static_cast<short>((c->closing || c->ended ? 0 : POLLIN) | (c->out.empty() ? 0 : POLLOUT)), 0});
     if (::poll(fds.data(), fds.size(), -1) < 0) continue;
     const size_t heard = clients_.size();
     for (size_t i = 0; i < heard; ++i) {
@@ -246,7 +251,8 @@ void ControlServer::take(Client& c, ControlRequest r) {
       const std::lock_guard lock(mutex_);
       s = status_;
     }
-    json a{{"ok", true}, {"state", s.state}, {"instruction", s.instruction}, {"now_ns", s.now_ns}, {"saving", s.saving}};
+    json a{
+        {"ok", true}, {"state", s.state}, {"instruction", s.instruction}, {"now_ns", s.now_ns}, {"saving", s.saving}};
     if (!s.recording.empty()) a["recording"] = s.recording;
     if (!r.id.is_null()) a["id"] = r.id;
     return send(c, a);

@@ -1,8 +1,8 @@
 // The control socket: JSON lines over a Unix socket, answered while the guest runs. docs/control.md is the protocol.
 //
-// One thread owns the socket and all clients. It answers `status`, and every line that is no request, itself; the others
-// wait in a queue until the machine's thread stands at an instruction boundary and takes them. Nothing that a client does or
-// leaves undone holds up the machine.
+// One thread owns the socket and all clients. It answers `status`, and every line that is no request, itself; the
+// others wait in a queue until the machine's thread stands at an instruction boundary and takes them. Nothing that a
+// client does or leaves undone holds up the machine.
 #pragma once
 
 #include <atomic>
@@ -30,7 +30,7 @@ struct ControlStatus {
   std::string state = "running";  // or "paused"
   uint64_t instruction = 0, now_ns = 0;
   bool saving = false;
-  std::string recording;          // the trace's path, or empty
+  std::string recording;  // the trace's path, or empty
 };
 
 class ControlServer {
@@ -43,8 +43,8 @@ class ControlServer {
 
   bool pending() const { return pending_; }
   std::optional<ControlRequest> next();
-  std::string waiting() const;                 // the commands in the queue, for the log
-  void wait(unsigned milliseconds);            // until something is pending, or so long
+  std::string waiting() const;                         // the commands in the queue, for the log
+  void wait(unsigned milliseconds);                    // until something is pending, or so long
   void answer(const ControlRequest&, nlohmann::json);  // must have "ok"; gets the request's id
   void publish(const ControlStatus&);
   int wake_fd() const { return wake_machine_; }  // readable while something is pending, or a watched descriptor was

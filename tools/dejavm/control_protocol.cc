@@ -16,7 +16,9 @@ bool RequestLines::too_long() const {
   return (end == std::string::npos ? in_.size() : end) > kMaxLine;
 }
 
-json RequestLines::refusal_of_too_long() { return refusal(fmt::format("a line of more than {} bytes; goodbye", kMaxLine)); }
+json RequestLines::refusal_of_too_long() {
+  return refusal(fmt::format("a line of more than {} bytes; goodbye", kMaxLine));
+}
 
 std::optional<std::string> RequestLines::next() {
   const size_t end = in_.find('\n');
@@ -33,7 +35,8 @@ std::variant<ControlRequest, json> parse_request(const std::string& text) {
   std::set<std::string> keys;
   std::string twice;
   const auto note_key = [&](int, json::parse_event_t event, json& parsed) {
-    if (event == json::parse_event_t::key && !keys.insert(parsed.get<std::string>()).second) twice = parsed.get<std::string>();
+    if (event == json::parse_event_t::key && !keys.insert(parsed.get<std::string>()).second)
+      twice = parsed.get<std::string>();
     return true;
   };
   const json j = json::parse(text, note_key, false);
@@ -56,12 +59,17 @@ std::variant<ControlRequest, json> parse_request(const std::string& text) {
     else return refuse(fmt::format("'{}' is no part of a request, or of another type", key));
   }
   const bool saves = r.command == "checkpoint" || r.command == "suspend" || r.command == "record-start";
-  if (!saves && r.command != "pause" && r.command != "resume" && r.command != "status" && r.command != "stop" && r.command != "record-stop" &&
-      r.command != "engine")
-    return refuse(fmt::format("unknown command '{}'; there are checkpoint, suspend, pause, resume, status, stop, record-start, record-stop and engine", r.command));
+  if (!saves && r.command != "pause" && r.command != "resume" && r.command != "status" && r.command != "stop" &&
+      r.command != "record-stop" && r.command != "engine")
+    return refuse(
+        fmt::format("unknown command '{}'; there are checkpoint, suspend, pause, resume, status, stop, record-start, "
+                    "record-stop and engine",
+                    r.command));
   if ((r.command == "engine") != !r.engine.empty())
-    return refuse(r.engine.empty() ? "engine needs the name of one: deterministic, kvm or kvm-step" : fmt::format("{} takes no engine", r.command));
-  if (saves != !r.file.empty()) return refuse(saves ? fmt::format("{} needs a file", r.command) : fmt::format("{} takes no file", r.command));
+    return refuse(r.engine.empty() ? "engine needs the name of one: deterministic, kvm or kvm-step"
+                                   : fmt::format("{} takes no engine", r.command));
+  if (saves != !r.file.empty())
+    return refuse(saves ? fmt::format("{} needs a file", r.command) : fmt::format("{} takes no file", r.command));
   if (r.file.find('\0') != std::string::npos) return refuse("a file name with a zero byte");
   return r;
 }

@@ -1,4 +1,5 @@
-// The control protocol's words (docs/control.md), apart from any socket: bytes to lines, a line to a request or its refusal.
+// The control protocol's words (docs/control.md), apart from any socket: bytes to lines, a line to a request or its
+// refusal.
 #pragma once
 
 #include <cstdint>

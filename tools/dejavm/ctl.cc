@@ -42,7 +42,8 @@ std::string as_text(const std::string& command, const json& a) {
   if (a.contains("engine")) out += fmt::format(" {}", a["engine"].get<std::string>());
   if (a.contains("file")) out += fmt::format(" {}", a["file"].get<std::string>());
   if (a.contains("instruction")) out += fmt::format(" at instruction {}", a["instruction"].get<uint64_t>());
-  if (a.contains("now_ns")) out += fmt::format(", {:.6f} s of guest time", static_cast<double>(a["now_ns"].get<uint64_t>()) / 1e9);
+  if (a.contains("now_ns"))
+    out += fmt::format(", {:.6f} s of guest time", static_cast<double>(a["now_ns"].get<uint64_t>()) / 1e9);
   if (a.contains("digest")) out += fmt::format(", digest {}", a["digest"].get<std::string>());
   if (a.contains("bytes")) out += fmt::format(", {} bytes", a["bytes"].get<uint64_t>());
   if (a.contains("recording")) out += fmt::format(", recording to {}", a["recording"].get<std::string>());
@@ -66,13 +67,17 @@ void add_ctl(CLI::App& app, CtlOptions& o) {
     return s;
   };
   sub(app, "status", "status", "what it is doing", false);
-  sub(app, "checkpoint", "checkpoint", "save it while it runs", true)->add_flag("--delta", o.delta, "only what changed since its latest snapshot");
-  sub(app, "suspend", "suspend", "save it and end it", true)->add_flag("--delta", o.delta, "only what changed since its latest snapshot");
+  sub(app, "checkpoint", "checkpoint", "save it while it runs", true)
+      ->add_flag("--delta", o.delta, "only what changed since its latest snapshot");
+  sub(app, "suspend", "suspend", "save it and end it", true)
+      ->add_flag("--delta", o.delta, "only what changed since its latest snapshot");
   sub(app, "pause", "pause", "hold it", false);
   sub(app, "resume", "resume", "let it go on", false);
   sub(app, "stop", "stop", "end it", false);
   CLI::App* engine = sub(app, "engine", "engine", "let another engine execute it from now on", false);
-  engine->add_option("name", o.engine, "deterministic, kvm or kvm-step")->required()->check(CLI::IsMember({"deterministic", "kvm", "kvm-step"}));
+  engine->add_option("name", o.engine, "deterministic, kvm or kvm-step")
+      ->required()
+      ->check(CLI::IsMember({"deterministic", "kvm", "kvm-step"}));
   CLI::App* record = app.add_subcommand("record", "begin or end a trace of what it does");
   record->require_subcommand(1);
   sub(*record, "start", "record-start", "from now on", true);
@@ -82,7 +87,8 @@ void add_ctl(CLI::App& app, CtlOptions& o) {
 int run_ctl(const CtlOptions& o) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
-  if (o.socket.size() >= sizeof address.sun_path) return fail({ErrorKind::kHost, o.socket + ": too long for a socket's path"});
+  if (o.socket.size() >= sizeof address.sun_path)
+    return fail({ErrorKind::kHost, o.socket + ": too long for a socket's path"});
   o.socket.copy(address.sun_path, o.socket.size());
   const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (fd < 0 || ::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
@@ -92,20 +98,24 @@ int run_ctl(const CtlOptions& o) {
   if (!hello.is_object() || hello.value("dejavm", "") != "control")
     return fail({ErrorKind::kHost, fmt::format("{}: no machine of ours answers there, or another user's", o.socket)});
   if (hello.value("version", 0) != kControlVersion)
-    return fail({ErrorKind::kHost, fmt::format("{}: speaks version {}; this dejavm speaks {}", o.socket, hello.value("version", 0), kControlVersion)});
+    return fail({ErrorKind::kHost, fmt::format("{}: speaks version {}; this dejavm speaks {}", o.socket,
+                                               hello.value("version", 0), kControlVersion)});
   json request{{"command", o.command}};
   if (!o.file.empty()) request["file"] = std::filesystem::absolute(o.file).string();  // the machine's folder is another
   if (!o.engine.empty()) request["engine"] = o.engine;
   if (o.force) request["force"] = true;
   if (o.delta) request["delta"] = true;
   const std::string line = line_of(request) + "\n";
-  if (::send(fd, line.data(), line.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(line.size())) return fail(host_error(o.socket, "send", errno));
+  if (::send(fd, line.data(), line.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(line.size()))
+    return fail(host_error(o.socket, "send", errno));
   const std::string text = read_line(fd, buffer);
   ::close(fd);
   const json answer = json::parse(text, nullptr, false);
-  if (!answer.is_object()) return fail({ErrorKind::kHost, fmt::format("{}: the machine ended before it answered", o.socket)});
+  if (!answer.is_object())
+    return fail({ErrorKind::kHost, fmt::format("{}: the machine ended before it answered", o.socket)});
   if (o.json) std::puts(text.c_str());
-  if (!answer.value("ok", false)) return o.json ? static_cast<int>(kUsage) : fail({ErrorKind::kHost, answer.value("error", "refused")});
+  if (!answer.value("ok", false))
+    return o.json ? static_cast<int>(kUsage) : fail({ErrorKind::kHost, answer.value("error", "refused")});
   if (!o.json) std::puts(as_text(o.command, answer).c_str());
   return kDone;
 }

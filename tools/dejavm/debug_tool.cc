@@ -11,11 +11,19 @@ namespace dejavm::cli {
 
 void add_debug_tool(CLI::App& app, DebugOptions& o) {
   app.add_option("file", o.file, "a trace")->type_name("FILE")->required();
-  auto* listen = app.add_option("--listen", o.listen, "where gdb connects, for one client [127.0.0.1:1234]; port 0: any that is free")->type_name("HOST:PORT");
-  app.add_flag("--stdio", o.stdio, "gdb is at standard input and output: target remote | dejavm debug --stdio FILE")->excludes(listen);
+  auto* listen = app.add_option("--listen", o.listen,
+                                "where gdb connects, for one client [127.0.0.1:1234]; port 0: any that is free")
+                     ->type_name("HOST:PORT");
+  app.add_flag("--stdio", o.stdio, "gdb is at standard input and output: target remote | dejavm debug --stdio FILE")
+      ->excludes(listen);
   app.add_option("--at", o.at, fmt::format("where to stand first [begin]: {}", kPositionHelp))->type_name("POSITION");
-  app.add_option("--symbols", o.symbols, "System.map, or an ELF file of the kernel, for what monitor commands print [the guest's own, if it is a Linux]")->type_name("FILE");
-  app.add_option("--memory-budget", o.memory_budget_bytes, "host memory for checkpoints [1G]")->type_name("SIZE")->transform(size_in_bytes());
+  app.add_option("--symbols", o.symbols,
+                 "System.map, or an ELF file of the kernel, for what monitor commands print [the guest's own, if it is "
+                 "a Linux]")
+      ->type_name("FILE");
+  app.add_option("--memory-budget", o.memory_budget_bytes, "host memory for checkpoints [1G]")
+      ->type_name("SIZE")
+      ->transform(size_in_bytes());
   app.footer(
       "  dejavm debug boot.dvt &\n"
       "  gdb -ex 'target remote :1234'\n"

@@ -10,8 +10,8 @@
 #include "devices/catalog.h"
 #include "devices/core/script.h"
 #include "replay/state/describe.h"
-#include "replay/store/file_io.h"
 #include "replay/state/state_codec.h"
+#include "replay/store/file_io.h"
 #include "replay/trace/header.h"
 #include "tools/dejavm/report.h"
 
@@ -32,8 +32,14 @@ Result<const DeviceModel*> find(const std::string& name) {
 int list(const DeviceOptions& o) {
   json all = json::array();
   for (const DeviceModel& m : device_catalog()) {
-    if (o.json) all.push_back({{"name", m.name()}, {"version", m.schema->version}, {"state_bytes", m.schema->size}, {"summary", m.summary}});
-    else print(fmt::format("{:<10} version {}, {:>4} bytes of state  {}", m.name(), m.schema->version, m.schema->size, m.summary));
+    if (o.json)
+      all.push_back({{"name", m.name()},
+                     {"version", m.schema->version},
+                     {"state_bytes", m.schema->size},
+                     {"summary", m.summary}});
+    else
+      print(fmt::format("{:<10} version {}, {:>4} bytes of state  {}", m.name(), m.schema->version, m.schema->size,
+                        m.summary));
   }
   if (o.json) print(line_of(all));
   return kDone;
@@ -52,7 +58,12 @@ int show(const DeviceOptions& o) {
   StateBuffer state(*schema);
   m.reset(state.data());
   if (o.json) {
-    json j{{"name", m.name()}, {"version", schema->version}, {"summary", m.summary}, {"sources", m.sources}, {"inputs", m.inputs}, {"fields", fields},
+    json j{{"name", m.name()},
+           {"version", schema->version},
+           {"summary", m.summary},
+           {"sources", m.sources},
+           {"inputs", m.inputs},
+           {"fields", fields},
            {"registers", std::vector<uint16_t>(m.registers.begin(), m.registers.end())}};
     for (const auto& line : m.line_names)
       if (!line.empty()) j["lines"].push_back(line);
@@ -65,7 +76,8 @@ int show(const DeviceOptions& o) {
   for (const uint16_t offset : m.registers) registers += fmt::format(" {:#x}", offset);
   for (const auto& line : m.line_names) lines += line.empty() ? "" : " " + std::string(line);
   for (const DeviceCall& c : m.calls) calls += fmt::format(" {}({})", c.name, c.arguments);
-  print(fmt::format("registers {}\ninputs     {}\noutputs   {}{}\ncalls     {}", registers, m.inputs, lines.empty() ? " by bit" : lines, m.pop_message ? " and messages" : "",
+  print(fmt::format("registers {}\ninputs     {}\noutputs   {}{}\ncalls     {}", registers, m.inputs,
+                    lines.empty() ? " by bit" : lines, m.pop_message ? " and messages" : "",
                     calls.empty() ? " none" : calls));
   print("fields     (name, kind, size, unit)");
   for (const std::string& f : fields) print("  " + f);
@@ -92,7 +104,9 @@ class Vcd {
     std::fprintf(file_, "$timescale 1ns $end\n$scope module %s $end\n", std::string(m.name()).c_str());
     for (unsigned bit = 0; bit < 64; ++bit) {
       const bool named = bit < m.line_names.size() && !m.line_names[bit].empty();
-      if (named || m.line_names.empty()) std::fprintf(file_, "$var wire 1 %c%c %s $end\n", '!' + bit / 8, '!' + bit % 8, named ? std::string(m.line_names[bit]).c_str() : ("line" + std::to_string(bit)).c_str());
+      if (named || m.line_names.empty())
+        std::fprintf(file_, "$var wire 1 %c%c %s $end\n", '!' + bit / 8, '!' + bit % 8,
+                     named ? std::string(m.line_names[bit]).c_str() : ("line" + std::to_string(bit)).c_str());
     }
     std::fputs("$upscope $end\n$enddefinitions $end\n", file_);
   }
@@ -104,9 +118,10 @@ class Vcd {
     if (!file_ || (any_ && v == last_)) return;
     std::fprintf(file_, "#%llu\n", static_cast<unsigned long long>(now.value));
     for (unsigned bit = 0; bit < 64; ++bit)
-      if (!any_ || ((v ^ last_) >> bit & 1)) std::fprintf(file_, "%d%c%c\n", static_cast<int>(v >> bit & 1), '!' + bit / 8, '!' + bit % 8);
+      if (!any_ || ((v ^ last_) >> bit & 1))
+        std::fprintf(file_, "%d%c%c\n", static_cast<int>(v >> bit & 1), '!' + bit / 8, '!' + bit % 8);
     any_ = true;
-last_ = v;
+    last_ = v;
   }
 
  private:
@@ -118,7 +133,9 @@ last_ = v;
 std::string names_of(const DeviceModel& m, uint64_t lines) {
   std::string out;
   for (unsigned bit = 0; bit < 64; ++bit)
-    if (lines >> bit & 1) out += fmt::format(" {}", bit < m.line_names.size() && !m.line_names[bit].empty() ? std::string(m.line_names[bit]) : fmt::format("line{}", bit));
+    if (lines >> bit & 1)
+      out += fmt::format(" {}", bit < m.line_names.size() && !m.line_names[bit].empty() ? std::string(m.line_names[bit])
+                                                                                        : fmt::format("line{}", bit));
   return out.empty() ? " none" : out;
 }
 
@@ -160,15 +177,19 @@ int run(const DeviceOptions& o) {
       perform(m, state.data(), now, rest);
     } else {
       const DeviceAnswer a = perform(m, state.data(), now, op);
-      const bool answers = op.kind == DeviceOp::Kind::kRead || op.kind == DeviceOp::Kind::kCall || op.kind == DeviceOp::Kind::kMessage ||
-                         op.kind == DeviceOp::Kind::kTransfer;
-      if (o.json) print(line_of({{"now_ns", now.value}, {"op", dejavm::print(m, op)}, {"value", a.value}, {"lines", a.lines}}));
-      else print(fmt::format("{:>12} {}{}", now.value, dejavm::print(m, op), answers ? fmt::format(" -> {:#x}", a.value) : ""));
+      const bool answers = op.kind == DeviceOp::Kind::kRead || op.kind == DeviceOp::Kind::kCall ||
+                           op.kind == DeviceOp::Kind::kMessage || op.kind == DeviceOp::Kind::kTransfer;
+      if (o.json)
+        print(line_of({{"now_ns", now.value}, {"op", dejavm::print(m, op)}, {"value", a.value}, {"lines", a.lines}}));
+      else
+        print(fmt::format("{:>12} {}{}", now.value, dejavm::print(m, op),
+                          answers ? fmt::format(" -> {:#x}", a.value) : ""));
     }
     changed();
   }
   if (o.state)
-    for (const FieldText& f : flatten(encode_state(*m.schema, state.data()))) print(fmt::format("  {} = {}", f.path, f.value));
+    for (const FieldText& f : flatten(encode_state(*m.schema, state.data())))
+      print(fmt::format("  {} = {}", f.path, f.value));
   return kDone;
 }
 
@@ -183,8 +204,11 @@ void add_device_tool(CLI::App& app, DeviceOptions& o) {
   s->add_flag("--json", o.json, "as JSON");
   s = app.add_subcommand("run", "perform operations on a fresh model, and print its answers and how its lines change");
   s->add_option("device", o.device, "e.g. vatpit")->type_name("NAME")->required();
-  s->add_option("script", o.script, "one operation a line: read OFFSET SIZE, write OFFSET SIZE VALUE, line INPUT LEVEL, wait NS, reset, message, or a call of the model's; -: standard input")
-      ->type_name("SCRIPT")->required();
+  s->add_option("script", o.script,
+                "one operation a line: read OFFSET SIZE, write OFFSET SIZE VALUE, line INPUT LEVEL, wait NS, reset, "
+                "message, or a call of the model's; -: standard input")
+      ->type_name("SCRIPT")
+      ->required();
   s->add_option("--vcd", o.vcd, "the lines over time as a value change dump, for GTKWave")->type_name("FILE");
   s->add_flag("--state", o.state, "every field at the end");
   s->add_flag("--json", o.json, "one JSON object for each operation");

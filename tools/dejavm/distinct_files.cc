@@ -31,8 +31,9 @@ Result<void> distinct_files(const std::vector<NamedFile>& inputs, const std::vec
     const std::string file = identity(output.path);
     for (const NamedFile& other : before)
       if (!file.empty() && !other.path.empty() && identity(other.path) == file)
-        return Error{ErrorKind::kHost, fmt::format("{}: {} and {} are the same file; choose another name for one of them", output.path,
-                                                   other.option, output.option)};
+        return Error{ErrorKind::kHost,
+                     fmt::format("{}: {} and {} are the same file; choose another name for one of them", output.path,
+                                 other.option, output.option)};
     before.push_back(output);
   }
   return {};

@@ -18,8 +18,8 @@ constexpr uint64_t kControlPoll = 5'000'000;  // instructions: some ms
 
 json as_json(const Error& e) { return {{"ok", false}, {"error", e.message}}; }
 json as_json(const Saved& s) {
-  return {{"ok", true},          {"file", s.path},          {"instruction", s.retired}, {"digest", to_hex(s.digest)},
-          {"delta", s.delta},    {"bytes", s.content_bytes}, {"pause_ns", s.pause_ns}};
+  return {{"ok", true},       {"file", s.path},           {"instruction", s.retired}, {"digest", to_hex(s.digest)},
+          {"delta", s.delta}, {"bytes", s.content_bytes}, {"pause_ns", s.pause_ns}};
 }
 
 }  // namespace
@@ -62,14 +62,15 @@ class Driver::ControlledInputs final : public Inputs {
   std::chrono::steady_clock::time_point next_publish_;
 };
 
-Driver::Driver(Machine& machine, Inputs& inputs, ControlServer* control, const SnapshotHead& about, const Options& options)
+Driver::Driver(Machine& machine, Inputs& inputs, ControlServer* control, const SnapshotHead& about,
+               const Options& options)
     : machine_(machine), inputs_(inputs), control_(control), about_(about), options_(options), saver_(machine, about) {}
 
 Result<void> Driver::check() const {
   for (const SnapshotRequest& r : options_.snapshots) {
     if (Retired{r.at} < machine_.position().retired)
-      return Error{ErrorKind::kHost, fmt::format("cannot save {} at instruction {}: the machine is at {} already", r.path, r.at,
-                                                 machine_.position().retired.value)};
+      return Error{ErrorKind::kHost, fmt::format("cannot save {} at instruction {}: the machine is at {} already",
+                                                 r.path, r.at, machine_.position().retired.value)};
     if (!options_.force && ::access(r.path.c_str(), F_OK) == 0) return exists_error(r.path);
   }
   return {};
@@ -89,7 +90,10 @@ std::vector<RunStop> Driver::stops() {
     out.push_back({{r.at}, [this, &r](uint64_t exits) {
                      ++snapshots_taken_;
                      report_save(saver_.wait());
-                     if (auto done = start_save(r.path, {.force = options_.force, .delta = options_.delta, .exits = exits}); !done) failed(done.error());
+                     if (auto done =
+                             start_save(r.path, {.force = options_.force, .delta = options_.delta, .exits = exits});
+                         !done)
+                       failed(done.error());
                    }});
   for (const uint64_t at : options_.keyframes_at)
     out.push_back({{at}, [this](uint64_t) {
@@ -113,8 +117,8 @@ void Driver::report_save(std::optional<Result<Saved>> result) {
   }
   if (!*result) return failed(result->error());
   const Saved& s = **result;
-  std::fputs(fmt::format("snapshot: {} at instruction {}, digest {}, {} bytes{}\n", s.path, s.retired, to_hex(s.digest), s.content_bytes,
-                         s.delta ? " changed" : "")
+  std::fputs(fmt::format("snapshot: {} at instruction {}, digest {}, {} bytes{}\n", s.path, s.retired, to_hex(s.digest),
+                         s.content_bytes, s.delta ? " changed" : "")
                  .c_str(),
              stderr);
 }
@@ -130,7 +134,8 @@ Result<void> Driver::start_save(const std::string& path, const SaveOptions& opti
 }
 
 ControlStatus Driver::status() const {
-  return {paused_ ? "paused" : "running", machine_.position().retired.value, machine_.now().value, saver_.running(), writer_ ? trace_path_ : ""};
+  return {paused_ ? "paused" : "running", machine_.position().retired.value, machine_.now().value, saver_.running(),
+          writer_ ? trace_path_ : ""};
 }
 
 void Driver::close_trace() {
@@ -151,7 +156,10 @@ void Driver::serve(const ControlRequest& r) {
     paused_ = r.command == "pause";
     ok();
   } else if (r.command == "engine") {
-    if (writer_) return control_->answer(r, as_json({ErrorKind::kHost, fmt::format("a trace has one engine; end the recording to {} first", trace_path_)}));
+    if (writer_)
+      return control_->answer(
+          r, as_json({ErrorKind::kHost,
+                      fmt::format("a trace has one engine; end the recording to {} first", trace_path_)}));
     report_save(saver_.wait());
     if (auto done = machine_.switch_engine(r.engine); !done) return control_->answer(r, as_json(done.error()));
     ok({{"engine", r.engine}});
@@ -163,10 +171,11 @@ void Driver::serve(const ControlRequest& r) {
     const SaveOptions options{.force = r.force, .delta = r.delta, .exits = recording_ ? recording_->exits_logged() : 0};
     if (auto done = start_save(r.file, options); !done) return control_->answer(r, as_json(done.error()));
     save_for_ = r;
-    control_->watch(saver_.done_fd());  // an idle machine wakes to answer
+    control_->watch(saver_.done_fd());                       // an idle machine wakes to answer
     if (r.command == "suspend") report_save(saver_.wait());  // the machine must not go on from what it left
   } else if (r.command == "record-start") {
-    if (writer_) return control_->answer(r, as_json({ErrorKind::kHost, fmt::format("already recording to {}", trace_path_)}));
+    if (writer_)
+      return control_->answer(r, as_json({ErrorKind::kHost, fmt::format("already recording to {}", trace_path_)}));
     if (auto done = start_recording(r.file, r.force); !done) return control_->answer(r, as_json(done.error()));
     ok({{"file", r.file}});
   } else if (r.command == "record-stop") {
@@ -175,7 +184,10 @@ void Driver::serve(const ControlRequest& r) {
     auto summary = recording_->stop();
     close_trace();
     if (!summary) return control_->answer(r, as_json(summary.error()));
-    ok({{"file", path}, {"digest", to_hex(summary->digest)}, {"exits", summary->exits}, {"bytes", outcome_.trace_bytes}});
+    ok({{"file", path},
+        {"digest", to_hex(summary->digest)},
+        {"exits", summary->exits},
+        {"bytes", outcome_.trace_bytes}});
   }
 }
 
@@ -213,9 +225,11 @@ bool Driver::advance(Retired until, const std::function<bool()>& wanted) {
   for (;;) {
     if (writer_ && !recording_) begin_recording();
     const Retired target = std::min({limit, until, order_->next()});
-    end_ = recording_ ? machine_.run(target, recording_->inputs(), recording_->exits()) : machine_.run(target, *controlled_, machine_.board());
+    end_ = recording_ ? machine_.run(target, recording_->inputs(), recording_->exits())
+                      : machine_.run(target, *controlled_, machine_.board());
     if (recording_ && recording_->failed()) {
-      // The log cannot be written (a full disk). A run that was to be recorded ends; one that only happened to be goes on.
+      // The log cannot be written (a full disk). A run that was to be recorded ends; one that only happened to be goes
+      // on.
       failed(*writer_->error());
       recording_.reset();
       writer_.reset();
@@ -237,15 +251,19 @@ bool Driver::advance(Retired until, const std::function<bool()>& wanted) {
 
 bool Driver::debug() {
   bool over = false;
-  LiveTarget target(machine_, [&](Retired until, const std::function<bool()>& wanted) {
-    over = over || !advance(until, wanted);
-    return !over;
-  }, [this] { return writer_ != nullptr; });
+  LiveTarget target(
+      machine_,
+      [&](Retired until, const std::function<bool()>& wanted) {
+        over = over || !advance(until, wanted);
+        return !over;
+      },
+      [this] { return writer_ != nullptr; });
   const gdb::Farewell how = gdb::serve(*gdb_, target);
   wanted_ = nullptr;
   gdb_ = nullptr;
   if (how == gdb::Farewell::kKill && !over) ended_ = over = true;
-  if (!over) fmt::print(stderr, "gdb: {}; the guest goes on\n", how == gdb::Farewell::kClosed ? "has hung up" : "has detached");
+  if (!over)
+    fmt::print(stderr, "gdb: {}; the guest goes on\n", how == gdb::Farewell::kClosed ? "has hung up" : "has detached");
   return !over;
 }
 
@@ -264,23 +282,25 @@ Outcome Driver::run(std::function<void(const Progress&)> progress) {
   report_save(saver_.wait());
   if (writer_ && !recording_) begin_recording();  // ended before its first instruction: a trace of that
   if (recording_) {
-    // Where the time is up the vCPU may be asleep, at an instruction that was reached before: the log says that it ends there.
+    // Where the time is up the vCPU may be asleep, at an instruction that was reached before: the log says that it ends
+    // there.
     const bool stopped = ended_ || (end_ == RunEnd::kUntil && machine_.time_is_up());
     auto summary = stopped ? recording_->stop() : recording_->finish(end_);
     close_trace();
     if (summary) {
-outcome_.summary = *summary;
-outcome_.summary.end = end_;
-outcome_.recorded = true;
-}
-    else failed(summary.error());
+      outcome_.summary = *summary;
+      outcome_.summary.end = end_;
+      outcome_.recorded = true;
+    } else failed(summary.error());
   }
-  if (!outcome_.recorded) outcome_.summary = summarize(machine_, end_, 0, options_.digest ? machine_digest(machine_) : Hash128{});
+  if (!outcome_.recorded)
+    outcome_.summary = summarize(machine_, end_, 0, options_.digest ? machine_digest(machine_) : Hash128{});
   outcome_.engine = machine_.engine().name();
   for (const auto& [name, n] : machine_.engine().counters()) outcome_.counters.emplace_back(name, n);
   outcome_.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   if (snapshots_taken_ < options_.snapshots.size() && outcome_.status == kDone)
-    failed({ErrorKind::kHost, fmt::format("the run ended at instruction {}; {} of {} snapshots were not reached", machine_.position().retired.value,
+    failed({ErrorKind::kHost, fmt::format("the run ended at instruction {}; {} of {} snapshots were not reached",
+                                          machine_.position().retired.value,
                                           options_.snapshots.size() - snapshots_taken_, options_.snapshots.size())});
   return outcome_;
 }

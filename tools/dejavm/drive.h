@@ -21,10 +21,12 @@ class Driver {
 
   // Before the run: files that exist, places that the machine has passed.
   Result<void> check() const;
-  // The machine was restored from this file: its verification goes on while the machine runs, and ends the run if the file is
-  // damaged; the first snapshot may be a delta of it.
-  void came_from(const std::string& path, RestoredFile& file) { origin_path_ = path;
-origin_ = &file; }
+  // The machine was restored from this file: its verification goes on while the machine runs, and ends the run if the
+  // file is damaged; the first snapshot may be a delta of it.
+  void came_from(const std::string& path, RestoredFile& file) {
+    origin_path_ = path;
+    origin_ = &file;
+  }
   // From here on everything is written to a trace.
   Result<void> start_recording(const std::string& path, bool force);
 
@@ -43,8 +45,8 @@ origin_ = &file; }
   void poll_saves() { report_save(saver_.poll()); }
   // True: it stands at `until`, at a debug point, or as `wanted`. False: the run is over.
   bool advance(Retired until, const std::function<bool()>& wanted);
-  bool debug();                     // false: the run is over
-  bool serve();                     // requests, for as long as the machine is to stand still; false: the run ends
+  bool debug();  // false: the run is over
+  bool serve();  // requests, for as long as the machine is to stand still; false: the run ends
   void serve(const ControlRequest&);
   ControlStatus status() const;
   void begin_recording();

@@ -39,7 +39,8 @@ class FdWire final : public gdb::Wire {
   }
   void send(std::string_view text) override {
     while (!text.empty() && !closed_) {
-      const ssize_t n = owned_ ? ::send(out_, text.data(), text.size(), MSG_NOSIGNAL) : write(out_, text.data(), text.size());
+      const ssize_t n =
+          owned_ ? ::send(out_, text.data(), text.size(), MSG_NOSIGNAL) : write(out_, text.data(), text.size());
       if (n < 0 && errno == EINTR) continue;
       if (n <= 0) closed_ = true;
       else text.remove_prefix(static_cast<size_t>(n));
@@ -64,7 +65,8 @@ Listener::~Listener() {
 
 Result<Listener> Listener::open(const std::string& text) {
   const size_t colon = text.rfind(':');
-  if (colon == std::string::npos || colon + 1 == text.size()) return host_error(fmt::format("'{}': expected HOST:PORT, as in 127.0.0.1:1234", text));
+  if (colon == std::string::npos || colon + 1 == text.size())
+    return host_error(fmt::format("'{}': expected HOST:PORT, as in 127.0.0.1:1234", text));
   std::string host = text.substr(0, colon);
   const std::string port = text.substr(colon + 1);
   if (host.empty()) host = "127.0.0.1";
@@ -81,12 +83,15 @@ Result<Listener> Listener::open(const std::string& text) {
   const bool listening = l.fd_ >= 0 && bind(l.fd_, found->ai_addr, found->ai_addrlen) == 0 && listen(l.fd_, 1) == 0;
   const int error = errno;
   freeaddrinfo(found);
-  if (!listening) return host_error(fmt::format("cannot listen at {}: {}; port 0 takes any that is free", text, std::strerror(error)));
+  if (!listening)
+    return host_error(
+        fmt::format("cannot listen at {}: {}; port 0 takes any that is free", text, std::strerror(error)));
   sockaddr_storage bound{};
   socklen_t size = sizeof bound;
   getsockname(l.fd_, reinterpret_cast<sockaddr*>(&bound), &size);
   const bool v6 = bound.ss_family == AF_INET6;
-  const unsigned number = ntohs(v6 ? reinterpret_cast<sockaddr_in6&>(bound).sin6_port : reinterpret_cast<sockaddr_in&>(bound).sin_port);
+  const unsigned number =
+      ntohs(v6 ? reinterpret_cast<sockaddr_in6&>(bound).sin6_port : reinterpret_cast<sockaddr_in&>(bound).sin_port);
   l.address_ = fmt::format("{}:{}", v6 ? "[" + host + "]" : host, number);
   return l;
 }

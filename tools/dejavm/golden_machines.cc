@@ -6,15 +6,15 @@
 #include <algorithm>
 #include <filesystem>
 
-#include "replay/state/describe.h"
 #include "replay/record/digest.h"
-#include "replay/state/golden_json.h"
-#include "replay/snapshot/pack.h"
+#include "replay/replay/devices_only.h"
 #include "replay/replay/replayer.h"
+#include "replay/snapshot/pack.h"
 #include "replay/snapshot/restore_snapshot.h"
 #include "replay/snapshot/saver.h"
+#include "replay/state/describe.h"
+#include "replay/state/golden_json.h"
 #include "vmm/machine/host.h"
-#include "replay/replay/devices_only.h"
 
 namespace dejavm::cli {
 namespace {
@@ -43,19 +43,22 @@ std::vector<std::string> names_of(const std::string& folder, const std::string& 
   std::vector<std::string> out;
   std::error_code ignored;
   for (const auto& e : fs::directory_iterator(folder + "/" + kind, ignored))
-    if (const std::string name = e.path().filename(); name.ends_with(ending)) out.push_back(kind + "/" + name.substr(0, name.size() - ending.size()));
+    if (const std::string name = e.path().filename(); name.ends_with(ending))
+      out.push_back(kind + "/" + name.substr(0, name.size() - ending.size()));
   std::ranges::sort(out);
   return out;
 }
 
 // What is to come of a packed snapshot, unpacked at `path`; what its new save differs in goes to `differences`.
-Result<Json> outcome_of_machine(const std::string& path, const std::string& again, std::vector<std::string>& differences) {
+Result<Json> outcome_of_machine(const std::string& path, const std::string& again,
+                                std::vector<std::string>& differences) {
   auto restored = restore_file(path, nullptr, {.engine = {}, .verify = true});
   if (!restored) return restored.error();
   const SnapshotHead& head = restored->chain->head();
   Machine& machine = *restored->machine;
   Json out{{"writer", head.writer}, {"instructions", head.retired}, {"digest", to_hex(machine_digest(machine))}};
-  if (machine_digest(machine) != head.state.digest) differences.push_back("restores to another digest than it was saved with");
+  if (machine_digest(machine) != head.state.digest)
+    differences.push_back("restores to another digest than it was saved with");
   SnapshotHead about = head_for_rewrite(*restored, false);
   about.writer = head.writer;
   Saver saver(machine, std::move(about));
@@ -69,13 +72,17 @@ Result<Json> outcome_of_machine(const std::string& path, const std::string& agai
   const Bytes before = encode_snapshot_head(head), after = encode_snapshot_head((*file)->head());
   if (!head.delta() && before != after) {
     const auto fields = diff_stored(head.state.chunks, (*file)->head().state.chunks);
-    for (size_t i = 0; i < std::min(fields.size(), kShown); ++i) differences.push_back(fmt::format("field '{}': saved as {}, now {}", fields[i].path, fields[i].before, fields[i].after));
+    for (size_t i = 0; i < std::min(fields.size(), kShown); ++i)
+      differences.push_back(
+          fmt::format("field '{}': saved as {}, now {}", fields[i].path, fields[i].before, fields[i].after));
     if (fields.empty()) differences.push_back("saves again to other bytes, although every field is the same");
   }
   out["resaved"] = before == after ? "same" : to_hex(hash128(after));
   NoConsoleInputs inputs;
   const RunEnd end = machine.run(kForever, inputs, machine.board());
-  out["end"] = {{"how", name_of(end)}, {"instructions", machine.position().retired.value}, {"digest", to_hex(machine_digest(machine))}};
+  out["end"] = {{"how", name_of(end)},
+                {"instructions", machine.position().retired.value},
+                {"digest", to_hex(machine_digest(machine))}};
   return out;
 }
 
@@ -91,18 +98,24 @@ Result<Json> outcome_of_trace(const std::string& path, bool devices_only) {
     auto s = replay(**trace, nullptr, {});
     if (!s) return s.error();
     if (s->truncated) return Error{ErrorKind::kBadInput, path + ": is cut off"};
-    out["end"] = {{"how", name_of(s->end)}, {"exits", s->exits}, {"instructions", s->instructions}, {"digest", to_hex(s->digest)}};
+    out["end"] = {{"how", name_of(s->end)},
+                  {"exits", s->exits},
+                  {"instructions", s->instructions},
+                  {"digest", to_hex(s->digest)}};
   }
   return out;
 }
 
-Result<Json> read_outcome(const std::string& folder, const std::string& name) { return read_golden_json(folder, name + ".json"); }
+Result<Json> read_outcome(const std::string& folder, const std::string& name) {
+  return read_golden_json(folder, name + ".json");
+}
 
 void compare(const Json& expected, const Json& actual, const std::string& prefix, std::vector<std::string>& out) {
   for (const auto& [key, value] : expected.items()) {
     if (!actual.contains(key)) out.push_back(fmt::format("{}{}: was {}, now there is none", prefix, key, value.dump()));
     else if (value.is_object() && actual[key].is_object()) compare(value, actual[key], prefix + key + ".", out);
-    else if (actual[key] != value) out.push_back(fmt::format("{}{}: was {}, now {}", prefix, key, value.dump(), actual[key].dump()));
+    else if (actual[key] != value)
+      out.push_back(fmt::format("{}{}: was {}, now {}", prefix, key, value.dump(), actual[key].dump()));
   }
   for (const auto& [key, value] : actual.items())
     if (!expected.contains(key)) out.push_back(fmt::format("{}{}: was not there, now {}", prefix, key, value.dump()));
@@ -112,7 +125,9 @@ void compare(const Json& expected, const Json& actual, const std::string& prefix
 Result<void> unpack_all(const std::string& folder, const std::string& to) {
   if (to.empty()) return Error{ErrorKind::kHost, "cannot create a temporary folder"};
   for (const std::string& name : names_of(folder, "machines", ".dvs.zst"))
-    if (auto done = unpack(folder + "/" + name + ".dvs.zst", fmt::format("{}/{}.dvs", to, file_name(name)), false); !done) return done;
+    if (auto done = unpack(folder + "/" + name + ".dvs.zst", fmt::format("{}/{}.dvs", to, file_name(name)), false);
+        !done)
+      return done;
   return {};
 }
 
@@ -131,7 +146,9 @@ GoldenRow check(const std::string& folder, const std::string& name, std::string 
   return row;
 }
 
-bool devices_only(const Json& expected) { return expected.is_object() && expected.contains("check") && expected["check"] == "devices"; }
+bool devices_only(const Json& expected) {
+  return expected.is_object() && expected.contains("check") && expected["check"] == "devices";
+}
 
 }  // namespace
 
@@ -143,7 +160,9 @@ std::vector<GoldenRow> check_golden_machines(const std::string& folder) {
   if (auto done = unpack_all(folder, temporary.path()); !done) return {{"machines", {}, {done.error().message}}};
   for (const std::string& name : names) {
     const std::string path = fmt::format("{}/{}.dvs", temporary.path(), file_name(name));
-    rows.push_back(check(folder, name, "restores, saves again, same end", [&](const Json&, auto& differences) { return outcome_of_machine(path, path + ".again", differences); }));
+    rows.push_back(check(folder, name, "restores, saves again, same end", [&](const Json&, auto& differences) {
+      return outcome_of_machine(path, path + ".again", differences);
+    }));
   }
   return rows;
 }
@@ -151,7 +170,9 @@ std::vector<GoldenRow> check_golden_machines(const std::string& folder) {
 std::vector<GoldenRow> check_golden_traces(const std::string& folder) {
   std::vector<GoldenRow> rows;
   for (const std::string& name : names_of(folder, "traces", ".dvt"))
-    rows.push_back(check(folder, name, "replays to the same end", [&](const Json& expected, auto&) { return outcome_of_trace(folder + "/" + name + ".dvt", devices_only(expected)); }));
+    rows.push_back(check(folder, name, "replays to the same end", [&](const Json& expected, auto&) {
+      return outcome_of_trace(folder + "/" + name + ".dvt", devices_only(expected));
+    }));
   return rows;
 }
 

@@ -1,6 +1,7 @@
 // Goldens that are whole machines and traces of them; beside each a file of what is to come of it:
 //   machines/NAME.dvs.zst, NAME.json   a packed snapshot: restores, saves again to the same bytes, runs on to "end"
-//   traces/NAME.dvt, NAME.json         a trace: replays to "end"; "check": "devices" replays its exits into devices alone
+//   traces/NAME.dvt, NAME.json         a trace: replays to "end"; "check": "devices" replays its exits into devices
+//   alone
 #pragma once
 
 #include <string>

@@ -33,7 +33,8 @@ int update(const GoldenOptions& o) {
 
 void add_golden_tool(CLI::App& app, GoldenOptions& o) {
   app.require_subcommand(1);
-  CLI::App* s = app.add_subcommand("check", "restore every golden, save it again, replay every trace; status 3 if anything differs");
+  CLI::App* s = app.add_subcommand(
+      "check", "restore every golden, save it again, replay every trace; status 3 if anything differs");
   s->add_option("folder", o.folder, "where the goldens are [golden-snapshots]")->type_name("FOLDER");
   s->add_option("--junit", o.junit, "the outcome for CI systems")->type_name("FILE");
   s = app.add_subcommand("update", "show what this build would save otherwise, field by field; ask; write it");
@@ -41,6 +42,8 @@ void add_golden_tool(CLI::App& app, GoldenOptions& o) {
   s->add_flag("--yes", o.yes, "do not ask");
 }
 
-int run_golden(const CLI::App& app, const GoldenOptions& o) { return app.got_subcommand("check") ? check(o) : update(o); }
+int run_golden(const CLI::App& app, const GoldenOptions& o) {
+  return app.got_subcommand("check") ? check(o) : update(o);
+}
 
 }  // namespace dejavm::cli

@@ -36,25 +36,29 @@ struct Line {
 };
 
 std::vector<Line> lines(const kvm::KvmProbe& p) {
-  return {{"port_io", p.port_io, "port I/O exits"},
-          {"mmio", p.mmio, "memory-mapped I/O exits"},
-          {"msr_exits", p.msr_exits, "MSR exits"},
-          {"interrupt_window", p.interrupt_window, "interrupts injected when the guest can take them"},
-          {"immediate_exit", p.immediate_exit, "pending I/O completed before a snapshot"},
-          {"tsc_offset", p.tsc_offset, "the guest's TSC can be set: without it a restored guest sees its TSC jump"},
-          {"xsetbv", p.xsetbv, "XCR0 follows XSETBV: without it guests are not shown XSAVE"},
-          {"single_step", p.single_step, "single-stepping: --engine kvm-step"},
-          {"rep_single_step", p.rep_single_step, "... of a REP's iterations: without it kvm-step leaves them to the deterministic engine"},
-          {"fast_kernels", p.kernel_minstr_per_s > 150,
-           fmt::format("kernels run on the processor: {:.0f} million instructions/s in ring 0", p.kernel_minstr_per_s)}};
+  return {
+      {"port_io", p.port_io, "port I/O exits"},
+      {"mmio", p.mmio, "memory-mapped I/O exits"},
+      {"msr_exits", p.msr_exits, "MSR exits"},
+      {"interrupt_window", p.interrupt_window, "interrupts injected when the guest can take them"},
+      {"immediate_exit", p.immediate_exit, "pending I/O completed before a snapshot"},
+      {"tsc_offset", p.tsc_offset, "the guest's TSC can be set: without it a restored guest sees its TSC jump"},
+      {"xsetbv", p.xsetbv, "XCR0 follows XSETBV: without it guests are not shown XSAVE"},
+      {"single_step", p.single_step, "single-stepping: --engine kvm-step"},
+      {"rep_single_step", p.rep_single_step,
+       "... of a REP's iterations: without it kvm-step leaves them to the deterministic engine"},
+      {"fast_kernels", p.kernel_minstr_per_s > 150,
+       fmt::format("kernels run on the processor: {:.0f} million instructions/s in ring 0", p.kernel_minstr_per_s)}};
 }
 
 }  // namespace
 
 void add_host_tool(CLI::App& app, HostOptions& o) {
   app.add_flag("--json", o.json, "as one JSON object");
-  app.footer("KVM's abilities are tried with a tiny guest, not read from a list. Exit status: 0 all of dejavm works here; 4 --engine kvm does not,\n"
-             "or not as it should.");
+  app.footer(
+      "KVM's abilities are tried with a tiny guest, not read from a list. Exit status: 0 all of dejavm works here; 4 "
+      "--engine kvm does not,\n"
+      "or not as it should.");
 }
 
 int run_host(const HostOptions& o) {
@@ -87,7 +91,8 @@ int run_host(const HostOptions& o) {
     fmt::print("  CPU model: {}\n", missing.empty() ? "all features" : "guests are not shown " + missing);
   }
   fmt::print("PMU                    {}\n", pmu.empty() ? "yes" : "no: " + pmu + "; nothing of dejavm needs it");
-  if (!whole) fmt::print("\nA whole KVM, emulated, is to be had anywhere: tools/kvm-lab COMMAND runs a command there.\n");
+  if (!whole)
+    fmt::print("\nA whole KVM, emulated, is to be had anywhere: tools/kvm-lab COMMAND runs a command there.\n");
   return whole ? kDone : kAbnormal;
 }
 

@@ -2,11 +2,11 @@
 
 #include <fmt/format.h>
 
-#include "replay/state/describe.h"
 #include "replay/gdb/timeline_target.h"
-#include "replay/state/stored_state.h"
-#include "replay/state/state_codec.h"
 #include "replay/guest/where.h"
+#include "replay/state/describe.h"
+#include "replay/state/state_codec.h"
+#include "replay/state/stored_state.h"
 
 namespace dejavm::cli {
 namespace {
@@ -31,7 +31,9 @@ Result<void> LiveTarget::set_state(const VcpuState& s) {
   return {};
 }
 
-size_t LiveTarget::read(uint64_t address, std::span<uint8_t> to) { return gdb::read_linear(machine_, state(), address, to); }
+size_t LiveTarget::read(uint64_t address, std::span<uint8_t> to) {
+  return gdb::read_linear(machine_, state(), address, to);
+}
 
 Result<void> LiveTarget::write(uint64_t address, std::span<const uint8_t> from) {
   if (from.empty()) return {};
@@ -43,7 +45,8 @@ Result<void> LiveTarget::write(uint64_t address, std::span<const uint8_t> from) 
       const uint64_t at = address + done;
       const size_t n = std::min<size_t>(from.size() - done, kPageSize - (at & (kPageSize - 1)));
       const auto gpa = translate(machine_.memory(), s, at);
-      if (!gpa || machine_.memory().find(Gpa{*gpa}) == nullptr) return Error{ErrorKind::kHost, fmt::format("no memory at {:#x}", at)};
+      if (!gpa || machine_.memory().find(Gpa{*gpa}) == nullptr)
+        return Error{ErrorKind::kHost, fmt::format("no memory at {:#x}", at)};
       if (really) machine_.write_memory(Gpa{*gpa}, from.subspan(done, n));
       done += n;
     }
@@ -56,7 +59,8 @@ Result<gdb::Target::Stop> LiveTarget::resume(How how, const DebugPoints& points,
   points_.known_at = at;
   points_.known_address = linear_rip(state());
   if (how == How::kStep) points_.code.clear();
-  if (!machine_.engine().set_debug_points(0, &points_)) return Error{ErrorKind::kHost, "this engine cannot stop at debug points: run with --engine deterministic"};
+  if (!machine_.engine().set_debug_points(0, &points_))
+    return Error{ErrorKind::kHost, "this engine cannot stop at debug points: run with --engine deterministic"};
   const bool goes_on = advance_(how == How::kStep ? at + 1 : kForever, wanted);
   machine_.engine().set_debug_points(0, nullptr);
   if (!goes_on) return Stop{Why::kExited, {}};
@@ -67,7 +71,8 @@ Result<gdb::Target::Stop> LiveTarget::resume(How how, const DebugPoints& points,
 std::string LiveTarget::monitor(std::string_view command) {
   machine_.sync_out();
   if (command == "when")
-    return fmt::format("instruction {}\nvirtual time {} ns\n{}\n", machine_.position().retired.value, machine_.now().value, describe_place(machine_));
+    return fmt::format("instruction {}\nvirtual time {} ns\n{}\n", machine_.position().retired.value,
+                       machine_.now().value, describe_place(machine_));
   if (command.starts_with("device ") || command == "devices") {
     std::string out;
     for (const StoredChunk& c : store_chunks(machine_.chunks())) {

@@ -10,10 +10,16 @@ namespace dejavm::cli {
 
 void add_lockstep_tool(CLI::App& app, LockstepOptions& o) {
   add_machine_options(app, o.machine);
-  app.add_option("--instructions", o.instructions, "how far [1000000]")->type_name("N")->transform(instruction_count())->check(CLI::PositiveNumber);
-  app.add_option("--against", o.against, "the engine that judges the deterministic one [kvm-step]")->check(CLI::IsMember({"kvm-step", "deterministic"}));
-  app.footer("Two machines from one state, one instruction at a time: registers and flags compared at each, memory now and then and at the end.\n"
-             "Exit status: 0 the same; 3 a difference, which is shown with its instruction.");
+  app.add_option("--instructions", o.instructions, "how far [1000000]")
+      ->type_name("N")
+      ->transform(instruction_count())
+      ->check(CLI::PositiveNumber);
+  app.add_option("--against", o.against, "the engine that judges the deterministic one [kvm-step]")
+      ->check(CLI::IsMember({"kvm-step", "deterministic"}));
+  app.footer(
+      "Two machines from one state, one instruction at a time: registers and flags compared at each, memory now and "
+      "then and at the end.\n"
+      "Exit status: 0 the same; 3 a difference, which is shown with its instruction.");
 }
 
 int run_lockstep(const LockstepOptions& o) {
@@ -33,18 +39,23 @@ int run_lockstep(const LockstepOptions& o) {
     j["same"] = !r.difference;
     j["explained"] = r.explained;
     j["engine_counters"] = counters;
-    if (r.difference) j["difference"] = {{"at", r.difference->at}, {"rip", r.difference->rip}, {"code", r.difference->code}, {"what", r.difference->what}};
+    if (r.difference)
+      j["difference"] = {{"at", r.difference->at},
+                         {"rip", r.difference->rip},
+                         {"code", r.difference->code},
+                         {"what", r.difference->what}};
     fmt::print("{}\n", line_of(j));
     return r.difference ? kDiverged : kDone;
   }
   for (const auto& [reason, n] : r.explained) fmt::print("explained, {} times: {}\n", n, reason);
-  if (counters.count("by_processor")) fmt::print("of {} instructions the processor executed {}\n", r.instructions, counters["by_processor"]);
+  if (counters.count("by_processor"))
+    fmt::print("of {} instructions the processor executed {}\n", r.instructions, counters["by_processor"]);
   if (!r.difference) {
     fmt::print("lockstep: the same over {} instructions\n", r.instructions);
     return kDone;
   }
-  fmt::print("lockstep: deterministic and {} differ after {} instructions, rip {:#x}{}\n{}", o.against, r.difference->at, r.difference->rip,
-             r.difference->code, r.difference->what);
+  fmt::print("lockstep: deterministic and {} differ after {} instructions, rip {:#x}{}\n{}", o.against,
+             r.difference->at, r.difference->rip, r.difference->code, r.difference->what);
   return kDiverged;
 }
 

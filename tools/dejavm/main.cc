@@ -59,7 +59,8 @@ int main(int argc, char** argv) {
   Options for_run, for_record, for_replay, for_restore;
   CLI::App* run_app = app.add_subcommand("run", "run a guest until it powers off");
   CLI::App* record_app = app.add_subcommand("record", "run a guest and write a trace of everything that happens to it");
-  CLI::App* replay_app = app.add_subcommand("replay", "run a trace's guest again, from the trace alone, and compare each exit");
+  CLI::App* replay_app =
+      app.add_subcommand("replay", "run a trace's guest again, from the trace alone, and compare each exit");
   run_app->footer(kRunExamples);
   record_app->footer(kRecordExamples);
   replay_app->footer(kReplayExamples);
@@ -81,18 +82,23 @@ int main(int argc, char** argv) {
   CLI::App* device_app = app.add_subcommand("device", "the device models by themselves");
   add_device_tool(*device_app, for_device);
   GoldenOptions for_golden;
-  CLI::App* golden_app = app.add_subcommand("golden", "the gate on golden snapshots: does what was saved once still restore, and to the same");
+  CLI::App* golden_app = app.add_subcommand(
+      "golden", "the gate on golden snapshots: does what was saved once still restore, and to the same");
   add_golden_tool(*golden_app, for_golden);
   LockstepOptions for_lockstep;
-  add_lockstep_tool(*app.add_subcommand("lockstep", "run a guest on two engines, compared after each instruction"), for_lockstep);
+  add_lockstep_tool(*app.add_subcommand("lockstep", "run a guest on two engines, compared after each instruction"),
+                    for_lockstep);
   HostOptions for_host;
-  add_host_tool(*app.add_subcommand("host", "what this machine can do: KVM, tried with a tiny guest; the PMU"), for_host);
+  add_host_tool(*app.add_subcommand("host", "what this machine can do: KVM, tried with a tiny guest; the PMU"),
+                for_host);
   DebugOptions for_debug;
   add_debug_tool(*app.add_subcommand("debug", "look at a recorded run with gdb, forwards and backwards"), for_debug);
   SymbolsOptions for_symbols;
-  add_symbols_tool(*app.add_subcommand("symbols", "a Linux guest's kernel symbols, out of its own memory, for gdb"), for_symbols);
+  add_symbols_tool(*app.add_subcommand("symbols", "a Linux guest's kernel symbols, out of its own memory, for gdb"),
+                   for_symbols);
   QueryOptions for_query;
-  CLI::App* query_app = app.add_subcommand("query", "questions about a recorded run: who wrote there, when was this executed");
+  CLI::App* query_app =
+      app.add_subcommand("query", "questions about a recorded run: who wrote there, when was this executed");
   add_query_tool(*query_app, for_query);
   TraceOptions for_trace;
   CLI::App* trace_app = app.add_subcommand("trace", "read what a trace holds");
@@ -124,6 +130,8 @@ int main(int argc, char** argv) {
     std::fputs("dejavm: the host is out of memory; give the machine less (--memory)\n", stderr);
     return kUsage;
   } catch (const std::system_error& e) {  // of fmt::print
-    return fail(dejavm::Error{dejavm::ErrorKind::kHost, fmt::format("standard output: not all of it could be written: {}", e.code().message())}, kUsage);
+    return fail(dejavm::Error{dejavm::ErrorKind::kHost,
+                              fmt::format("standard output: not all of it could be written: {}", e.code().message())},
+                kUsage);
   }
 }

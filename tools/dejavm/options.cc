@@ -9,14 +9,23 @@
 namespace dejavm::cli {
 namespace {
 
-[[noreturn]] void refuse(const std::string& text, const char* rule) { throw CLI::ValidationError("'" + text + "' is not " + rule); }
+[[noreturn]] void refuse(const std::string& text, const char* rule) {
+  throw CLI::ValidationError("'" + text + "' is not " + rule);
+}
 
 void check_console(const std::string& v) {
   if (v != "stdio" && v != "none" && v.rfind("file:", 0) != 0) refuse(v, "a console: stdio, none or file:PATH");
 }
 
 void add_console_option(CLI::App& app, Options& o, const char* help) {
-  app.add_option_function<std::string>("--console", [&o](const std::string& v) { check_console(v); o.console = v; }, help)->type_name("WHERE");
+  app.add_option_function<std::string>(
+         "--console",
+         [&o](const std::string& v) {
+           check_console(v);
+           o.console = v;
+         },
+         help)
+      ->type_name("WHERE");
 }
 
 SnapshotRequest parse_snapshot(const std::string& text) {
@@ -27,42 +36,60 @@ SnapshotRequest parse_snapshot(const std::string& text) {
 }
 
 void add_snapshot_options(CLI::App& app, Options& o) {
-  app.add_option_function<std::vector<std::string>>("--snapshot-at", [&o](const std::vector<std::string>& all) {
-       for (const std::string& text : all) o.snapshots.push_back(parse_snapshot(text));
-     }, "save the machine to FILE once it has completed so many instructions; may be given again")
-      ->type_name("INSTRUCTION:FILE")->expected(1)->take_all();
-  app.add_option("--control", o.control, "listen for requests (dejavm ctl) on a Unix socket at this path")->type_name("PATH");
-  app.add_option("--gdb", o.gdb, "wait there for gdb, which has the guest before its first instruction; port 0: any that is free")->type_name("HOST:PORT")->excludes("--control");
+  app.add_option_function<std::vector<std::string>>(
+         "--snapshot-at",
+         [&o](const std::vector<std::string>& all) {
+           for (const std::string& text : all) o.snapshots.push_back(parse_snapshot(text));
+         },
+         "save the machine to FILE once it has completed so many instructions; may be given again")
+      ->type_name("INSTRUCTION:FILE")
+      ->expected(1)
+      ->take_all();
+  app.add_option("--control", o.control, "listen for requests (dejavm ctl) on a Unix socket at this path")
+      ->type_name("PATH");
+  app.add_option("--gdb", o.gdb,
+                 "wait there for gdb, which has the guest before its first instruction; port 0: any that is free")
+      ->type_name("HOST:PORT")
+      ->excludes("--control");
   app.add_flag("--paused", o.paused, "stand still until 'dejavm ctl ... resume'")->needs("--control");
-  app.add_flag("--digest", o.digest, "print the digest of the machine at the end, which record and replay print anyway");
+  app.add_flag("--digest", o.digest,
+               "print the digest of the machine at the end, which record and replay print anyway");
   app.add_flag("--force", o.force, "replace existing files");
   app.add_flag("--delta", o.delta, "save only what changed since the snapshot before, where there is one");
-  app.add_option_function<std::string>("--max-time", [&o](const std::string& v) { o.max_time_ns = parse_duration(v); },
-                                       "stop once so many seconds of the guest's time have passed, with status 4; 10m and 2h, too")
+  app.add_option_function<std::string>(
+         "--max-time", [&o](const std::string& v) { o.max_time_ns = parse_duration(v); },
+         "stop once so many seconds of the guest's time have passed, with status 4; 10m and 2h, too")
       ->type_name("SECONDS");
-  app.add_option("--max-instructions", o.max_instructions, "stop once so many are complete, with status 4; 5M is 5000000")->type_name("N")->transform(instruction_count());
+  app.add_option("--max-instructions", o.max_instructions,
+                 "stop once so many are complete, with status 4; 5M is 5000000")
+      ->type_name("N")
+      ->transform(instruction_count());
 }
 
 }  // namespace
 
 CLI::Validator instruction_count() {
-  return CLI::Validator([](std::string& text) {
-    const auto n = parse_instructions(text);
-    if (!n) return "'" + text + "' is not a number of instructions, such as 5000000, 5M or 1.5G";
-    text = std::to_string(*n);
-    return std::string();
-  }, "");
+  return CLI::Validator(
+      [](std::string& text) {
+        const auto n = parse_instructions(text);
+        if (!n) return "'" + text + "' is not a number of instructions, such as 5000000, 5M or 1.5G";
+        text = std::to_string(*n);
+        return std::string();
+      },
+      "");
 }
 
 CLI::Validator size_in_bytes() {
-  return CLI::Validator([](std::string& text) {
-    const std::string given = text;
-    try {
-      if (CLI::AsSizeValue(false)(text).empty()) return std::string();
-    } catch (const CLI::ValidationError&) {  // of a unit that there is not, or a number that does not fit
-    }
-    return "'" + given + "' is not a size, such as 256M (units K, M, G, T)";
-  }, "");
+  return CLI::Validator(
+      [](std::string& text) {
+        const std::string given = text;
+        try {
+          if (CLI::AsSizeValue(false)(text).empty()) return std::string();
+        } catch (const CLI::ValidationError&) {  // of a unit that there is not, or a number that does not fit
+        }
+        return "'" + given + "' is not a size, such as 256M (units K, M, G, T)";
+      },
+      "");
 }
 
 uint64_t parse_duration(const std::string& text) {
@@ -71,7 +98,10 @@ uint64_t parse_duration(const std::string& text) {
   char* end = nullptr;
   const double number = std::strtod(text.c_str(), &end);
   const std::string unit = end;
-  const double seconds = unit.empty() || unit == "s" ? number : unit == "m" ? number * 60 : unit == "h" ? number * 3600 : -1;
+  const double seconds = unit.empty() || unit == "s" ? number
+                         : unit == "m"               ? number * 60
+                         : unit == "h"               ? number * 3600
+                                                     : -1;
   if (end == text.c_str() || !(seconds > 0) || seconds > kLongestS) refuse(text, kRule);
   return static_cast<uint64_t>(seconds * 1e9);
 }
@@ -100,18 +130,25 @@ int64_t parse_time(const std::string& text) {
 
 void add_engine_option(CLI::App& app, Options& o, const char* text) {
   app.add_option("--engine", o.engine.name, text)->check(CLI::IsMember({"deterministic", "kvm", "kvm-step"}));
-  app.add_flag("--step", o.step, "--engine kvm-step, the exact mode: KVM executes the guest step by step, and counts, exits and answers are the "
-                                 "deterministic engine's; slow");
-  app.add_option_function<std::string>("--sandbox", [&o](const std::string& v) { o.sandbox = v == "on"; },
-                                       "once the guest runs, dejavm can start no program, open no connection and gain no privilege: on or off [on]")
+  app.add_flag(
+      "--step", o.step,
+      "--engine kvm-step, the exact mode: KVM executes the guest step by step, and counts, exits and answers are the "
+      "deterministic engine's; slow");
+  app.add_option_function<std::string>(
+         "--sandbox", [&o](const std::string& v) { o.sandbox = v == "on"; },
+         "once the guest runs, dejavm can start no program, open no connection and gain no privilege: on or off [on]")
       ->check(CLI::IsMember({"on", "off"}));
-  app.add_option_function<std::string>("--translate", [&o](const std::string& v) { o.engine.translation.on = v == "on"; },
-                                       "hot guest code becomes host code: on or off; the guest does the same either way [on]")
+  app.add_option_function<std::string>(
+         "--translate", [&o](const std::string& v) { o.engine.translation.on = v == "on"; },
+         "hot guest code becomes host code: on or off; the guest does the same either way [on]")
       ->check(CLI::IsMember({"on", "off"}));
-  app.add_option("--translate-threshold", o.engine.translation.threshold, "executions after which a block of guest code is hot [50]")
+  app.add_option("--translate-threshold", o.engine.translation.threshold,
+                 "executions after which a block of guest code is hot [50]")
       ->check(CLI::Range(1u, 1u << 15));
   app.add_option("--translate-cache", o.engine.translation.cache_bytes, "host code kept at most, 1M to 1G [64M]")
-      ->type_name("SIZE")->transform(size_in_bytes())->check([](const std::string& bytes) {
+      ->type_name("SIZE")
+      ->transform(size_in_bytes())
+      ->check([](const std::string& bytes) {
         const uint64_t n = std::stoull(bytes);
         return n >= 1 << 20 && n <= 1 << 30 ? std::string() : "--translate-cache is from 1M to 1G";
       });
@@ -119,42 +156,72 @@ void add_engine_option(CLI::App& app, Options& o, const char* text) {
 
 void add_machine_options(CLI::App& app, Options& o) {
   add_engine_option(app, o, "what executes the guest: deterministic, or kvm, the processor itself [deterministic]");
-  app.add_option("--kernel", o.boot.kernel, "Linux bzImage, or ELF kernel with a PVH or Multiboot entry; without it a small guest that is built in")
+  app.add_option(
+         "--kernel", o.boot.kernel,
+         "Linux bzImage, or ELF kernel with a PVH or Multiboot entry; without it a small guest that is built in")
       ->type_name("FILE");
-  app.add_option("--firmware", o.boot.firmware, "a PC firmware image, such as SeaBIOS's bios-256k.bin, from the reset vector on; instead of a kernel")->type_name("FILE")->excludes("--kernel");
+  app.add_option("--firmware", o.boot.firmware,
+                 "a PC firmware image, such as SeaBIOS's bios-256k.bin, from the reset vector on; instead of a kernel")
+      ->type_name("FILE")
+      ->excludes("--kernel");
   app.add_option("--initrd", o.boot.initrd, "initial RAM disk for the kernel")->type_name("FILE");
   app.add_option("--append", o.boot.append, "the kernel's command line, e.g. console=ttyS0")->type_name("TEXT");
-  app.add_option("--memory", o.config.memory_bytes, "guest RAM, e.g. 512M [256M]")->type_name("SIZE")->transform(size_in_bytes());
-  app.add_option("--seed", o.config.seed, "what RDRAND and the kernel's random seed are drawn from [0]")->type_name("N");
-  app.add_option_function<std::string>("--start-time", [&o](const std::string& v) { o.config.start_time_unix_s = parse_time(v); },
-                                       "what the real-time clock shows at the start [2000-01-01T00:00:00Z]")->type_name("RFC3339");
+  app.add_option("--memory", o.config.memory_bytes, "guest RAM, e.g. 512M [256M]")
+      ->type_name("SIZE")
+      ->transform(size_in_bytes());
+  app.add_option("--seed", o.config.seed, "what RDRAND and the kernel's random seed are drawn from [0]")
+      ->type_name("N");
+  app.add_option_function<std::string>(
+         "--start-time", [&o](const std::string& v) { o.config.start_time_unix_s = parse_time(v); },
+         "what the real-time clock shows at the start [2000-01-01T00:00:00Z]")
+      ->type_name("RFC3339");
   add_console_option(app, o, "the serial port: stdio, none or file:PATH [stdio]");
   add_snapshot_options(app, o);
-  app.add_option_function<std::string>("--serial-timing", [&o](const std::string& v) { o.config.serial_baud = v == "baud"; },
-                                       "how long the serial port takes: instant, or baud, as the guest programs it [instant]")
+  app.add_option_function<std::string>(
+         "--serial-timing", [&o](const std::string& v) { o.config.serial_baud = v == "baud"; },
+         "how long the serial port takes: instant, or baud, as the guest programs it [instant]")
       ->check(CLI::IsMember({"instant", "baud"}));
-  app.add_option_function<unsigned>("--pm-timer", [&o](unsigned bits) { o.config.pm_timer_32 = bits == 32; },
-                                    "the bits of the ACPI PM timer: 24 or 32 [24]")
+  app.add_option_function<unsigned>(
+         "--pm-timer", [&o](unsigned bits) { o.config.pm_timer_32 = bits == 32; },
+         "the bits of the ACPI PM timer: 24 or 32 [24]")
       ->check(CLI::IsMember({24u, 32u}));
-  app.add_option("--cpu", o.config.cpu_model, "the CPU model: dejavm-v1, or dejavm-v2, with AVX, AVX2, BMI1, BMI2, LZCNT, ADX, AES, PCLMULQDQ and SHA too [dejavm-v1]")
+  app.add_option("--cpu", o.config.cpu_model,
+                 "the CPU model: dejavm-v1, or dejavm-v2, with AVX, AVX2, BMI1, BMI2, LZCNT, ADX, AES, PCLMULQDQ and "
+                 "SHA too [dejavm-v1]")
       ->check(CLI::IsMember({"dejavm-v1", "dejavm-v2"}));
-  app.add_option_function<std::vector<std::string>>("--cpu-without", [&o](const std::vector<std::string>& names) {
-       for (const std::string& n : names)
-         if (!is_optional_feature(n)) throw CLI::ValidationError("--cpu-without", "no optional feature: " + n);
-       o.config.cpu_without = names;
-       std::sort(o.config.cpu_without.begin(), o.config.cpu_without.end());
-       o.config.cpu_without.erase(std::unique(o.config.cpu_without.begin(), o.config.cpu_without.end()), o.config.cpu_without.end());
-     }, "features that the guest is not shown, as /proc/cpuinfo names them: smep,pcid. On KVM also what the host lacks")->delimiter(',')->type_name("NAMES");
-  app.add_flag("--test-device", o.config.test_device, "the ports and the memory window of QEMU's pc-testdev: 0xe0, 0xe4, 0x2000-0x2017, 0xff000000");
+  app.add_option_function<std::vector<std::string>>(
+         "--cpu-without",
+         [&o](const std::vector<std::string>& names) {
+           for (const std::string& n : names)
+             if (!is_optional_feature(n)) throw CLI::ValidationError("--cpu-without", "no optional feature: " + n);
+           o.config.cpu_without = names;
+           std::sort(o.config.cpu_without.begin(), o.config.cpu_without.end());
+           o.config.cpu_without.erase(std::unique(o.config.cpu_without.begin(), o.config.cpu_without.end()),
+                                      o.config.cpu_without.end());
+         },
+         "features that the guest is not shown, as /proc/cpuinfo names them: smep,pcid. On KVM also what the host "
+         "lacks")
+      ->delimiter(',')
+      ->type_name("NAMES");
+  app.add_flag("--test-device", o.config.test_device,
+               "the ports and the memory window of QEMU's pc-testdev: 0xe0, 0xe4, 0x2000-0x2017, 0xff000000");
   app.add_flag("--debug-exit", o.config.debug_exit, "a write of N to port 0xf4 ends the run with status N*2+1");
-  app.add_flag("--strict", o.config.strict, "stop, with status 4, at an instruction that the CPU model lacks, instead of raising #UD");
+  app.add_flag("--strict", o.config.strict,
+               "stop, with status 4, at an instruction that the CPU model lacks, instead of raising #UD");
   app.add_flag("--json", o.json, "the result as one JSON object on standard error");
 }
 
 void add_trace_options(CLI::App& app, Options& o) {
   app.add_option("-o,--output", o.trace, "the trace to write")->type_name("FILE")->required();
-  app.add_option("--keyframe-every", o.keyframe_interval, "instructions between keyframes, from which a replay can start; 0: none [100M]")->type_name("N")->transform(instruction_count());
-  app.add_option("--keyframe-at", o.keyframes_at, "another keyframe, at this instruction; may be given again")->type_name("INSTRUCTION")->transform(instruction_count())->expected(1)->take_all();
+  app.add_option("--keyframe-every", o.keyframe_interval,
+                 "instructions between keyframes, from which a replay can start; 0: none [100M]")
+      ->type_name("N")
+      ->transform(instruction_count());
+  app.add_option("--keyframe-at", o.keyframes_at, "another keyframe, at this instruction; may be given again")
+      ->type_name("INSTRUCTION")
+      ->transform(instruction_count())
+      ->expected(1)
+      ->take_all();
 }
 
 void add_record_options(CLI::App& app, Options& o) {
@@ -166,28 +233,43 @@ void add_replay_options(CLI::App& app, Options& o) {
   o.console = "none";
   app.add_option("trace", o.trace, "a trace that record wrote")->type_name("FILE")->required();
   add_console_option(app, o, "where the guest's serial output goes: stdio, none or file:PATH [none]");
-  app.add_option("--from", o.from, "start at the last keyframe at or before this instruction; or kN: at keyframe N")->type_name("INSTRUCTION|kN");
-  app.add_option("--until", o.until, "stop at this instruction")->type_name("INSTRUCTION")->transform(instruction_count());
-  add_engine_option(app, o, "what executes the guest: deterministic or kvm-step; each replays the other's traces [deterministic]");
-  app.add_option("--jobs", o.jobs, "parts of the run that are replayed at the same time, each from a keyframe of its own with a machine of its own; 1 with --console [one for each processor, as memory allows and the run is worth it]")
-      ->type_name("N")->check(CLI::Range(1, 256));
+  app.add_option("--from", o.from, "start at the last keyframe at or before this instruction; or kN: at keyframe N")
+      ->type_name("INSTRUCTION|kN");
+  app.add_option("--until", o.until, "stop at this instruction")
+      ->type_name("INSTRUCTION")
+      ->transform(instruction_count());
+  add_engine_option(
+      app, o, "what executes the guest: deterministic or kvm-step; each replays the other's traces [deterministic]");
+  app.add_option("--jobs", o.jobs,
+                 "parts of the run that are replayed at the same time, each from a keyframe of its own with a machine "
+                 "of its own; 1 with --console [one for each processor, as memory allows and the run is worth it]")
+      ->type_name("N")
+      ->check(CLI::Range(1, 256));
   app.add_flag("--force", o.force, "replace the console's file");
-  app.add_flag("--devices-only", o.devices_only, "run no guest code: feed the logged exits to fresh devices and compare their answers");
+  app.add_flag("--devices-only", o.devices_only,
+               "run no guest code: feed the logged exits to fresh devices and compare their answers");
   app.add_flag("--json", o.json, "the result as one JSON object on standard output");
 }
 
 void add_restore_options(CLI::App& app, Options& o) {
   app.add_option("snapshot", o.snapshot, "a snapshot that --snapshot-at or ctl wrote")->type_name("FILE")->required();
-  add_engine_option(app, o, "what executes the guest: deterministic or kvm; any snapshot goes on on either [the one that saved it]");
+  add_engine_option(
+      app, o, "what executes the guest: deterministic or kvm; any snapshot goes on on either [the one that saved it]");
   add_console_option(app, o, "the serial port: stdio, none or file:PATH [stdio]");
-  app.add_option_function<std::vector<std::string>>("--bind", [&o](const std::vector<std::string>& all) {
-       for (const std::string& text : all) {
-         const size_t equals = text.find('=');
-         if (text.substr(0, equals) != "console" || equals == std::string::npos || equals + 1 == text.size())
-           refuse(text, "NAME=PATH with a name that the machine has: console");
-         o.console = "file:" + text.substr(equals + 1);
-       }
-     }, "the host file for one of the machine's resources: console=PATH")->type_name("NAME=PATH")->expected(1)->take_all();
+  app.add_option_function<std::vector<std::string>>(
+         "--bind",
+         [&o](const std::vector<std::string>& all) {
+           for (const std::string& text : all) {
+             const size_t equals = text.find('=');
+             if (text.substr(0, equals) != "console" || equals == std::string::npos || equals + 1 == text.size())
+               refuse(text, "NAME=PATH with a name that the machine has: console");
+             o.console = "file:" + text.substr(equals + 1);
+           }
+         },
+         "the host file for one of the machine's resources: console=PATH")
+      ->type_name("NAME=PATH")
+      ->expected(1)
+      ->take_all();
   app.add_flag("--verify", o.verify, "compare all of memory with its hashes first, rather than while the guest runs");
   add_snapshot_options(app, o);
   app.add_flag("--json", o.json, "the result as one JSON object on standard error");

@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "vmm/state/config.h"
 #include "vmm/machine/machine.h"
+#include "vmm/state/config.h"
 
 namespace dejavm::cli {
 
@@ -15,7 +15,7 @@ namespace dejavm::cli {
 enum Status : int { kDone = 0, kUsage = 1, kBadFile = 2, kDiverged = 3, kAbnormal = 4 };
 
 struct SnapshotRequest {
-  uint64_t at = 0;    // instruction
+  uint64_t at = 0;  // instruction
   std::string path;
 };
 
@@ -23,26 +23,26 @@ struct Options {
   std::chrono::steady_clock::time_point begun = std::chrono::steady_clock::now();  // the command
   MachineConfig config;
   EngineChoice engine;  // without a name: deterministic, or a snapshot's own
-  bool step = false;   // kvm-step
+  bool step = false;    // kvm-step
   BootSource boot;
   std::string console = "stdio";
-  std::string trace;               // record's output, replay's input
-  uint64_t max_instructions = 0;   // 0: no limit
-  uint64_t max_time_ns = 0;        // of virtual time; 0: no limit
+  std::string trace;              // record's output, replay's input
+  uint64_t max_instructions = 0;  // 0: no limit
+  uint64_t max_time_ns = 0;       // of virtual time; 0: no limit
   std::vector<SnapshotRequest> snapshots;
-  std::string control;             // a socket's path
-  std::string gdb;                 // where to wait for gdb
-  bool paused = false;             // wait for resume before the first instruction
-  bool delta = false;              // snapshots after the first as changes
-  std::string snapshot;            // restore's input
-  bool verify = false;             // restore: all of memory before the first instruction
+  std::string control;   // a socket's path
+  std::string gdb;       // where to wait for gdb
+  bool paused = false;   // wait for resume before the first instruction
+  bool delta = false;    // snapshots after the first as changes
+  std::string snapshot;  // restore's input
+  bool verify = false;   // restore: all of memory before the first instruction
   std::vector<uint64_t> keyframes_at;
   uint64_t keyframe_interval = 100'000'000;
-  std::string from;                // replay: an instruction, or kN for a keyframe
-  uint64_t until = 0;              // replay; 0: the end
-  bool devices_only = false;       // replay
-  unsigned jobs = 0;               // replay; 0: as many as this host has use for
-  bool digest = false;             // run and restore: of the machine at the end
+  std::string from;           // replay: an instruction, or kN for a keyframe
+  uint64_t until = 0;         // replay; 0: the end
+  bool devices_only = false;  // replay
+  unsigned jobs = 0;          // replay; 0: as many as this host has use for
+  bool digest = false;        // run and restore: of the machine at the end
   bool force = false;
   bool json = false;
   bool sandbox = true;

@@ -5,11 +5,11 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include "replay/trace/cursor.h"
-#include "replay/store/atomic_file.h"
+#include "replay/replay/devices_only.h"
 #include "replay/replay/position.h"
 #include "replay/replay/replayer.h"
-#include "replay/replay/devices_only.h"
+#include "replay/store/atomic_file.h"
+#include "replay/trace/cursor.h"
 
 namespace dejavm::cli {
 namespace {
@@ -61,7 +61,8 @@ Result<void> export_perfetto(const TraceReader& trace, const std::string& path, 
   std::map<std::string, int> tracks;
   auto track = [&](const std::string& name) {
     const auto [found, made] = tracks.try_emplace(name, static_cast<int>(tracks.size()) + 1);
-    if (made) out.event({{"ph", "M"}, {"name", "thread_name"}, {"pid", 1}, {"tid", found->second}, {"args", {{"name", name}}}});
+    if (made)
+      out.event({{"ph", "M"}, {"name", "thread_name"}, {"pid", 1}, {"tid", found->second}, {"args", {{"name", name}}}});
     return found->second;
   };
   out.event({{"ph", "M"}, {"name", "process_name"}, {"pid", 1}, {"args", {{"name", "guest: " + trace.name()}}}});
@@ -71,7 +72,14 @@ Result<void> export_perfetto(const TraceReader& trace, const std::string& path, 
   std::string line;
   uint64_t line_at = 0;
   auto end_line = [&] {
-    if (!line.empty()) out.event({{"ph", "i"}, {"s", "t"}, {"name", line}, {"cat", "console"}, {"pid", 1}, {"tid", track("console")}, {"ts", us(line_at)}});
+    if (!line.empty())
+      out.event({{"ph", "i"},
+                 {"s", "t"},
+                 {"name", line},
+                 {"cat", "console"},
+                 {"pid", 1},
+                 {"tid", track("console")},
+                 {"ts", us(line_at)}});
     line.clear();
   };
   EventCursor cursor(trace, trace.keyframes().front());
@@ -79,13 +87,28 @@ Result<void> export_perfetto(const TraceReader& trace, const std::string& path, 
     const uint64_t now = e->at.retired.value + base;
     const json where{{"event", cursor.index()}, {"instruction", e->at.retired.value}, {"what", describe(*e)}};
     if (e->kind == EventKind::kIdle) {
-      if (e->value > now) out.event({{"ph", "X"}, {"name", "asleep"}, {"cat", "idle"}, {"pid", 1}, {"tid", track("vCPU 0")}, {"ts", us(now)}, {"dur", us(e->value - now)}, {"args", where}});
+      if (e->value > now)
+        out.event({{"ph", "X"},
+                   {"name", "asleep"},
+                   {"cat", "idle"},
+                   {"pid", 1},
+                   {"tid", track("vCPU 0")},
+                   {"ts", us(now)},
+                   {"dur", us(e->value - now)},
+                   {"args", where}});
       base = e->value - e->at.retired.value;
       continue;
     }
     if (e->kind == EventKind::kInterrupt) {
       if (e->value != kNoVector)
-        out.event({{"ph", "i"}, {"s", "p"}, {"name", fmt::format("vector {:#x}", e->value)}, {"cat", "interrupt"}, {"pid", 1}, {"tid", track("interrupts")}, {"ts", us(now)}, {"args", where}});
+        out.event({{"ph", "i"},
+                   {"s", "p"},
+                   {"name", fmt::format("vector {:#x}", e->value)},
+                   {"cat", "interrupt"},
+                   {"pid", 1},
+                   {"tid", track("interrupts")},
+                   {"ts", us(now)},
+                   {"args", where}});
       continue;
     }
     if (descriptor_of(e->kind).role == EventRole::kPlace) continue;
@@ -100,8 +123,16 @@ Result<void> export_perfetto(const TraceReader& trace, const std::string& path, 
     }
     const EventTarget target = descriptor_of(e->kind).target;
     const bool at_address = target == EventTarget::kPort || target == EventTarget::kGpa;
-    const std::string name = at_address ? fmt::format("{} {:#x}", name_of(e->kind), e->address) : std::string(name_of(e->kind));
-    out.event({{"ph", "i"}, {"s", "t"}, {"name", name}, {"cat", device == "-" ? "machine" : device}, {"pid", 1}, {"tid", track(device == "-" ? "machine" : device)}, {"ts", us(now)}, {"args", where}});
+    const std::string name =
+        at_address ? fmt::format("{} {:#x}", name_of(e->kind), e->address) : std::string(name_of(e->kind));
+    out.event({{"ph", "i"},
+               {"s", "t"},
+               {"name", name},
+               {"cat", device == "-" ? "machine" : device},
+               {"pid", 1},
+               {"tid", track(device == "-" ? "machine" : device)},
+               {"ts", us(now)},
+               {"args", where}});
     if (!out.result()) return out.result();
   }
   end_line();

@@ -7,13 +7,13 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include "replay/trace/cursor.h"
+#include "replay/guest/where.h"
+#include "replay/replay/devices_only.h"
 #include "replay/replay/position.h"
 #include "replay/replay/replayer.h"
 #include "replay/timeline/timeline.h"
-#include "replay/guest/where.h"
+#include "replay/trace/cursor.h"
 #include "tools/dejavm/report.h"
-#include "replay/replay/devices_only.h"
 
 namespace dejavm::cli {
 namespace {
@@ -43,7 +43,7 @@ struct Query {
     if (!opened) return opened.error();
     trace = opened.take();
     from = begin_of(*trace);
-to = end_of(*trace);
+    to = end_of(*trace);
     for (const auto& [text, place] : {std::pair(&o.after, &from), std::pair(&o.before, &to)}) {
       if (text->empty()) continue;
       auto at = parse_position(*trace, *text);
@@ -64,10 +64,13 @@ to = end_of(*trace);
   Result<uint64_t> address(const std::string& text) const {
     if (const auto n = number(text)) return *n;
     const size_t plus = text.find('+');
-    const auto offset = plus == std::string::npos ? std::optional<uint64_t>(0) : number(std::string_view(text).substr(plus + 1));
+    const auto offset =
+        plus == std::string::npos ? std::optional<uint64_t>(0) : number(std::string_view(text).substr(plus + 1));
     if (!kernel) return bad(fmt::format("'{}': not a number, and the guest has no kernel symbols in its memory", text));
     const KernelSymbol* s = kernel->symbol(text.substr(0, plus));
-    if (s == nullptr || !offset) return bad(fmt::format("'{}': neither a number nor a symbol of the guest's kernel (dejavm symbols lists them)", text));
+    if (s == nullptr || !offset)
+      return bad(
+          fmt::format("'{}': neither a number nor a symbol of the guest's kernel (dejavm symbols lists them)", text));
     return s->address + *offset;
   }
   // Where the timeline stands.
@@ -76,7 +79,10 @@ to = end_of(*trace);
     Machine& m = timeline->machine();
     const std::string text = describe_instruction(m);
     m.engine().get_state(0, s);
-    json j{{"instruction", timeline->now().at.value}, {"now_ns", m.now().value}, {"rip", fmt::format("{:#x}", linear_rip(s))}, {"text", text}};
+    json j{{"instruction", timeline->now().at.value},
+           {"now_ns", m.now().value},
+           {"rip", fmt::format("{:#x}", linear_rip(s))},
+           {"text", text}};
     if (const std::string name = symbols.name(linear_rip(s)); !name.empty()) j["symbol"] = name;
     return j;
   }
@@ -99,7 +105,8 @@ int last_write(Query& q) {
   if (auto done = q.timeline->seek(q.to); !done) return fail(done.error());
   auto stop = q.timeline->backward(points);
   if (!stop) return fail(stop.error());
-  if (!stop->hit) return q.say({{"found", false}}, fmt::format("nothing wrote to {:#x} before instruction {}", *at, q.to.value));
+  if (!stop->hit)
+    return q.say({{"found", false}}, fmt::format("nothing wrote to {:#x} before instruction {}", *at, q.to.value));
   json j{{"found", true}, {"address", fmt::format("{:#x}", stop->hit->address)}};
   j.update(q.place());
   return q.say(j, Query::text_of(j));
@@ -142,12 +149,21 @@ int irq_latency(Query& q) {
   });
   if (!done) return fail(done.error());
   json j = json::array();
-  std::string text = fmt::format("{:>6} {:>8} {:>12} {:>12} {:>12} {:>12}  {}", "vector", "count", "min ns", "median ns", "99% ns", "max ns", "the longest at instruction");
+  std::string text = fmt::format("{:>6} {:>8} {:>12} {:>12} {:>12} {:>12}  {}", "vector", "count", "min ns",
+                                 "median ns", "99% ns", "max ns", "the longest at instruction");
   for (auto& [vector, v] : all) {
     std::sort(v.begin(), v.end());
-    const uint64_t median = v[v.size() / 2], most = v[(v.size() * 99) / 100 < v.size() ? v.size() * 99 / 100 : v.size() - 1];
-    j.push_back({{"vector", vector}, {"count", v.size()}, {"min_ns", v.front()}, {"median_ns", median}, {"p99_ns", most}, {"max_ns", v.back()}, {"longest_at", worst[vector].retired.value}});
-    text += fmt::format("\n{:>#6x} {:>8} {:>12} {:>12} {:>12} {:>12}  {}", vector, v.size(), v.front(), median, most, v.back(), worst[vector].retired.value);
+    const uint64_t median = v[v.size() / 2],
+                   most = v[(v.size() * 99) / 100 < v.size() ? v.size() * 99 / 100 : v.size() - 1];
+    j.push_back({{"vector", vector},
+                 {"count", v.size()},
+                 {"min_ns", v.front()},
+                 {"median_ns", median},
+                 {"p99_ns", most},
+                 {"max_ns", v.back()},
+                 {"longest_at", worst[vector].retired.value}});
+    text += fmt::format("\n{:>#6x} {:>8} {:>12} {:>12} {:>12} {:>12}  {}", vector, v.size(), v.front(), median, most,
+                        v.back(), worst[vector].retired.value);
   }
   return q.say(j, text);
 }
@@ -156,7 +172,9 @@ int who_touched(Query& q) {
   const size_t dot = q.o.what.find('.');
   const std::string device = q.o.what.substr(0, dot);
   const auto wanted = dot == std::string::npos ? std::nullopt : number(std::string_view(q.o.what).substr(dot + 1));
-  if (dot != std::string::npos && !wanted) return fail(bad(fmt::format("'{}': DEVICE or DEVICE.ADDRESS, the address a port, physical address or MSR, as in vatpit.0x43", q.o.what)));
+  if (dot != std::string::npos && !wanted)
+    return fail(bad(fmt::format(
+        "'{}': DEVICE or DEVICE.ADDRESS, the address a port, physical address or MSR, as in vatpit.0x43", q.o.what)));
   json j = json::array();
   std::string text;
   uint64_t count = 0;
@@ -165,7 +183,8 @@ int who_touched(Query& q) {
   for (; const Event* e = cursor.peek(); cursor.pop()) {
     if (device_of(*e) != device) continue;
     known = true;
-    if ((wanted && e->address != *wanted) || !is_exit(e->kind) || e->at.retired < q.from || e->at.retired > q.to) continue;
+    if ((wanted && e->address != *wanted) || !is_exit(e->kind) || e->at.retired < q.from || e->at.retired > q.to)
+      continue;
     if (++count > q.o.limit) continue;
     if (auto done = q.timeline->seek(e->at.retired); !done) return fail(done.error());
     json one{{"event", cursor.index()}, {"what", describe(*e)}};
@@ -175,7 +194,10 @@ int who_touched(Query& q) {
   }
   if (cursor.error()) return fail(*cursor.error());
   if (!known) return fail(bad(fmt::format("'{}': no device that this trace has anything of", device)));
-  return q.say({{"count", count}, {"first", j}}, text + fmt::format("{} accesses{}", count, count > q.o.limit ? fmt::format("; the first {} are shown (--limit)", q.o.limit) : ""));
+  return q.say(
+      {{"count", count}, {"first", j}},
+      text + fmt::format("{} accesses{}", count,
+                         count > q.o.limit ? fmt::format("; the first {} are shown (--limit)", q.o.limit) : ""));
 }
 
 }  // namespace
@@ -191,12 +213,18 @@ void add_query_tool(CLI::App& app, QueryOptions& o) {
     s->add_flag("--json", o.json, "one JSON value");
     return s;
   };
-  add("last-write", "which instruction wrote last to a linear address", "an address, or a kernel symbol: jiffies")->add_option("--bytes", o.bytes, "how many from there on [8]")->check(CLI::Range(1, 4096));
+  add("last-write", "which instruction wrote last to a linear address", "an address, or a kernel symbol: jiffies")
+      ->add_option("--bytes", o.bytes, "how many from there on [8]")
+      ->check(CLI::Range(1, 4096));
   add("first-exec", "when an instruction is executed first", "an address, or a kernel symbol: do_exit, do_exit+0x10");
   add("count-exec", "how often", "an address, or a kernel symbol");
   add("irq-latency", "how long interrupts waited, by vector", nullptr);
-  add("who-touched", "which code accessed a device's register", "DEVICE or DEVICE.ADDRESS: vatpit, vatpit.0x43, vlapic.0x80b")->add_option("--limit", o.limit, "how many are shown with their code [20]");
-  app.footer("  dejavm query boot.dvt first-exec start_kernel\n  dejavm query boot.dvt last-write panic_cpu --before end\n  dejavm query boot.dvt who-touched vrtc.0x71 --json");
+  add("who-touched", "which code accessed a device's register",
+      "DEVICE or DEVICE.ADDRESS: vatpit, vatpit.0x43, vlapic.0x80b")
+      ->add_option("--limit", o.limit, "how many are shown with their code [20]");
+  app.footer(
+      "  dejavm query boot.dvt first-exec start_kernel\n  dejavm query boot.dvt last-write panic_cpu --before end\n  "
+      "dejavm query boot.dvt who-touched vrtc.0x71 --json");
 }
 
 int run_query(const CLI::App& app, const QueryOptions& o) {

@@ -36,7 +36,8 @@ void add_counts(nlohmann::json& j, const TraceReader& trace) {
   EventCursor cursor(trace, trace.keyframes().front());
   for (; const Event* e = cursor.peek(); cursor.pop()) ++counts[static_cast<size_t>(e->kind)];
   for (size_t k = 0; k < kEventKinds; ++k)
-    if (is_exit(static_cast<EventKind>(k))) j["exits_by_kind"][std::string(name_of(static_cast<EventKind>(k)))] = counts[k];
+    if (is_exit(static_cast<EventKind>(k)))
+      j["exits_by_kind"][std::string(name_of(static_cast<EventKind>(k)))] = counts[k];
   uint64_t bytes = 0;
   for (const FrameInfo& f : trace.frames())
     if (f.head.kind == FrameKind::kEvents) bytes += f.head.stored_bytes;
@@ -45,7 +46,9 @@ void add_counts(nlohmann::json& j, const TraceReader& trace) {
 
 int status(const RunSummary& s) {
   switch (s.end) {
-    case RunEnd::kPowerOff: case RunEnd::kUserStop: case RunEnd::kReset: return kDone;
+    case RunEnd::kPowerOff:
+    case RunEnd::kUserStop:
+    case RunEnd::kReset: return kDone;
     case RunEnd::kDebugExit: return s.debug_exit;
     case RunEnd::kEngineError: return kUsage;
     default: return kAbnormal;
@@ -61,14 +64,19 @@ nlohmann::json as_json(const RunSummary& s) {
 
 }  // namespace
 
-std::string line_of(const nlohmann::json& j) { return j.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace); }
+std::string line_of(const nlohmann::json& j) {
+  return j.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
 
 int with_output_written(int status) {
   errno = 0;
   std::cout.flush();
   const bool lost = !std::cout || std::fflush(stdout) != 0 || std::ferror(stdout);
   if (!lost) return status;
-  std::fputs(fmt::format("dejavm: standard output: not all of it could be written{}{}\n", errno ? ": " : "", errno ? std::strerror(errno) : "").c_str(), stderr);
+  std::fputs(fmt::format("dejavm: standard output: not all of it could be written{}{}\n", errno ? ": " : "",
+                         errno ? std::strerror(errno) : "")
+                 .c_str(),
+             stderr);
   return status == kDone ? static_cast<int>(kUsage) : status;
 }
 
@@ -112,18 +120,20 @@ int report_run(const Options& o, const Outcome& out, const std::string& verb) {
     j["ready_seconds"] = out.ready_seconds;
     if (o.digest || out.recorded) j["digest"] = to_hex(s.digest);
     if (out.recorded) {
-j["trace"] = out.trace;
-j["trace_bytes"] = out.trace_bytes;
-}
+      j["trace"] = out.trace;
+      j["trace_bytes"] = out.trace_bytes;
+    }
     j["engine"] = out.engine;
     for (const auto& [name, n] : out.counters) j["engine_counters"][name] = n;
     if (!out.suspended.empty()) j["suspended"] = out.suspended;
     std::fputs((line_of(j) + "\n").c_str(), stderr);
   } else {
     const std::string how = out.suspended.empty() ? why(s) : "suspended to " + out.suspended;
-    std::string line = fmt::format("{}: {}; {} {}", verb, how, s.instructions, out.engine == "kvm" ? "ticks of the TSC, on KVM" : "instructions");
+    std::string line = fmt::format("{}: {}; {} {}", verb, how, s.instructions,
+                                   out.engine == "kvm" ? "ticks of the TSC, on KVM" : "instructions");
     for (const auto& [name, n] : out.counters)
-      if (name == "by_deterministic_engine" && n != 0) line += fmt::format(", {} instructions executed for it by the deterministic engine", n);
+      if (name == "by_deterministic_engine" && n != 0)
+        line += fmt::format(", {} instructions executed for it by the deterministic engine", n);
     if (out.recorded) line += fmt::format(", {} exits", s.exits);
     if (o.digest || out.recorded) line += fmt::format(", digest {}", to_hex(s.digest));
     if (out.recorded) line += fmt::format(", {} bytes in {}", out.trace_bytes, out.trace);
@@ -141,8 +151,8 @@ int report_replay(const Options& o, const ReplaySummary& s, const TraceReader& t
     add_counts(j, trace);
     std::puts(line_of(j).c_str());
   } else {
-    std::puts(fmt::format("replay: identical{}, {} exits, {} instructions, digest {}", s.truncated ? " as far as the trace goes" : "",
-                          s.exits, s.instructions, to_hex(s.digest))
+    std::puts(fmt::format("replay: identical{}, {} exits, {} instructions, digest {}",
+                          s.truncated ? " as far as the trace goes" : "", s.exits, s.instructions, to_hex(s.digest))
                   .c_str());
   }
   if (!trace.truncated()) return kDone;

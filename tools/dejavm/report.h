@@ -43,13 +43,13 @@ class ProgressLine {
 // How run, record or restore went.
 struct Outcome {
   RunSummary summary;
-  bool recorded = false;      // to the end; its digest is in the summary
+  bool recorded = false;  // to the end; its digest is in the summary
   std::string trace;
   uint64_t trace_bytes = 0;
   double seconds = 0;
-  double ready_seconds = 0;   // from the start of the command to the first instruction
-  Status status = kDone;      // kUsage if a snapshot or a trace failed; said already
-  std::string suspended;      // to this file
+  double ready_seconds = 0;  // from the start of the command to the first instruction
+  Status status = kDone;     // kUsage if a snapshot or a trace failed; said already
+  std::string suspended;     // to this file
   std::string engine;
   std::vector<std::pair<std::string, uint64_t>> counters;  // the engine's own
 };

@@ -9,6 +9,8 @@
 
 #include <fmt/format.h>
 
+#include "replay/replay/devices_only.h"
+#include "replay/replay/parts.h"
 #include "replay/replay/position.h"
 #include "replay/replay/replayer.h"
 #include "replay/snapshot/restore_snapshot.h"
@@ -18,10 +20,8 @@
 #include "tools/dejavm/report.h"
 #include "tools/dejavm/sandbox.h"
 #include "vmm/boot/boot.h"
-#include "vmm/machine/host.h"
-#include "replay/replay/parts.h"
-#include "replay/replay/devices_only.h"
 #include "vmm/boot/firmware.h"
+#include "vmm/machine/host.h"
 
 namespace dejavm::cli {
 namespace {
@@ -38,7 +38,12 @@ Result<void> check_files(const Options& o, const NamedFile& recorded) {
   std::vector<NamedFile> outputs{{"--console", o.console.starts_with("file:") ? o.console.substr(5) : ""}};
   if (recorded.path.empty()) outputs.push_back({"-o", o.trace});
   for (const SnapshotRequest& r : o.snapshots) outputs.push_back({"--snapshot-at", r.path});
-  return distinct_files({{"--kernel", o.boot.kernel}, {"--firmware", o.boot.firmware}, {"--initrd", o.boot.initrd}, {"the snapshot", o.snapshot}, recorded}, outputs);
+  return distinct_files({{"--kernel", o.boot.kernel},
+                         {"--firmware", o.boot.firmware},
+                         {"--initrd", o.boot.initrd},
+                         {"the snapshot", o.snapshot},
+                         recorded},
+                        outputs);
 }
 
 EngineChoice engine_of(const Options& o, const char* otherwise) {
@@ -94,16 +99,19 @@ struct Session {
         return Error{ErrorKind::kHost, "--gdb needs the deterministic engine; record on this one, then: dejavm debug"};
       auto listener = Listener::open(o.gdb);
       if (!listener) return listener.error();
-      fmt::print(stderr, "{}: waiting for gdb: target remote {}\n", o.trace.empty() ? "run" : "record", listener->address());
+      fmt::print(stderr, "{}: waiting for gdb: target remote {}\n", o.trace.empty() ? "run" : "record",
+                 listener->address());
       auto wire = listener->accept();
       if (!wire) return wire.error();
       gdb = wire.take();
     }
     if (o.console == "stdio")
-      inputs = std::make_unique<StandardInput>([this] { return machine->board().console_room(); }, [this] { console->flush(); },
-                                               [this] { return control ? control->wake_fd() : driver && driver->attached() ? gdb->fd() : -1; });
-    else
-      inputs = std::make_unique<NoConsoleInputs>();
+      inputs = std::make_unique<StandardInput>(
+          [this] { return machine->board().console_room(); }, [this] { console->flush(); },
+          [this] { return control                        ? control->wake_fd()
+                          : driver && driver->attached() ? gdb->fd()
+                                                         : -1; });
+    else inputs = std::make_unique<NoConsoleInputs>();
     driver = std::make_unique<Driver>(*machine, *inputs, control.get(), about, o);
     if (gdb) driver->attach(gdb.get());
     return driver->check();
@@ -142,7 +150,9 @@ int run(const Options& o) {
 
 // The machine's memory is the file's, until it is written to.
 static void on_lost_file(int) {
-  constexpr char kText[] = "dejavm: the snapshot's file was cut off while the machine was running from it; replace files by renaming, not by writing over them\n";
+  constexpr char kText[] =
+      "dejavm: the snapshot's file was cut off while the machine was running from it; replace files by renaming, not "
+      "by writing over them\n";
   [[maybe_unused]] const ssize_t n = ::write(STDERR_FILENO, kText, sizeof kText - 1);
   ::_exit(kBadFile);
 }
@@ -170,9 +180,11 @@ static Result<size_t> first_keyframe(const TraceReader& trace, const std::string
   const bool number = from[0] == 'k';
   const auto value = number ? parse_instructions(std::string_view(from).substr(1)) : parse_instructions(from);
   if (!value || (number && from.find_first_not_of("0123456789", 1) != std::string::npos))
-    return Error{ErrorKind::kHost, fmt::format("--from '{}': neither an instruction, such as 5000000, 5M or 1.5G, nor kN", from)};
+    return Error{ErrorKind::kHost,
+                 fmt::format("--from '{}': neither an instruction, such as 5000000, 5M or 1.5G, nor kN", from)};
   if (!number && Retired{*value} < trace.keyframes().front().at)
-    return Error{ErrorKind::kHost, fmt::format("--from {}: the trace begins at instruction {}", *value, trace.keyframes().front().at.value)};
+    return Error{ErrorKind::kHost, fmt::format("--from {}: the trace begins at instruction {}", *value,
+                                               trace.keyframes().front().at.value)};
   return number ? *value : keyframe_before(trace, {*value});
 }
 
@@ -180,21 +192,29 @@ static int replay_devices(const Options& o, const TraceReader& trace, Console* c
   auto s = replay_devices_only(trace, console);
   if (!s) return fail(s.error());
   if (o.json) {
-    std::puts(fmt::format("{{\"identical\":true,\"exits\":{},\"answers\":{},\"keyframes\":{}}}", s->exits, s->answers, s->keyframes).c_str());
+    std::puts(fmt::format("{{\"identical\":true,\"exits\":{},\"answers\":{},\"keyframes\":{}}}", s->exits, s->answers,
+                          s->keyframes)
+                  .c_str());
     return kDone;
   }
-  std::puts(fmt::format("replay: devices identical, {} exits, {} answers, {} keyframes", s->exits, s->answers, s->keyframes).c_str());
+  std::puts(
+      fmt::format("replay: devices identical, {} exits, {} answers, {} keyframes", s->exits, s->answers, s->keyframes)
+          .c_str());
   return kDone;
 }
 
-// A part has to be long enough to be worth a machine's restoring, and all machines have to fit into the host's free memory.
+// A part has to be long enough to be worth a machine's restoring, and all machines have to fit into the host's free
+// memory.
 static unsigned replay_jobs(const Options& o, const TraceReader& trace, size_t from, Retired until) {
   if (o.jobs != 0) return o.jobs;
   if (o.console != "none" || from >= trace.keyframes().size()) return 1;
   constexpr uint64_t kWorthIt = 500'000'000;
-  const uint64_t begin = trace.keyframes()[from].at.value, end = std::max(begin, std::min(until, trace.last_at()).value);
-  const uint64_t free_bytes = static_cast<uint64_t>(sysconf(_SC_AVPHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
-  const uint64_t jobs = std::min({uint64_t{std::thread::hardware_concurrency()}, (end - begin) / kWorthIt, free_bytes / 2 / trace.header().config.memory_bytes});
+  const uint64_t begin = trace.keyframes()[from].at.value,
+                 end = std::max(begin, std::min(until, trace.last_at()).value);
+  const uint64_t free_bytes =
+      static_cast<uint64_t>(sysconf(_SC_AVPHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  const uint64_t jobs = std::min({uint64_t{std::thread::hardware_concurrency()}, (end - begin) / kWorthIt,
+                                  free_bytes / 2 / trace.header().config.memory_bytes});
   return static_cast<unsigned>(std::max(jobs, uint64_t{1}));
 }
 
@@ -213,7 +233,10 @@ int replay(const Options& o) {
   // Exact traces are replayed by the engine that needs no KVM, unless another is asked for.
   const std::string& recorded = (*trace)->header().engine;
   if (recorded == "kvm" && engine_of(o, "deterministic").name != "deterministic")
-    return fail({ErrorKind::kHost, (*trace)->name() + ": was recorded on KVM; its guest can be run again on the deterministic engine alone"}, kUsage);
+    return fail(
+        {ErrorKind::kHost,
+         (*trace)->name() + ": was recorded on KVM; its guest can be run again on the deterministic engine alone"},
+        kUsage);
   const EngineChoice engine = engine_of(o, recorded.starts_with("kvm") ? "deterministic" : "");
   auto from = first_keyframe(**trace, o.from);
   if (!from) return fail(from.error(), kUsage);
@@ -221,7 +244,11 @@ int replay(const Options& o) {
     if (auto done = enter_sandbox(); !done) return fail(done.error(), kUsage);
   const ReplayOptions options{.from_keyframe = *from, .until = o.until ? Retired{o.until} : kForever, .engine = engine};
   const unsigned jobs = replay_jobs(o, **trace, *from, options.until);
-  if (jobs > 1 && o.console != "none") return fail({ErrorKind::kHost, "--jobs and --console: parts that are replayed at the same time print at the same time; leave one of the two out"}, kUsage);
+  if (jobs > 1 && o.console != "none")
+    return fail({ErrorKind::kHost,
+                 "--jobs and --console: parts that are replayed at the same time print at the same time; leave one of "
+                 "the two out"},
+                kUsage);
   Result<ReplaySummary> summary = [&] {
     ProgressLine progress(o.console);
     ReplayOptions shown = options;

@@ -7,15 +7,15 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include "replay/state/describe.h"
-#include "replay/snapshot/pack.h"
-#include "replay/replay/replayer.h"
-#include "replay/timeline/timeline.h"
-#include "replay/snapshot/restore_snapshot.h"
-#include "replay/snapshot/saver.h"
-#include "replay/state/state_codec.h"
 #include "replay/guest/kallsyms.h"
 #include "replay/guest/symbols.h"
+#include "replay/replay/replayer.h"
+#include "replay/snapshot/pack.h"
+#include "replay/snapshot/restore_snapshot.h"
+#include "replay/snapshot/saver.h"
+#include "replay/state/describe.h"
+#include "replay/state/state_codec.h"
+#include "replay/timeline/timeline.h"
 #include "tools/dejavm/distinct_files.h"
 #include "tools/dejavm/report.h"
 #include "vmm/machine/host.h"
@@ -42,31 +42,55 @@ int info(const SnapshotOptions& o) {
   if (!file) return fail(file.error());
   const SnapshotHead& h = (*file)->head();
   if (o.json) {
-    json j{{"file", o.file}, {"writer", h.writer}, {"engine", h.engine}, {"memory_bytes", h.config.memory_bytes},
-           {"vcpus", h.config.vcpus}, {"cpu_model", h.config.cpu_model}, {"seed", h.config.seed}, {"serial_timing", h.config.serial_baud ? "baud" : "instant"}, {"pm_timer_bits", h.config.pm_timer_32 ? 32 : 24}, {"cpu_without", h.config.cpu_without}, {"append", h.append},
-           {"instruction", h.retired}, {"now_ns", h.now_ns}, {"exits", h.state.exits}, {"digest", to_hex(h.state.digest)},
-           {"memory_sum", to_hex(h.state.memory)}, {"pages", h.state.pages}, {"content_bytes", content_bytes(h)},
-           {"file_bytes", h.file_bytes}, {"bindings", h.bindings}};
+    json j{{"file", o.file},
+           {"writer", h.writer},
+           {"engine", h.engine},
+           {"memory_bytes", h.config.memory_bytes},
+           {"vcpus", h.config.vcpus},
+           {"cpu_model", h.config.cpu_model},
+           {"seed", h.config.seed},
+           {"serial_timing", h.config.serial_baud ? "baud" : "instant"},
+           {"pm_timer_bits", h.config.pm_timer_32 ? 32 : 24},
+           {"cpu_without", h.config.cpu_without},
+           {"append", h.append},
+           {"instruction", h.retired},
+           {"now_ns", h.now_ns},
+           {"exits", h.state.exits},
+           {"digest", to_hex(h.state.digest)},
+           {"memory_sum", to_hex(h.state.memory)},
+           {"pages", h.state.pages},
+           {"content_bytes", content_bytes(h)},
+           {"file_bytes", h.file_bytes},
+           {"bindings", h.bindings}};
     if (h.parent) j["parent"] = {{"digest", to_hex(h.parent->digest)}, {"name", h.parent->name}};
     for (const BootImage& b : h.boot)
       j["boot"].push_back({{"role", b.role}, {"name", b.name}, {"len_bytes", b.len_bytes}, {"hash", to_hex(b.hash)}});
     for (const auto* list : {&h.unknown, &h.state.chunks})
       for (const StoredChunk& c : *list)
-        j["chunks"].push_back({{"name", c.name}, {"instance", c.instance}, {"version", c.version}, {"critical", c.critical}, {"bytes", c.payload.size()}});
+        j["chunks"].push_back({{"name", c.name},
+                               {"instance", c.instance},
+                               {"version", c.version},
+                               {"critical", c.critical},
+                               {"bytes", c.payload.size()}});
     print(line_of(j));
     return kDone;
   }
   print(fmt::format("{}: {}", o.file, kind_of(h)));
-  print(fmt::format("machine      {} MiB, {} vCPU, {}, engine {}, seed {}{}", h.config.memory_bytes >> 20, h.config.vcpus, h.config.cpu_model, h.engine, h.config.seed, unusual(h.config)));
-  for (const BootImage& b : h.boot) print(fmt::format("{:<12} {}, {} bytes, {}", b.role, b.name, b.len_bytes, to_hex(b.hash)));
+  print(fmt::format("machine      {} MiB, {} vCPU, {}, engine {}, seed {}{}", h.config.memory_bytes >> 20,
+                    h.config.vcpus, h.config.cpu_model, h.engine, h.config.seed, unusual(h.config)));
+  for (const BootImage& b : h.boot)
+    print(fmt::format("{:<12} {}, {} bytes, {}", b.role, b.name, b.len_bytes, to_hex(b.hash)));
   if (!h.append.empty()) print(fmt::format("command line {}", h.append));
-  print(fmt::format("moment       instruction {}, {:.6f} s of guest time, {} exits before it", h.retired, static_cast<double>(h.now_ns) / 1e9, h.state.exits));
+  print(fmt::format("moment       instruction {}, {:.6f} s of guest time, {} exits before it", h.retired,
+                    static_cast<double>(h.now_ns) / 1e9, h.state.exits));
   print(fmt::format("digest       {}\nmemory sum   {}", to_hex(h.state.digest), to_hex(h.state.memory)));
-  print(fmt::format("memory       {} pages in {} extents; {} bytes of file", h.state.pages, h.extents.size(), h.file_bytes));
+  print(fmt::format("memory       {} pages in {} extents; {} bytes of file", h.state.pages, h.extents.size(),
+                    h.file_bytes));
   print(fmt::format("written by   {}\nchunk                    version  bytes", h.writer));
   for (const auto* list : {&h.unknown, &h.state.chunks})
     for (const StoredChunk& c : *list)
-      print(fmt::format("  {:<22} {:>7} {:>6}{}", chunk_name(c.name, c.instance), c.version, c.payload.size(), c.critical ? "" : "  optional"));
+      print(fmt::format("  {:<22} {:>7} {:>6}{}", chunk_name(c.name, c.instance), c.version, c.payload.size(),
+                        c.critical ? "" : "  optional"));
   return kDone;
 }
 
@@ -90,10 +114,12 @@ int show(const SnapshotOptions& o) {
   if (!file) return fail(file.error());
   const SnapshotHead& h = (*file)->head();
   auto wanted = [&](const StoredChunk& c) {
-    return o.chunks.empty() || std::find(o.chunks.begin(), o.chunks.end(), chunk_name(c.name, c.instance)) != o.chunks.end();
+    return o.chunks.empty() ||
+           std::find(o.chunks.begin(), o.chunks.end(), chunk_name(c.name, c.instance)) != o.chunks.end();
   };
   for (const std::string& name : o.chunks)
-    if (std::none_of(h.state.chunks.begin(), h.state.chunks.end(), [&](const StoredChunk& c) { return chunk_name(c.name, c.instance) == name; }))
+    if (std::none_of(h.state.chunks.begin(), h.state.chunks.end(),
+                     [&](const StoredChunk& c) { return chunk_name(c.name, c.instance) == name; }))
       return fail({ErrorKind::kHost, fmt::format("{}: has no chunk '{}'; info lists them", o.file, name)});
   const auto units = field_units(h.schema_payload);
   json all = json::object();
@@ -148,7 +174,8 @@ int diff(const SnapshotOptions& o) {
     symbols = loaded.take();
     VcpuState vcpu;
     for (const StoredChunk& c : chains[1].head().state.chunks)
-      if (c.name == Vcpu::kName && c.instance == 0 && decode_state(schema_of<Vcpu>(), 0, c.version, c.payload, &vcpu)) symbols.set_linux_entry(vcpu.lstar);
+      if (c.name == Vcpu::kName && c.instance == 0 && decode_state(schema_of<Vcpu>(), 0, c.version, c.payload, &vcpu))
+        symbols.set_linux_entry(vcpu.lstar);
   } else if (auto restored = restore_file(o.other, nullptr, {.engine = "deterministic", .verify = false})) {
     if (auto kernel = GuestKernel::find(restored->machine->memory())) symbols = symbols_of(*kernel);
   }
@@ -172,7 +199,8 @@ int diff(const SnapshotOptions& o) {
   std::sort(differ.begin(), differ.end());
   if (o.json) {
     json j{{"fields", json::array()}, {"pages", json::array()}};
-    for (const FieldDifference& f : fields) j["fields"].push_back({{"field", f.path}, {"before", f.before}, {"after", f.after}});
+    for (const FieldDifference& f : fields)
+      j["fields"].push_back({{"field", f.path}, {"before", f.before}, {"after", f.after}});
     for (const uint64_t p : differ) j["pages"].push_back(p * kPageSize);
     print(line_of(j));
     return kDone;
@@ -180,7 +208,8 @@ int diff(const SnapshotOptions& o) {
   for (const FieldDifference& f : fields) print(fmt::format("{}: {} -> {}", f.path, f.before, f.after));
   const size_t limit = o.all ? differ.size() : 64;
   for (size_t i = 0; i < differ.size() && i < limit; ++i)
-    print(fmt::format("memory {:#x}{}", differ[i] * kPageSize, where_is(differ[i] * kPageSize, chains[1].head(), symbols)));
+    print(fmt::format("memory {:#x}{}", differ[i] * kPageSize,
+                      where_is(differ[i] * kPageSize, chains[1].head(), symbols)));
   if (differ.size() > limit) print(fmt::format("... and {} more pages; --all shows them", differ.size() - limit));
   print(fmt::format("{} fields and {} pages differ", fields.size(), differ.size()));
   return kDone;
@@ -192,9 +221,11 @@ int verify(const SnapshotOptions& o) {
   const MachineConfig config = chain->head().config;
   const Hash128 digest = chain->head().state.digest;
   const size_t files = chain->files.size();
-  Verification v(std::make_shared<SnapshotChain>(chain.take()), memory_layout(config.memory_bytes, config.rom_bytes, config.test_device));
+  Verification v(std::make_shared<SnapshotChain>(chain.take()),
+                 memory_layout(config.memory_bytes, config.rom_bytes, config.test_device));
   if (auto done = v.wait(); !done) return fail(done.error());
-  print(fmt::format("{}: whole, digest {}{}", o.file, to_hex(digest), files > 1 ? fmt::format(", with {} before it", files - 1) : ""));
+  print(fmt::format("{}: whole, digest {}{}", o.file, to_hex(digest),
+                    files > 1 ? fmt::format(", with {} before it", files - 1) : ""));
   return kDone;
 }
 
@@ -203,7 +234,8 @@ int save_again(Machine& machine, SnapshotHead about, const SnapshotOptions& o) {
   if (auto done = saver.start(o.output, {.force = o.force}); !done) return fail(done.error(), kUsage);
   auto result = saver.wait();
   if (!*result) return fail(result->error(), kUsage);
-  print(fmt::format("{}: digest {}, {} bytes of memory", o.output, to_hex((*result)->digest), (*result)->content_bytes));
+  print(
+      fmt::format("{}: digest {}, {} bytes of memory", o.output, to_hex((*result)->digest), (*result)->content_bytes));
   return kDone;
 }
 
@@ -224,8 +256,8 @@ int extract(const SnapshotOptions& o) {
   SnapshotHead about;
   about.writer = "dejavm " DEJAVM_VERSION;
   about.boot = (*trace)->header().boot;
-about.append = (*trace)->header().append;
-about.bindings = {"console"};
+  about.append = (*trace)->header().append;
+  about.bindings = {"console"};
   return save_again((*timeline)->machine(), std::move(about), o);
 }
 

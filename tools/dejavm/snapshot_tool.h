@@ -1,4 +1,5 @@
-// dejavm snapshot info|show|diff|verify|merge|upgrade|pack|unpack|extract: what snapshot files say, and new ones made of them.
+// dejavm snapshot info|show|diff|verify|merge|upgrade|pack|unpack|extract: what snapshot files say, and new ones made
+// of them.
 #pragma once
 
 #include <string>

@@ -7,10 +7,10 @@
 
 #include <fmt/format.h>
 
-#include "replay/store/atomic_file.h"
+#include "replay/guest/symbol_file.h"
 #include "replay/replay/position.h"
 #include "replay/snapshot/restore_snapshot.h"
-#include "replay/guest/symbol_file.h"
+#include "replay/store/atomic_file.h"
 #include "replay/timeline/timeline.h"
 #include "tools/dejavm/distinct_files.h"
 #include "tools/dejavm/report.h"
@@ -19,12 +19,16 @@ namespace dejavm::cli {
 
 void add_symbols_tool(CLI::App& app, SymbolsOptions& o) {
   app.add_option("file", o.file, "a trace or a snapshot of a Linux guest, 6.0 or later")->type_name("FILE")->required();
-  app.add_option("-o,--output", o.output, "write an ELF file with the symbols, and with what backtraces need, for gdb")->type_name("FILE");
-  app.add_option("--at", o.at, fmt::format("of a trace: as the guest was there [where they are found]: {}", kPositionHelp))->type_name("POSITION");
+  app.add_option("-o,--output", o.output, "write an ELF file with the symbols, and with what backtraces need, for gdb")
+      ->type_name("FILE");
+  app.add_option("--at", o.at,
+                 fmt::format("of a trace: as the guest was there [where they are found]: {}", kPositionHelp))
+      ->type_name("POSITION");
   app.add_flag("--force", o.force, "replace an existing file");
   app.footer(
       "  dejavm symbols boot.dvt                   print them as /proc/kallsyms does\n"
-      "  dejavm symbols boot.dvt -o kernel.elf     for gdb: gdb kernel.elf -ex 'target remote | dejavm debug --stdio boot.dvt'\n"
+      "  dejavm symbols boot.dvt -o kernel.elf     for gdb: gdb kernel.elf -ex 'target remote | dejavm debug --stdio "
+      "boot.dvt'\n"
       "The guest's memory holds them, at the addresses where its kernel runs (KASLR): nothing else is needed.");
 }
 
@@ -36,7 +40,8 @@ int write_symbol_file(const SymbolsOptions& o, const GuestKernel& kernel, const 
   if (!file) return fail(file.error());
   if (auto done = (*file)->write_at(0, bytes); !done) return fail(done.error());
   if (auto done = (*file)->commit(); !done) return fail(done.error());
-  fmt::print(stderr, "symbols: {} of Linux {}, offset {:#x}, in {}\n", kernel.symbols.size(), kernel.release, kernel.offset, o.output);
+  fmt::print(stderr, "symbols: {} of Linux {}, offset {:#x}, in {}\n", kernel.symbols.size(), kernel.release,
+             kernel.offset, o.output);
   return kDone;
 }
 
@@ -47,7 +52,8 @@ int run_symbols(const SymbolsOptions& o) {
   auto source = open_file(o.file);
   if (!source) return fail(source.error());
   uint8_t magic[SELFMAG] = {};
-  const bool snapshot = (*source)->size() >= SELFMAG && (*source)->read_at(0, magic).ok() && std::memcmp(magic, ELFMAG, SELFMAG) == 0;
+  const bool snapshot =
+      (*source)->size() >= SELFMAG && (*source)->read_at(0, magic).ok() && std::memcmp(magic, ELFMAG, SELFMAG) == 0;
   std::unique_ptr<Machine> machine;
   Result<GuestKernel> kernel = Error{ErrorKind::kBadInput, "the guest's kernel symbols: not looked for"};
   if (snapshot) {

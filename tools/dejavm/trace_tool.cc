@@ -9,18 +9,18 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "replay/guest/symbols.h"
+#include "replay/guest/where.h"
+#include "replay/replay/devices_only.h"
+#include "replay/replay/replayer.h"
+#include "replay/store/atomic_file.h"
+#include "replay/timeline/timeline.h"
 #include "replay/trace/copy.h"
 #include "replay/trace/cursor.h"
-#include "replay/guest/where.h"
-#include "replay/store/atomic_file.h"
-#include "replay/replay/replayer.h"
-#include "replay/timeline/timeline.h"
-#include "replay/guest/symbols.h"
 #include "tools/dejavm/distinct_files.h"
 #include "tools/dejavm/perfetto.h"
 #include "tools/dejavm/report.h"
 #include "vmm/machine/host.h"
-#include "replay/replay/devices_only.h"
 
 namespace dejavm::cli {
 namespace {
@@ -50,7 +50,10 @@ json as_json(const Event& e, const EventOperand& operand) {
 }
 
 json as_json(const Event& e, uint64_t index) {
-  json j{{"event", index}, {"kind", std::string(name_of(e.kind))}, {"vcpu", e.at.vcpu}, {"instruction", e.at.retired.value}};
+  json j{{"event", index},
+         {"kind", std::string(name_of(e.kind))},
+         {"vcpu", e.at.vcpu},
+         {"instruction", e.at.retired.value}};
   if (const auto device = device_of(e); device != "-") j["device"] = std::string(device);
   for (const EventOperand& operand : descriptor_of(e.kind)) j[std::string(operand.name)] = as_json(e, operand);
   return j;
@@ -64,7 +67,8 @@ class Printer {
     auto in = [](const std::vector<std::string>& list, std::string_view name) {
       return list.empty() || std::find(list.begin(), list.end(), name) != list.end();
     };
-    return e.at.retired.value >= o_.from && e.at.retired.value <= o_.to && in(o_.kinds, name_of(e.kind)) && in(o_.devices, device_of(e));
+    return e.at.retired.value >= o_.from && e.at.retired.value <= o_.to && in(o_.kinds, name_of(e.kind)) &&
+           in(o_.devices, device_of(e));
   }
   // False: enough.
   bool show(const Event& e, uint64_t index, Timeline* timeline) {
@@ -85,7 +89,8 @@ class Printer {
       if (!where.empty()) j["symbol"] = where;
       print(line_of(j));
     } else {
-      print(fmt::format("{:>8} {:<9} {}{}{}", index, device_of(e), describe(e), code.empty() ? "" : "  | " + code, where.empty() ? "" : "  <" + where + ">"));
+      print(fmt::format("{:>8} {:<9} {}{}{}", index, device_of(e), describe(e), code.empty() ? "" : "  | " + code,
+                        where.empty() ? "" : "  <" + where + ">"));
     }
     return true;
   }
@@ -167,7 +172,8 @@ int tail(const TraceOptions& o) {
       if ((*trace)->end()) return kDone;
     }
     if (!live || stop_requested()) {
-      if (trace && (*trace)->truncated()) std::fputs(((*trace)->name() + ": " + (*trace)->truncation() + "\n").c_str(), stderr);
+      if (trace && (*trace)->truncated())
+        std::fputs(((*trace)->name() + ": " + (*trace)->truncation() + "\n").c_str(), stderr);
       return kDone;
     }
     ::usleep(100'000);
@@ -191,30 +197,51 @@ int info(const TraceOptions& o) {
   for (const FrameInfo& f : t.frames()) {
     auto& [n, bytes] = frames[std::string(name_of(f.head.kind))];
     ++n;
-bytes += f.head.stored_bytes + kFrameHeadBytes;
+    bytes += f.head.stored_bytes + kFrameHeadBytes;
   }
   if (o.json) {
-    json j{{"file", o.file}, {"writer", h.writer}, {"engine", h.engine}, {"append", h.append}, {"memory_bytes", h.config.memory_bytes},
-           {"seed", h.config.seed}, {"serial_timing", h.config.serial_baud ? "baud" : "instant"}, {"pm_timer_bits", h.config.pm_timer_32 ? 32 : 24}, {"cpu_without", h.config.cpu_without}, {"keyframe_interval", h.keyframe_interval}, {"events", t.event_count()}, {"file_bytes", t.file_bytes()},
-           {"last_instruction", t.last_at().value}, {"truncated", t.truncated()}};
-    for (unsigned k = 0; k < kEventKinds; ++k) j["events_by_kind"][std::string(name_of(static_cast<EventKind>(k)))] = counts[k];
+    json j{{"file", o.file},
+           {"writer", h.writer},
+           {"engine", h.engine},
+           {"append", h.append},
+           {"memory_bytes", h.config.memory_bytes},
+           {"seed", h.config.seed},
+           {"serial_timing", h.config.serial_baud ? "baud" : "instant"},
+           {"pm_timer_bits", h.config.pm_timer_32 ? 32 : 24},
+           {"cpu_without", h.config.cpu_without},
+           {"keyframe_interval", h.keyframe_interval},
+           {"events", t.event_count()},
+           {"file_bytes", t.file_bytes()},
+           {"last_instruction", t.last_at().value},
+           {"truncated", t.truncated()}};
+    for (unsigned k = 0; k < kEventKinds; ++k)
+      j["events_by_kind"][std::string(name_of(static_cast<EventKind>(k)))] = counts[k];
     for (const auto& [name, n] : devices) j["events_by_device"][name] = n;
     for (const auto& [name, f] : frames) j["frames"][name] = {{"count", f.first}, {"bytes", f.second}};
-    for (const Keyframe& k : t.keyframes()) j["keyframes"].push_back({{"instruction", k.at.value}, {"event", k.first_event}});
-    for (const BootImage& b : h.boot) j["boot"].push_back({{"role", b.role}, {"name", b.name}, {"len_bytes", b.len_bytes}, {"hash", to_hex(b.hash)}});
-    if (t.end()) j["end"] = {{"how", std::string(name_of(t.end()->end))}, {"instructions", t.end()->instructions}, {"exits", t.end()->exits}, {"digest", to_hex(t.end()->digest)}};
+    for (const Keyframe& k : t.keyframes())
+      j["keyframes"].push_back({{"instruction", k.at.value}, {"event", k.first_event}});
+    for (const BootImage& b : h.boot)
+      j["boot"].push_back({{"role", b.role}, {"name", b.name}, {"len_bytes", b.len_bytes}, {"hash", to_hex(b.hash)}});
+    if (t.end())
+      j["end"] = {{"how", std::string(name_of(t.end()->end))},
+                  {"instructions", t.end()->instructions},
+                  {"exits", t.end()->exits},
+                  {"digest", to_hex(t.end()->digest)}};
     print(line_of(j));
     return kDone;
   }
   print(fmt::format("{}: {} bytes, written by {}, engine {}", o.file, t.file_bytes(), h.writer, h.engine));
-  print(fmt::format("machine      {} MiB, {} vCPU, {}, seed {}{}", h.config.memory_bytes >> 20, h.config.vcpus, h.config.cpu_model, h.config.seed, unusual(h.config)));
-  for (const BootImage& b : h.boot) print(fmt::format("{:<12} {}, {} bytes, {}", b.role, b.name, b.len_bytes, to_hex(b.hash)));
+  print(fmt::format("machine      {} MiB, {} vCPU, {}, seed {}{}", h.config.memory_bytes >> 20, h.config.vcpus,
+                    h.config.cpu_model, h.config.seed, unusual(h.config)));
+  for (const BootImage& b : h.boot)
+    print(fmt::format("{:<12} {}, {} bytes, {}", b.role, b.name, b.len_bytes, to_hex(b.hash)));
   if (!h.append.empty()) print(fmt::format("command line {}", h.append));
   if (t.end())
-    print(fmt::format("the run      {}; {} instructions, {} exits, digest {}", name_of(t.end()->end), t.end()->instructions, t.end()->exits, to_hex(t.end()->digest)));
-  else
-    print(fmt::format("the run      {}", t.truncation()));
-  for (const auto& [name, f] : frames) print(fmt::format("frames       {:<9} {:>6}  {:>10} bytes", name, f.first, f.second));
+    print(fmt::format("the run      {}; {} instructions, {} exits, digest {}", name_of(t.end()->end),
+                      t.end()->instructions, t.end()->exits, to_hex(t.end()->digest)));
+  else print(fmt::format("the run      {}", t.truncation()));
+  for (const auto& [name, f] : frames)
+    print(fmt::format("frames       {:<9} {:>6}  {:>10} bytes", name, f.first, f.second));
   print(fmt::format("keyframes    {}, every {} instructions", t.keyframes().size(), h.keyframe_interval));
   print(fmt::format("events       {}", t.event_count()));
   for (unsigned k = 0; k < kEventKinds; ++k)
@@ -246,11 +273,13 @@ int copy(const TraceOptions& o, bool upgrade) {
   auto trace = TraceReader::open(o.file, TraceReader::Check::kAll);
   if (!trace) return fail(trace.error());
   if (!upgrade && !(*trace)->end())
-    return fail({ErrorKind::kBadInput, fmt::format("{}: is not complete: the recording was interrupted, or still runs", o.file)});
+    return fail({ErrorKind::kBadInput,
+                 fmt::format("{}: is not complete: the recording was interrupted, or still runs", o.file)});
   auto file = AtomicFile::create(o.output, o.force);
   if (!file) return fail(file.error(), kUsage);
   auto to = TraceWriter::create(std::make_unique<AtomicSink>(**file));
-  if (auto done = copy_trace(**trace, *to, upgrade ? TraceParts::kAll : TraceParts::kDevices); !done) return fail(done.error());
+  if (auto done = copy_trace(**trace, *to, upgrade ? TraceParts::kAll : TraceParts::kDevices); !done)
+    return fail(done.error());
   const uint64_t events = to->events();
   if (auto done = to->close(); !done) return fail(done.error(), kUsage);
   const uint64_t bytes = to->bytes_written();
@@ -270,9 +299,17 @@ void add_trace_tool(CLI::App& app, TraceOptions& o) {
     return s;
   };
   auto filters = [&](CLI::App* s) {
-    s->add_option("--kind", o.kinds, "only this kind of event; may be given again")->type_name("KIND")->expected(1)->take_all();
-    s->add_option("--device", o.devices, "only this device's; may be given again")->type_name("NAME")->expected(1)->take_all();
-    s->add_option("--from", o.from, "from this instruction on")->type_name("INSTRUCTION")->transform(instruction_count());
+    s->add_option("--kind", o.kinds, "only this kind of event; may be given again")
+        ->type_name("KIND")
+        ->expected(1)
+        ->take_all();
+    s->add_option("--device", o.devices, "only this device's; may be given again")
+        ->type_name("NAME")
+        ->expected(1)
+        ->take_all();
+    s->add_option("--from", o.from, "from this instruction on")
+        ->type_name("INSTRUCTION")
+        ->transform(instruction_count());
     s->add_option("--to", o.to, "up to this instruction")->type_name("INSTRUCTION")->transform(instruction_count());
     s->add_option("--limit", o.limit, "at most so many")->type_name("N");
   };
@@ -280,7 +317,9 @@ void add_trace_tool(CLI::App& app, TraceOptions& o) {
   CLI::App* s = sub("dump", "a line for each event");
   filters(s);
   s->add_flag("--code", o.code, "with the instruction at which it happened, by running the guest again");
-  s->add_option("--symbols", o.symbols, "a System.map or an ELF file, to name that instruction's place (implies --code)")->type_name("FILE");
+  s->add_option("--symbols", o.symbols,
+                "a System.map or an ELF file, to name that instruction's place (implies --code)")
+      ->type_name("FILE");
   s = app.add_subcommand("devices", "copy all but memory: small, and enough for replay --devices-only");
   s->add_option("trace", o.file, "a trace")->type_name("FILE")->required();
   s->add_option("-o,--output", o.output, "the trace to write")->type_name("FILE")->required();
@@ -291,14 +330,18 @@ void add_trace_tool(CLI::App& app, TraceOptions& o) {
   s->add_flag("--force", o.force, "replace an existing file");
   s = app.add_subcommand("export", "write it for another program: Perfetto (ui.perfetto.dev), chrome://tracing");
   s->add_option("trace", o.file, "a trace")->type_name("FILE")->required();
-  s->add_option("--perfetto", o.output, "JSON of the Trace Event Format: exits, interrupts, sleep and console on one virtual time line")->type_name("FILE")->required();
+  s->add_option("--perfetto", o.output,
+                "JSON of the Trace Event Format: exits, interrupts, sleep and console on one virtual time line")
+      ->type_name("FILE")
+      ->required();
   s->add_flag("--force", o.force, "replace an existing file");
   filters(sub("tail", "a line for each event as it is recorded, until the recording ends"));
 }
 
 int run_trace(const CLI::App& app, const TraceOptions& o) {
   const std::string what = app.get_subcommands().front()->get_name();
-  if (auto done = distinct_files({{"the trace", o.file}}, {{"the output", o.output}}); !done) return fail(done.error(), kUsage);
+  if (auto done = distinct_files({{"the trace", o.file}}, {{"the output", o.output}}); !done)
+    return fail(done.error(), kUsage);
   if (what == "export") {
     auto trace = TraceReader::open(o.file);
     if (!trace) return fail(trace.error());

@@ -77,8 +77,10 @@ std::string unknown_word(const CLI::App& app, int argc, const char* const* argv,
     if (word.starts_with("-")) continue;
     const CLI::App* next = command_of(*at, word);
     const bool wants_command = at->get_require_subcommand_min() > 0;
-    const bool only_commands = wants_command && at->get_options([](const CLI::Option* o) { return o->get_positional(); }).empty();
-    if (next == nullptr && only_commands) return fmt::format("unknown command '{}'{}", word, suggestion(word, command_names(*at)));
+    const bool only_commands =
+        wants_command && at->get_options([](const CLI::Option* o) { return o->get_positional(); }).empty();
+    if (next == nullptr && only_commands)
+      return fmt::format("unknown command '{}'{}", word, suggestion(word, command_names(*at)));
     if (next == nullptr) continue;
     at = next;
     command += " " + word;

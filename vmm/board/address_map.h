@@ -22,10 +22,12 @@ inline constexpr uint64_t kIoApic = 0xfec00000, kHpet = 0xfed00000, kLocalApic =
 inline constexpr uint64_t kTestWindow = 0xff000000, kTestWindowBytes = 64 << 10;
 
 // MSRs that lead to a local APIC (Intel SDM vol. 4, 2.1).
-inline constexpr uint32_t kMsrApicBase = 0x1b, kMsrTscAdjust = 0x3b, kMsrTscDeadline = 0x6e0, kMsrX2apic = 0x800, kX2apicMsrs = 0x100;
+inline constexpr uint32_t kMsrApicBase = 0x1b, kMsrTscAdjust = 0x3b, kMsrTscDeadline = 0x6e0, kMsrX2apic = 0x800,
+                          kX2apicMsrs = 0x100;
 
 // Interrupts of the ISA bus.
-inline constexpr uint8_t kTimerIrq = 0, kKeyboardIrq = 1, kCascadeIrq = 2, kCom1Irq = 4, kRtcIrq = 8, kSciIrq = 9, kTestDmaIrq = 11, kMouseIrq = 12;
+inline constexpr uint8_t kTimerIrq = 0, kKeyboardIrq = 1, kCascadeIrq = 2, kCom1Irq = 4, kRtcIrq = 8, kSciIrq = 9,
+                         kTestDmaIrq = 11, kMouseIrq = 12;
 // The pin of the I/O APIC at which IRQ 0 comes; the others come at the pins of their numbers.
 inline constexpr uint8_t kTimerPin = 2;
 

@@ -46,7 +46,8 @@ uint64_t Board::io_read(Position at, Port port, unsigned size) {
   const Nanos t = now(at);
   impl_->advance(t);
   uint64_t value = open_bus(size);
-  at_port(impl_->m, impl_->present, port.value, [&]<class M>(typename M::State& s, uint64_t offset) { value = M::read(s, t, offset, size); });
+  at_port(impl_->m, impl_->present, port.value,
+          [&]<class M>(typename M::State& s, uint64_t offset) { value = M::read(s, t, offset, size); });
   impl_->settle(t);
   return value & open_bus(size);
 }
@@ -54,7 +55,8 @@ uint64_t Board::io_read(Position at, Port port, unsigned size) {
 void Board::io_write(Position at, Port port, unsigned size, uint64_t value) {
   const Nanos t = now(at);
   impl_->advance(t);
-  at_port(impl_->m, impl_->present, port.value, [&]<class M>(typename M::State& s, uint64_t offset) { M::write(s, t, offset, size, value); });
+  at_port(impl_->m, impl_->present, port.value,
+          [&]<class M>(typename M::State& s, uint64_t offset) { M::write(s, t, offset, size, value); });
   impl_->settle(t);
 }
 
@@ -62,7 +64,8 @@ uint64_t Board::mmio_read(Position at, Gpa gpa, unsigned size) {
   const Nanos t = now(at);
   impl_->advance(t);
   uint64_t value = open_bus(size);
-  at_gpa(impl_->m, at.vcpu, gpa.value, [&]<class M>(typename M::State& s, uint64_t offset) { value = M::read(s, t, offset, size); });
+  at_gpa(impl_->m, at.vcpu, gpa.value,
+         [&]<class M>(typename M::State& s, uint64_t offset) { value = M::read(s, t, offset, size); });
   impl_->settle(t);
   return value & open_bus(size);
 }
@@ -70,7 +73,8 @@ uint64_t Board::mmio_read(Position at, Gpa gpa, unsigned size) {
 void Board::mmio_write(Position at, Gpa gpa, unsigned size, uint64_t value) {
   const Nanos t = now(at);
   impl_->advance(t);
-  at_gpa(impl_->m, at.vcpu, gpa.value, [&]<class M>(typename M::State& s, uint64_t offset) { M::write(s, t, offset, size, value); });
+  at_gpa(impl_->m, at.vcpu, gpa.value,
+         [&]<class M>(typename M::State& s, uint64_t offset) { M::write(s, t, offset, size, value); });
   impl_->settle(t);
 }
 
@@ -103,7 +107,8 @@ void Board::cr8_write(Position at, uint64_t value) {
 
 CpuidResult Board::cpuid(Position at, uint32_t leaf, uint32_t subleaf, uint64_t cr4, uint64_t xcr0) {
   const Vlapic::State& apic = impl_->m.get_all<Vlapic>()[at.vcpu];
-  CpuidResult r = without_features(impl_->cpu->cpuid(leaf, subleaf, apic.initial_id, cr4, xcr0), leaf, subleaf, impl_->config.cpu_without);
+  CpuidResult r = without_features(impl_->cpu->cpuid(leaf, subleaf, apic.initial_id, cr4, xcr0), leaf, subleaf,
+                                   impl_->config.cpu_without);
   if ((leaf == 1 || leaf == 0x80000001) && !(apic.base & Vlapic::kEnabled)) r.edx &= ~kLeaf1EdxApic;
   return r;
 }
@@ -152,7 +157,8 @@ std::vector<ChunkRef> Board::chunks() {
   for_each_row([&]<size_t kRow>() {
     if (!(impl_->present >> kRow & 1)) return;
     uint32_t instance = 0;
-    for (auto& state : impl_->m.states<kRow>()) out.push_back({&schema_of<ModelOfRow<kRow>>(), instance++, true, &state});
+    for (auto& state : impl_->m.states<kRow>())
+      out.push_back({&schema_of<ModelOfRow<kRow>>(), instance++, true, &state});
   });
   return out;
 }

@@ -13,14 +13,15 @@
 
 #include "devices/core/model.h"
 #include "devices/core/result.h"
-#include "vmm/state/config.h"
-#include "vmm/engine.h"
 #include "vmm/board/dma.h"
 #include "vmm/board/inputs.h"
+#include "vmm/engine.h"
+#include "vmm/state/config.h"
 
 namespace dejavm {
 
-// The model's name that answers at an address (of a local APIC: where it is after reset), for readers of logs; "-": none.
+// The model's name that answers at an address (of a local APIC: where it is after reset), for readers of logs; "-":
+// none.
 std::string_view device_at_port(Port);
 std::string_view device_at_gpa(Gpa);
 std::string_view device_of_msr(uint32_t index);
@@ -47,8 +48,8 @@ class Board final : public ExitHandler {
   Nanos now(Position at) const;
   void advance(Nanos now);
   Nanos next_event() const;  // the earliest over all models that a vCPU could notice without asking one
-  // Console bytes for the UART; those that do not fit its FIFO, or that come while the guest does not assert DTR, wait in
-  // board state, in order.
+  // Console bytes for the UART; those that do not fit its FIFO, or that come while the guest does not assert DTR, wait
+  // in board state, in order.
   void console_input(Nanos now, std::span<const uint8_t> bytes);
   size_t console_room() const;  // bytes that console_input takes; more are lost
 

@@ -23,20 +23,23 @@ constexpr uint8_t row_of_msr(uint32_t index) {
   return found;
 }
 
-// Calls f.operator()<Model>(state, offset) for the model at a port; `present`: bit n for row n. False: nothing is there.
+// Calls f.operator()<Model>(state, offset) for the model at a port; `present`: bit n for row n. False: nothing is
+// there.
 template <class F>
 bool at_port(BoardModels& models, uint32_t present, uint16_t port, F f) {
   const uint8_t row = kRowAtPort[port];
   if (row == kNoRow || !(present >> row & 1)) return false;
   for_each_row([&]<size_t kRow>() {
     if constexpr (std::get<kRow>(kBoardDevices).ports.size() != 0)
-      if (row == kRow) f.template operator()<ModelOfRow<kRow>>(models.states<kRow>()[0], port - std::get<kRow>(kBoardDevices).port_origin);
+      if (row == kRow)
+        f.template operator()<ModelOfRow<kRow>>(models.states<kRow>()[0],
+                                                port - std::get<kRow>(kBoardDevices).port_origin);
   });
   return true;
 }
 
-// The same for the model at a guest-physical address, as a vCPU sees it: a local APIC answers its own vCPU only, where its base
-// register says.
+// The same for the model at a guest-physical address, as a vCPU sees it: a local APIC answers its own vCPU only, where
+// its base register says.
 template <class F>
 bool at_gpa(BoardModels& models, uint32_t vcpu, uint64_t gpa, F f) {
   bool found = false;

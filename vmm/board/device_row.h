@@ -40,7 +40,8 @@ struct MsrRange {
 };
 
 inline constexpr uint8_t kNoIrq = 0xff, kNoPin = 0xff;
-// Where an output of a device leads. An interrupt of the ISA bus reaches the 8259 pair and, at the pin that address_map.h says, the I/O APIC.
+// Where an output of a device leads. An interrupt of the ISA bus reaches the 8259 pair and, at the pin that
+// address_map.h says, the I/O APIC.
 struct Wire {
   uint64_t line = 0;      // a bit of the model's lines()
   uint8_t irq = kNoIrq;   // of the ISA bus
@@ -53,9 +54,9 @@ struct AcpiDevice {
   std::string_view name;  // four characters
   const char* id = "";    // three letters and four digits: PNP0501
   Few<PortRange, 3> ports{};
-  Window memory{};        // no bytes: none
+  Window memory{};  // no bytes: none
   uint8_t irq = kNoIrq;
-  unsigned order = 0;     // among the devices; equal ones in the table's order
+  unsigned order = 0;  // among the devices; equal ones in the table's order
 };
 
 enum class Instances : uint8_t { kOne, kOnePerVcpu };
@@ -66,8 +67,8 @@ struct DeviceRow {
   using Model = M;
   static constexpr Instances kInstances = kHowMany;
   Few<PortRange, 6> ports{};
-  uint16_t port_origin = 0;   // the model is told port - port_origin
-  Few<Window, 1> windows{};   // of a local APIC: where it is after reset
+  uint16_t port_origin = 0;  // the model is told port - port_origin
+  Few<Window, 1> windows{};  // of a local APIC: where it is after reset
   Few<MsrRange, 4> msrs{};
   Few<Wire, 40> wires{};
   Few<AcpiDevice, 2> acpi{};

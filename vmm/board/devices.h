@@ -1,5 +1,5 @@
-// Every device of the board, a row each. The buses, the interrupt wiring, reset, the chunks of snapshots and ACPI's DSDT follow
-// from this table. Interrupt wiring as on a PC/AT with an I/O APIC (ACPI 5.2.12, IA-PC HPET 2.4, 8259A):
+// Every device of the board, a row each. The buses, the interrupt wiring, reset, the chunks of snapshots and ACPI's
+// DSDT follow from this table. Interrupt wiring as on a PC/AT with an I/O APIC (ACPI 5.2.12, IA-PC HPET 2.4, 8259A):
 //
 //   source             8259 pair   I/O APIC pin
 //   PIT OUT0           0           2      (HPET timer 0 instead, in legacy replacement)

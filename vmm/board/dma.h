@@ -11,7 +11,8 @@ namespace dejavm {
 class GuestDma {
  public:
   virtual ~GuestDma() = default;
-  // False, and nothing has moved: the bytes do not all lie in one region of RAM. `at`: now; `requester`: Transfer::requester.
+  // False, and nothing has moved: the bytes do not all lie in one region of RAM. `at`: now; `requester`:
+  // Transfer::requester.
   virtual bool read(Position at, uint16_t requester, Gpa, std::span<uint8_t> to) = 0;
   virtual bool write(Position at, uint16_t requester, Gpa, std::span<const uint8_t> from) = 0;
 };

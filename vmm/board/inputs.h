@@ -1,6 +1,7 @@
 // Everything that comes into a machine from outside, and the only way in (law 5): the run loop asks at instruction
 // boundaries. Live inputs (vmm/host) answer from the console and real time; the recorder decorates them and logs each
-// answer; the replayer answers from the log. Answers must not depend on when, in host time, they are asked for in replay.
+// answer; the replayer answers from the log. Answers must not depend on when, in host time, they are asked for in
+// replay.
 #pragma once
 
 #include <cstdint>

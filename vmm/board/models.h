@@ -20,20 +20,32 @@ class BoardModels {
 
   // The one there is.
   template <class M>
-  typename M::State& get() { return std::get<Held<M, Instances::kOne>>(held_).state; }
+  typename M::State& get() {
+    return std::get<Held<M, Instances::kOne>>(held_).state;
+  }
   template <class M>
-  const typename M::State& get() const { return std::get<Held<M, Instances::kOne>>(held_).state; }
+  const typename M::State& get() const {
+    return std::get<Held<M, Instances::kOne>>(held_).state;
+  }
   // One per vCPU.
   template <class M>
-  std::vector<typename M::State>& get_all() { return std::get<Held<M, Instances::kOnePerVcpu>>(held_).state; }
+  std::vector<typename M::State>& get_all() {
+    return std::get<Held<M, Instances::kOnePerVcpu>>(held_).state;
+  }
   template <class M>
-  const std::vector<typename M::State>& get_all() const { return std::get<Held<M, Instances::kOnePerVcpu>>(held_).state; }
+  const std::vector<typename M::State>& get_all() const {
+    return std::get<Held<M, Instances::kOnePerVcpu>>(held_).state;
+  }
 
   // All of a row, one or more.
   template <size_t kRow>
-  auto states() { return span_of(std::get<kRow>(held_).state); }
+  auto states() {
+    return span_of(std::get<kRow>(held_).state);
+  }
   template <size_t kRow>
-  auto states() const { return span_of(std::get<kRow>(held_).state); }
+  auto states() const {
+    return span_of(std::get<kRow>(held_).state);
+  }
 
  private:
   template <class M, Instances kInstances>
@@ -41,11 +53,17 @@ class BoardModels {
     std::conditional_t<kInstances == Instances::kOne, typename M::State, std::vector<typename M::State>> state{};
   };
   template <class State>
-  static std::span<State> span_of(State& one) { return {&one, 1}; }
+  static std::span<State> span_of(State& one) {
+    return {&one, 1};
+  }
   template <class State>
-  static std::span<State> span_of(std::vector<State>& all) { return all; }
+  static std::span<State> span_of(std::vector<State>& all) {
+    return all;
+  }
   template <class State>
-  static std::span<const State> span_of(const std::vector<State>& all) { return all; }
+  static std::span<const State> span_of(const std::vector<State>& all) {
+    return all;
+  }
 
   template <class... Rows>
   static std::tuple<Held<typename Rows::Model, Rows::kInstances>...> held_for(const std::tuple<Rows...>&);
@@ -55,7 +73,8 @@ class BoardModels {
 // Calls f.operator()<kRow>() for each row of the table.
 template <class F>
 constexpr void for_each_row(F f) {
-  [&]<size_t... kRow>(std::index_sequence<kRow...>) { (f.template operator()<kRow>(), ...); }(std::make_index_sequence<kBoardRows>());
+  [&]<size_t... kRow>(std::index_sequence<kRow...>) { (f.template operator()<kRow>(), ...); }
+  (std::make_index_sequence<kBoardRows>());
 }
 
 template <size_t kRow>
@@ -63,7 +82,9 @@ using ModelOfRow = typename std::tuple_element_t<kRow, std::remove_const_t<declt
 
 // Of the rows that are device models, not mere state.
 template <class M>
-concept IsDeviceModel = requires(typename M::State& s, Nanos now) { M::advance(s, now); };
+concept IsDeviceModel = requires(typename M::State& s, Nanos now) {
+  M::advance(s, now);
+};
 
 // Calls f.operator()<Model>(state) for every state of every device model.
 template <class Models, class F>

@@ -16,15 +16,16 @@ struct BoardWires {
   static constexpr uint16_t kVersion = 1;
   static constexpr uint32_t kQueueBytes = 4096;
   struct State {
-    uint32_t queue_head = 0, queue_len = 0;           // console bytes: a ring
-    std::array<uint8_t, kQueueBytes> queue{};         // bytes outside the ring's content are zero
+    uint32_t queue_head = 0, queue_len = 0;    // console bytes: a ring
+    std::array<uint8_t, kQueueBytes> queue{};  // bytes outside the ring's content are zero
     Board::Request request = Board::Request::kNone;
     uint8_t debug_exit_value = 0;
     uint16_t reserved = 0;
     static constexpr auto fields() {
       return std::tuple{field("queue_head", &State::queue_head).range(0, kQueueBytes - 1),
                         field("queue_len", &State::queue_len).range(0, kQueueBytes).unit("bytes"),
-                        field("queue", &State::queue), field("request", &State::request).range(0, 3),
+                        field("queue", &State::queue),
+                        field("request", &State::request).range(0, 3),
                         field("debug_exit_value", &State::debug_exit_value),
                         field("reserved", &State::reserved).range(0, 0)};
     }

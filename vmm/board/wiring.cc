@@ -70,7 +70,8 @@ void Board::Impl::advance_all(Nanos now) {
   for_each_device(m, [now]<class M>(typename M::State& s) { M::advance(s, now); });
 }
 
-// No machine check of this CPU model claims CMCI, so there is no LVT entry for it among x2APIC's registers since revision 2.
+// No machine check of this CPU model claims CMCI, so there is no LVT entry for it among x2APIC's registers since
+// revision 2.
 bool Board::Impl::has_msr(uint32_t index) const {
   constexpr uint32_t kLvtCmci = 0x82f;
   return index != kLvtCmci || config.revision < 2;
@@ -84,9 +85,9 @@ bool Board::Impl::pit_is_seen() const {
   return !(m.get<Vatpic>().chip[0].imr & kIr0) || !(m.get<Vioapic>().entry[kPitPin] & kEntryMasked);
 }
 
-// A PIT that counts fast while its interrupt is masked everywhere has millions of events in a second, of which each undoes the one
-// before. All but the last few before the next event of another model, or `now`, are skipped: what is left has whole periods of each
-// channel, so that the interrupt controllers' inputs end as they would.
+// A PIT that counts fast while its interrupt is masked everywhere has millions of events in a second, of which each
+// undoes the one before. All but the last few before the next event of another model, or `now`, are skipped: what is
+// left has whole periods of each channel, so that the interrupt controllers' inputs end as they would.
 void Board::Impl::skip_unseen(Nanos now) {
   if (next_seen == next_event || pit_is_seen()) return;
   if (!Vatpit::only_repeats(m.get<Vatpit>())) return;
@@ -210,12 +211,13 @@ bool Board::Impl::transfer(Nanos now) {
   const Position at{0, {now.value > base ? now.value - base : 0}};
   bool any = false;
   for_each_device(m, [&]<class M>(typename M::State& s) {
-    if constexpr (requires(Transfer& t) { M::next_transfer(s, t); }) {
+    if constexpr (requires(Transfer & t) { M::next_transfer(s, t); }) {
       std::array<uint8_t, kMaxTransferBytes> bytes;
       for (Transfer t; M::next_transfer(s, t); any = true) {
         const bool is_read = t.kind == Transfer::Kind::kRead;
         const std::span<uint8_t> to(bytes.data(), t.len_bytes);
-        const bool ok = dma != nullptr && (is_read ? dma->read(at, t.requester, {t.address}, to) : dma->write(at, t.requester, {t.address}, t.bytes));
+        const bool ok = dma != nullptr && (is_read ? dma->read(at, t.requester, {t.address}, to)
+                                                   : dma->write(at, t.requester, {t.address}, t.bytes));
         M::transferred(s, now, ok, ok && is_read ? std::span<const uint8_t>(to) : std::span<const uint8_t>());
       }
     }
@@ -233,7 +235,8 @@ void Board::Impl::drain_outputs(Nanos now) {
   }
   // The far end sends while the guest asserts DTR, so nothing typed early is lost to the port's initialisation.
   BoardWires::State& w = m.get<BoardWires>();
-  while (w.queue_len > 0 && (m.get<Uart16550>().mcr & kMcrDtr) && Uart16550::receive(m.get<Uart16550>(), now, w.queue[w.queue_head])) {
+  while (w.queue_len > 0 && (m.get<Uart16550>().mcr & kMcrDtr) &&
+         Uart16550::receive(m.get<Uart16550>(), now, w.queue[w.queue_head])) {
     w.queue[w.queue_head] = 0;
     w.queue_head = (w.queue_head + 1) % BoardWires::kQueueBytes;
     --w.queue_len;
@@ -277,8 +280,10 @@ void Board::Impl::settle(Nanos now) {
   drive_vcpus();
   next_event = earliest_event();
   next_seen = next_event;
-  const bool leaves_out_the_unseen = config.revision >= 2;  // before, logs name each event that a halted vCPU skipped to
-  if (leaves_out_the_unseen && Vatpit::next_event(m.get<Vatpit>()) == next_event && !pit_is_seen()) next_seen = earliest_seen_event();
+  const bool leaves_out_the_unseen =
+      config.revision >= 2;  // before, logs name each event that a halted vCPU skipped to
+  if (leaves_out_the_unseen && Vatpit::next_event(m.get<Vatpit>()) == next_event && !pit_is_seen())
+    next_seen = earliest_seen_event();
   limit_runs();
 }
 

@@ -1,5 +1,5 @@
-// The board's inside: every model's state, and the routing between models. board.cc answers the engine; this decides which wire
-// leads where, by the table in devices.h.
+// The board's inside: every model's state, and the routing between models. board.cc answers the engine; this decides
+// which wire leads where, by the table in devices.h.
 #pragma once
 
 #include "vmm/board/board.h"
@@ -12,15 +12,15 @@ struct Board::Impl {
   Impl(const MachineConfig&, std::span<RunControl>, Console*, GuestDma*);
 
   void reset_models(bool power_on);
-  void advance(Nanos now);        // in event order, up to now
-  void advance_all(Nanos now);    // every model, to exactly now
-  void settle(Nanos now);         // routes until nothing changes; then the vCPUs' inputs and the next event
-  void remember_wires();          // after a restore: what settle() compares with
-  void resume(Nanos now);         // after a restore: everything that follows from the chunks
+  void advance(Nanos now);             // in event order, up to now
+  void advance_all(Nanos now);         // every model, to exactly now
+  void settle(Nanos now);              // routes until nothing changes; then the vCPUs' inputs and the next event
+  void remember_wires();               // after a restore: what settle() compares with
+  void resume(Nanos now);              // after a restore: everything that follows from the chunks
   bool has_msr(uint32_t index) const;  // of those that lead to a local APIC
   Nanos earliest_event() const;
   Nanos earliest_seen_event() const;  // the PIT left out
-  bool pit_is_seen() const;       // whether the PIT's output can make anything happen
+  bool pit_is_seen() const;           // whether the PIT's output can make anything happen
 
   const MachineConfig& config;
   std::span<RunControl> controls;
@@ -28,27 +28,27 @@ struct Board::Impl {
   GuestDma* dma;
   const CpuModel* cpu;
   BoardModels m;
-  uint32_t present = 0;           // bit n: the table's row n is part of this machine
-  Nanos next_event{0};            // no model changes by time alone before this ...
-  Nanos next_seen{0};             // ... and nothing that a vCPU could notice without asking a model, before this
+  uint32_t present = 0;  // bit n: the table's row n is part of this machine
+  Nanos next_event{0};   // no model changes by time alone before this ...
+  Nanos next_seen{0};    // ... and nothing that a vCPU could notice without asking a model, before this
 
  private:
   struct Levels {
-    uint32_t irqs = 0;            // bit n: IRn of the 8259 pair is asserted
-    uint32_t pins = 0;            // bit n: pin n of the I/O APIC is
+    uint32_t irqs = 0;  // bit n: IRn of the 8259 pair is asserted
+    uint32_t pins = 0;  // bit n: pin n of the I/O APIC is
   };
-  Levels levels() const;          // as the devices' outputs are now
+  Levels levels() const;  // as the devices' outputs are now
   bool route_pins(Nanos now);
   bool route_messages(Nanos now);
-  bool transfer(Nanos now);       // what bus masters want of memory, until they want nothing more
+  bool transfer(Nanos now);  // what bus masters want of memory, until they want nothing more
   void deliver(Nanos now, const BusMessage&, size_t sender);
   void drain_outputs(Nanos now);
   void take_requests();
   void drive_vcpus();
   void skip_unseen(Nanos now);
-  void limit_runs();              // engines return in time for the next event
+  void limit_runs();  // engines return in time for the next event
 
-  Levels levels_;                 // as the interrupt controllers know them
+  Levels levels_;  // as the interrupt controllers know them
   bool lint0_ = false;
 };
 

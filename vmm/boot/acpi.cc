@@ -1,8 +1,8 @@
 // ACPI 6.5, chapter 5: the tables of a PC without PCI. All in the BIOS area from 0xe0000, where the RSDP is searched
 // for (5.2.5.1); addresses are those at which the board has its devices.
+#include "vmm/boot/acpi.h"
 #include "vmm/board/address_map.h"
 #include "vmm/boot/bytes.h"
-#include "vmm/boot/acpi.h"
 
 namespace dejavm::boot {
 namespace {
@@ -63,10 +63,8 @@ Bytes madt(uint32_t vcpus) {  // 5.2.12
   Bytes b;
   b.u32(uint32_t{kLocalApic}).u32(kPcatCompatible);
   for (uint32_t n = 0; n < vcpus; ++n) {
-    if (n < 255)
-      b.u8(0).u8(8).u8(static_cast<uint8_t>(n)).u8(static_cast<uint8_t>(n)).u32(kEnabled);
-    else
-      b.u8(9).u8(16).u16(0).u32(n).u32(kEnabled).u32(n);
+    if (n < 255) b.u8(0).u8(8).u8(static_cast<uint8_t>(n)).u8(static_cast<uint8_t>(n)).u32(kEnabled);
+    else b.u8(9).u8(16).u16(0).u32(n).u32(kEnabled).u32(n);
   }
   b.u8(1).u8(12).u8(0).u8(0).u32(kIoApic).u32(0);
   b.u8(2).u8(10).u8(0).u8(0).u32(kTimerPin).u16(kConforming);  // the timer's IRQ 0 comes at pin 2

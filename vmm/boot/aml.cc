@@ -86,7 +86,8 @@ Bytes io(const PortRange& range) { return io(range.first, static_cast<uint8_t>(r
 Bytes legacy_device(const AcpiDevice& d) {
   Bytes resources;
   for (const PortRange& range : d.ports) resources.append(io(range).v);
-  if (d.memory.len_bytes != 0) resources.append(memory(static_cast<uint32_t>(d.memory.first), static_cast<uint32_t>(d.memory.len_bytes)).v);
+  if (d.memory.len_bytes != 0)
+    resources.append(memory(static_cast<uint32_t>(d.memory.first), static_cast<uint32_t>(d.memory.len_bytes)).v);
   if (d.irq != kNoIrq) resources.append(irq(d.irq).v);
   return with_resources(d.name, d.id, resources);
 }
@@ -94,7 +95,8 @@ Bytes legacy_device(const AcpiDevice& d) {
 // The board's, in the DSDT's order.
 std::vector<AcpiDevice> board_devices() {
   std::vector<AcpiDevice> out;
-  std::apply([&](const auto&... row) { (out.insert(out.end(), row.acpi.begin(), row.acpi.end()), ...); }, kBoardDevices);
+  std::apply([&](const auto&... row) { (out.insert(out.end(), row.acpi.begin(), row.acpi.end()), ...); },
+             kBoardDevices);
   std::ranges::stable_sort(out, {}, &AcpiDevice::order);
   return out;
 }
@@ -102,7 +104,8 @@ std::vector<AcpiDevice> board_devices() {
 // What the operating system must leave alone: ACPI registers, system control ports, reset.
 Bytes reserved_ports() {
   std::vector<PortRange> ranges;
-  std::apply([&](const auto&... row) { (ranges.insert(ranges.end(), row.reserved.begin(), row.reserved.end()), ...); }, kBoardDevices);
+  std::apply([&](const auto&... row) { (ranges.insert(ranges.end(), row.reserved.begin(), row.reserved.end()), ...); },
+             kBoardDevices);
   std::ranges::sort(ranges, {}, &PortRange::first);
   Bytes resources;
   for (const PortRange& range : ranges) resources.append(io(range).v);

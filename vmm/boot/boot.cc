@@ -7,13 +7,13 @@
 #include <cstring>
 #include <memory>
 
-#include "vmm/boot/default_guest.h"
-#include "vmm/boot/layout.h"
 #include "vmm/boot/bzimage.h"
+#include "vmm/boot/default_guest.h"
 #include "vmm/boot/elf_file.h"
-#include "vmm/boot/pvh.h"
-#include "vmm/boot/multiboot.h"
 #include "vmm/boot/firmware.h"
+#include "vmm/boot/layout.h"
+#include "vmm/boot/multiboot.h"
+#include "vmm/boot/pvh.h"
 
 namespace dejavm::boot {
 namespace {
@@ -22,8 +22,9 @@ Result<void> load_kernel(const Target& t, std::span<const uint8_t> image) {
   if (is_bzimage(image)) return load_bzimage(t, image);
   if (is_multiboot(image) && !is_pvh(image)) return load_multiboot(t, image);
   if (is_elf(image)) return load_pvh(t, image);
-  return t.bad("not a kernel that can be loaded: it is neither a Linux bzImage nor an ELF file with a PVH entry point, "
-               "and has no Multiboot header");
+  return t.bad(
+      "not a kernel that can be loaded: it is neither a Linux bzImage nor an ELF file with a PVH entry point, "
+      "and has no Multiboot header");
 }
 
 }  // namespace
@@ -34,7 +35,7 @@ Result<std::vector<uint8_t>> read_file(const std::string& path, uint64_t max_byt
   };
   const std::unique_ptr<FILE, int (*)(FILE*)> file(std::fopen(path.c_str(), "rbe"), std::fclose);
   if (!file) return failed("open");
-  struct stat info{};
+  struct stat info {};
   if (fstat(fileno(file.get()), &info)) return failed("read");
   const Error too_large{ErrorKind::kBadInput,
                         path + ": more than " + std::to_string(max_bytes >> 20) + " MiB, the most that can be loaded"};

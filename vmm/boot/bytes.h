@@ -20,12 +20,18 @@ struct Bytes {
   Bytes& u16(uint16_t x) { return number(x); }
   Bytes& u32(uint32_t x) { return number(x); }
   Bytes& u64(uint64_t x) { return number(x); }
-  Bytes& zeros(size_t n) { v.insert(v.end(), n, 0);
-return *this; }
-  Bytes& text(std::string_view s) { v.insert(v.end(), s.begin(), s.end());
-return *this; }
-  Bytes& append(std::span<const uint8_t> b) { v.insert(v.end(), b.begin(), b.end());
-return *this; }
+  Bytes& zeros(size_t n) {
+    v.insert(v.end(), n, 0);
+    return *this;
+  }
+  Bytes& text(std::string_view s) {
+    v.insert(v.end(), s.begin(), s.end());
+    return *this;
+  }
+  Bytes& append(std::span<const uint8_t> b) {
+    v.insert(v.end(), b.begin(), b.end());
+    return *this;
+  }
 };
 
 // The definition block of the DSDT, without the table's header: what no register can tell the guest.

@@ -3,8 +3,8 @@
 // and the zero page is filled in as that code would have done.
 #include <algorithm>
 
-#include "vmm/boot/bzimage.h"
 #include "vmm/boot/acpi.h"
+#include "vmm/boot/bzimage.h"
 
 namespace dejavm::boot {
 namespace {
@@ -22,7 +22,7 @@ constexpr size_t kE820EntryBytes = 20;
 constexpr uint16_t kBootFlagValue = 0xaa55;
 constexpr uint32_t kMagicValue = 0x53726448;  // "HdrS"
 constexpr uint8_t kLoadedHigh = 1, kUndefinedLoader = 0xff;
-constexpr uint16_t kKernel64 = 1;             // xloadflags: has the 64-bit entry point
+constexpr uint16_t kKernel64 = 1;  // xloadflags: has the 64-bit entry point
 constexpr uint64_t kSectorBytes = 512, kEntry64 = 0x200;
 
 struct Kernel {
@@ -30,8 +30,8 @@ struct Kernel {
   std::span<const uint8_t> code;    // the protected-mode part
   uint16_t version = 0;
   bool entry_64 = false, relocatable = false;
-  uint64_t start = 0;               // where it is loaded
-  uint64_t run_bytes = 0;           // memory from there that it uses before it looks at the memory map
+  uint64_t start = 0;      // where it is loaded
+  uint64_t run_bytes = 0;  // memory from there that it uses before it looks at the memory map
 };
 
 std::string version_text(uint16_t v) {
@@ -131,10 +131,8 @@ Result<void> load_bzimage(const Target& t, std::span<const uint8_t> image) {
   t.put(k->start, k->code);
   put_acpi_tables(t);
   put_zero_page(t, *k, *initrd);
-  if (k->entry_64)
-    enter_long_mode(t, k->start + kEntry64);
-  else
-    enter_protected_mode(t, static_cast<uint32_t>(k->start));
+  if (k->entry_64) enter_long_mode(t, k->start + kEntry64);
+  else enter_protected_mode(t, static_cast<uint32_t>(k->start));
   t.vcpu.gpr[kRsi] = kInfo;
   return {};
 }

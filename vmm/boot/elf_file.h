@@ -25,7 +25,8 @@ struct Elf {
 bool is_elf(std::span<const uint8_t> image);
 // `name` is for messages.
 Result<Elf> read_elf(const std::string& name, std::span<const uint8_t> image);
-// Loads the PT_LOAD segments at their physical addresses, none below `lowest`. Returns where below 4 GiB the last of them ends.
+// Loads the PT_LOAD segments at their physical addresses, none below `lowest`. Returns where below 4 GiB the last of
+// them ends.
 Result<uint64_t> put_segments(const Target&, std::span<const uint8_t> image, const Elf&, uint64_t lowest = kLowUsedEnd);
 // The loaded segment that holds this physical address; nullptr: none.
 const Segment* segment_at(const Elf&, uint64_t gpa);

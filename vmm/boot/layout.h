@@ -30,7 +30,8 @@ struct MapEntry {
 std::vector<MapEntry> memory_map(uint64_t ram_bytes);
 // End of the RAM that starts at 1 MiB and stays below 4 GiB.
 uint64_t low_ram_end(uint64_t ram_bytes);
-// Whether a kernel may have [start, start + len_bytes): RAM in one piece, from `lowest` on: by default clear of the loader's own area.
+// Whether a kernel may have [start, start + len_bytes): RAM in one piece, from `lowest` on: by default clear of the
+// loader's own area.
 bool usable(uint64_t ram_bytes, uint64_t start, uint64_t len_bytes, uint64_t lowest = kLowUsedEnd);
 
 // What the loaders work on. `name` is the kernel's path, for messages.

@@ -3,9 +3,9 @@
 #include <optional>
 #include <vector>
 
+#include "vmm/boot/acpi.h"
 #include "vmm/boot/bytes.h"
 #include "vmm/boot/elf_file.h"
-#include "vmm/boot/acpi.h"
 #include "vmm/boot/multiboot.h"
 
 namespace dejavm::boot {
@@ -51,12 +51,14 @@ uint64_t physical_entry(const Elf& elf) {
   return elf.entry;
 }
 
-// Where the kernel finds what is handed over to it: the information, the memory map with the list of modules, the command line.
+// Where the kernel finds what is handed over to it: the information, the memory map with the list of modules, the
+// command line.
 struct Handover {
   uint64_t info = kInfo, lists = kLists, command_line = kCommandLine;
   uint64_t end = kLowUsedEnd;
 };
-constexpr uint64_t kLowest = 0x1000;  // below lie the GDT and what a firmware's would have: interrupt vectors and its data
+constexpr uint64_t kLowest =
+    0x1000;  // below lie the GDT and what a firmware's would have: interrupt vectors and its data
 
 bool is_free(const Elf& elf, uint64_t start, uint64_t end) {
   for (const Segment& s : elf.segments)
@@ -104,7 +106,10 @@ void put_information(const Target& t, const Handover& places, const Initrd& modu
   const uint32_t upper_kib = static_cast<uint32_t>((low_ram_end(t.ram()) - kMiB) / 1024);
   Bytes info;
   info.u32(kHasMemory | kHasCommandLine | kHasModules | kHasMap | kHasLoaderName);
-  info.u32(static_cast<uint32_t>(kLowRamEnd / 1024)).u32(upper_kib).u32(0).u32(static_cast<uint32_t>(places.command_line));
+  info.u32(static_cast<uint32_t>(kLowRamEnd / 1024))
+      .u32(upper_kib)
+      .u32(0)
+      .u32(static_cast<uint32_t>(places.command_line));
   info.u32(module.len_bytes ? 1 : 0).u32(module.len_bytes ? modules : 0).zeros(16);
   info.u32(map_bytes).u32(static_cast<uint32_t>(places.lists)).zeros(12).u32(name).zeros(52);
   CHECK(info.v.size() == 120);

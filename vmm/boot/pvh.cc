@@ -1,9 +1,9 @@
 // The PVH boot ABI (Xen's docs/misc/pvh.pandoc and xen/include/public/arch-x86/hvm/start_info.h, version 1): a 32-bit
 // entry point named by an ELF note, and one structure that says where everything is.
+#include "vmm/boot/pvh.h"
+#include "vmm/boot/acpi.h"
 #include "vmm/boot/bytes.h"
 #include "vmm/boot/elf_file.h"
-#include "vmm/boot/acpi.h"
-#include "vmm/boot/pvh.h"
 
 namespace dejavm::boot {
 
@@ -18,8 +18,9 @@ Result<void> load_pvh(const Target& t, std::span<const uint8_t> image) {
   if (!elf) return elf.error();
   const std::optional<uint64_t> entry = pvh_entry(*elf, image);
   if (!entry)
-    return t.bad("this ELF file has neither a PVH entry point (note XEN_ELFNOTE_PHYS32_ENTRY; Linux: CONFIG_PVH) nor a "
-                 "Multiboot header");
+    return t.bad(
+        "this ELF file has neither a PVH entry point (note XEN_ELFNOTE_PHYS32_ENTRY; Linux: CONFIG_PVH) nor a "
+        "Multiboot header");
   if (*entry >= kFourGiB || !segment_at(*elf, *entry))
     return t.bad("the PVH entry point " + hex(*entry) + " is in no segment below 4 GiB that the file loads");
   Result<uint64_t> end = put_segments(t, image, *elf);

@@ -18,9 +18,10 @@ struct Feature {
   uint32_t CpuidResult::*word;
   __u32 kvm_cpuid_entry2::*kvm_word;
 };
-constexpr Feature kWords[] = {{1, &CpuidResult::ecx, &kvm_cpuid_entry2::ecx}, {1, &CpuidResult::edx, &kvm_cpuid_entry2::edx},
-                              {7, &CpuidResult::ebx, &kvm_cpuid_entry2::ebx}, {7, &CpuidResult::ecx, &kvm_cpuid_entry2::ecx},
-                              {0x80000001, &CpuidResult::ecx, &kvm_cpuid_entry2::ecx}, {0x80000001, &CpuidResult::edx, &kvm_cpuid_entry2::edx}};
+constexpr Feature kWords[] = {
+    {1, &CpuidResult::ecx, &kvm_cpuid_entry2::ecx},          {1, &CpuidResult::edx, &kvm_cpuid_entry2::edx},
+    {7, &CpuidResult::ebx, &kvm_cpuid_entry2::ebx},          {7, &CpuidResult::ecx, &kvm_cpuid_entry2::ecx},
+    {0x80000001, &CpuidResult::ecx, &kvm_cpuid_entry2::ecx}, {0x80000001, &CpuidResult::edx, &kvm_cpuid_entry2::edx}};
 // Ours to provide, whatever KVM says: the APIC and its modes, the hypervisor bit.
 // Word 80000001.edx of an AMD processor repeats bits of 1.edx; an Intel host's KVM leaves them out.
 constexpr uint32_t kRepeated = 0x0183f3ff;
@@ -55,7 +56,8 @@ Result<void> set_cpuid(const KvmVm& m, const CpuModel& model, std::span<const st
   auto add = [&](uint32_t leaf, uint32_t subleaf, bool indexed) {
     const CpuidResult r = without_features(model.cpuid(leaf, subleaf, 0, 0, 1), leaf, subleaf, without);
     CHECK(t.nent < kMaxEntries);
-    t.entries[t.nent++] = {leaf, subleaf, indexed ? uint32_t{KVM_CPUID_FLAG_SIGNIFCANT_INDEX} : 0, r.eax, r.ebx, r.ecx, r.edx, {}};
+    t.entries[t.nent++] = {leaf,  subleaf, indexed ? uint32_t{KVM_CPUID_FLAG_SIGNIFCANT_INDEX} : 0, r.eax, r.ebx, r.ecx,
+                           r.edx, {}};
   };
   for (uint32_t first : {0u, 0x40000000u, 0x80000000u}) {
     const uint32_t last = first == 0x40000000u ? first : model.cpuid(first, 0, 0, 0, 1).eax;

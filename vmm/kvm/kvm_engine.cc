@@ -26,7 +26,8 @@ constexpr uint64_t kFlagIf = 1 << 9;
 constexpr uint32_t kApicBase = 0x1b, kTscDeadline = 0x6e0, kX2apicFirst = 0x800, kX2apicLast = 0x8ff;
 
 // CPUID features that a guest turns on in CR4, as /proc/cpuinfo names them.
-constexpr std::pair<std::string_view, unsigned> kCr4Features[] = {{"umip", 11}, {"fsgsbase", 16}, {"pcid", 17}, {"xsave", 18}, {"smep", 20}, {"smap", 21}};
+constexpr std::pair<std::string_view, unsigned> kCr4Features[] = {{"umip", 11},  {"fsgsbase", 16}, {"pcid", 17},
+                                                                  {"xsave", 18}, {"smep", 20},     {"smap", 21}};
 
 bool is_boards_msr(uint32_t index) {
   return index == kApicBase || index == kTscDeadline || (index >= kX2apicFirst && index <= kX2apicLast);
@@ -37,7 +38,7 @@ class Kick {
  public:
   static constexpr int kSignal = 34;  // SIGRTMIN, of which nobody else here makes use
   explicit Kick(kvm_run& run) {
-    struct sigaction action{};
+    struct sigaction action {};
     action.sa_handler = [](int) {
       if (target_ == nullptr) return;
       target_->immediate_exit = 1;
@@ -94,9 +95,15 @@ thread_local volatile bool Kick::fired_ = false;
 
 class KvmEngine final : public Engine {
  public:
-  KvmEngine(std::unique_ptr<KvmVm> vm, const CpuModel& model, GuestMemory& memory, uint64_t tsc_khz, std::vector<std::string> missing)
-      : missing_(std::move(missing)), vm_(std::move(vm)), tsc_khz_(tsc_khz), kick_(vm_->run()), soft_(soft::make_soft_engine(model, memory, 1, {.strict = false, .use_blocks = false})),
-        avx_(avx_of(*soft_)), memory_(memory) {}
+  KvmEngine(std::unique_ptr<KvmVm> vm, const CpuModel& model, GuestMemory& memory, uint64_t tsc_khz,
+            std::vector<std::string> missing)
+      : missing_(std::move(missing)),
+        vm_(std::move(vm)),
+        tsc_khz_(tsc_khz),
+        kick_(vm_->run()),
+        soft_(soft::make_soft_engine(model, memory, 1, {.strict = false, .use_blocks = false})),
+        avx_(avx_of(*soft_)),
+        memory_(memory) {}
 
   std::string_view name() const override { return "kvm"; }
   std::vector<std::pair<std::string_view, uint64_t>> counters() const override {
@@ -113,10 +120,13 @@ class KvmEngine final : public Engine {
     s_ = s;
     fresh_ = true;
     if (s.xcr0 & 4 && std::find(missing_.begin(), missing_.end(), "avx") != missing_.end())
-      return stop_with("the guest uses avx (XCR0 bit 2), which this machine's KVM does not have: go on with --engine deterministic");
+      return stop_with(
+          "the guest uses avx (XCR0 bit 2), which this machine's KVM does not have: go on with --engine deterministic");
     for (const auto& [name, bit] : kCr4Features)
       if (s.cr4 >> bit & 1 && std::find(missing_.begin(), missing_.end(), name) != missing_.end())
-        return stop_with(fmt::format("the guest uses {} (CR4 bit {}), which this machine's KVM does not have: go on with --engine deterministic", name, bit));
+        return stop_with(fmt::format(
+            "the guest uses {} (CR4 bit {}), which this machine's KVM does not have: go on with --engine deterministic",
+            name, bit));
     fail(store_state(*vm_, s_, avx_));
   }
   void get_state(uint32_t, VcpuState& s) const override {
@@ -149,7 +159,8 @@ class KvmEngine final : public Engine {
     if (out.empty()) return out;
     for (uint64_t n = std::min<uint64_t>(exits_seen_, kLastExits); n > 0; --n) {
       const LastExit& e = last_[(exits_seen_ - n) % kLastExits];
-      out += fmt::format("{} {} {:#x}", n == std::min<uint64_t>(exits_seen_, kLastExits) ? "; last exits:" : ",", exit_name(e.reason), e.where);
+      out += fmt::format("{} {} {:#x}", n == std::min<uint64_t>(exits_seen_, kLastExits) ? "; last exits:" : ",",
+                         exit_name(e.reason), e.where);
     }
     return out;
   }
@@ -168,7 +179,9 @@ class KvmEngine final : public Engine {
   }
   Registers where() const {
     const kvm_regs r = kvm_registers();
-    return {{r.rax, r.rcx, r.rdx, r.rbx, r.rsp, r.rbp, r.rsi, r.rdi, r.r8, r.r9, r.r10, r.r11, r.r12, r.r13, r.r14, r.r15}, r.rip};
+    return {
+        {r.rax, r.rcx, r.rdx, r.rbx, r.rsp, r.rbp, r.rsi, r.rdi, r.r8, r.r9, r.r10, r.r11, r.r12, r.r13, r.r14, r.r15},
+        r.rip};
   }
   uint64_t rflags() const { return kvm_registers().rflags; }
   uint64_t rip() const { return kvm_registers().rip; }
@@ -190,13 +203,15 @@ class KvmEngine final : public Engine {
     if (offset == offset_) return;
     offset_ = offset;
     const kvm_device_attr attribute{0, KVM_VCPU_TSC_CTRL, KVM_VCPU_TSC_OFFSET, reinterpret_cast<uint64_t>(&offset)};
-    if (vm_->vcpu().call(KVM_SET_DEVICE_ATTR, &attribute) < 0) stop_with("KVM does not set a virtual processor's TSC: " + errno_text());
+    if (vm_->vcpu().call(KVM_SET_DEVICE_ATTR, &attribute) < 0)
+      stop_with("KVM does not set a virtual processor's TSC: " + errno_text());
   }
 
   StopReason loop() {
     kvm_run& run = vm_->run();
     const uint64_t start = rip();
-    uint64_t armed = 0;  // the deadline that the timer is set for: until it runs out, entries cost no system call but KVM_RUN
+    uint64_t armed =
+        0;  // the deadline that the timer is set for: until it runs out, entries cost no system call but KVM_RUN
     for (bool first = true;; first = false) {
       if (!detail_.empty()) return StopReason::kError;
       if (kick_.clear()) armed = 0;
@@ -205,7 +220,10 @@ class KvmEngine final : public Engine {
       finish_event_ = false;
       if (!in_flight) {
         if (control_->init) return StopReason::kInit;
-        if (control_->stop) { control_->stop = false; return StopReason::kStopped; }
+        if (control_->stop) {
+          control_->stop = false;
+          return StopReason::kStopped;
+        }
         if (now >= control_->until.value && !first) return StopReason::kLimit;
         inject(run);
       }
@@ -288,10 +306,19 @@ class KvmEngine final : public Engine {
   StopReason exit(kvm_run& run) {
     remember(run);
     switch (run.exit_reason) {
-      case KVM_EXIT_IO: port(run); open_ = true; break;
-      case KVM_EXIT_MMIO: mmio(run); open_ = true; break;
-      case KVM_EXIT_X86_RDMSR: case KVM_EXIT_X86_WRMSR: msr(run); break;
-      case KVM_EXIT_IRQ_WINDOW_OPEN: case KVM_EXIT_SET_TPR: case KVM_EXIT_INTR: break;
+      case KVM_EXIT_IO:
+        port(run);
+        open_ = true;
+        break;
+      case KVM_EXIT_MMIO:
+        mmio(run);
+        open_ = true;
+        break;
+      case KVM_EXIT_X86_RDMSR:
+      case KVM_EXIT_X86_WRMSR: msr(run); break;
+      case KVM_EXIT_IRQ_WINDOW_OPEN:
+      case KVM_EXIT_SET_TPR:
+      case KVM_EXIT_INTR: break;
       case KVM_EXIT_HLT: s_.activity = Activity::kHalted; return halted();
       case KVM_EXIT_SHUTDOWN: s_.activity = Activity::kShutdown; return StopReason::kShutdown;
       case KVM_EXIT_INTERNAL_ERROR:
@@ -299,7 +326,8 @@ class KvmEngine final : public Engine {
         else stop_with(fmt::format("KVM stops with internal error {}", run.internal.suberror));
         break;
       case KVM_EXIT_FAIL_ENTRY:
-        stop_with(fmt::format("the processor refuses the guest's state: reason {:#x}", run.fail_entry.hardware_entry_failure_reason));
+        stop_with(fmt::format("the processor refuses the guest's state: reason {:#x}",
+                              run.fail_entry.hardware_entry_failure_reason));
         break;
       default: stop_with(fmt::format("KVM stops for reason {}, which no guest should bring about", run.exit_reason));
     }
@@ -352,7 +380,8 @@ class KvmEngine final : public Engine {
       run.msr.error = !done;
       return;
     }
-    // As if the instruction had not been: its exit ends, then the state before it comes back, and our own engine executes it.
+    // As if the instruction had not been: its exit ends, then the state before it comes back, and our own engine
+    // executes it.
     VcpuState before;
     get_state(0, before);
     finish_exit();
@@ -360,8 +389,8 @@ class KvmEngine final : public Engine {
     soft_step();
   }
 
-  // KVM completes an exit's instruction when it is entered again: until then the state is neither before nor after it. An
-  // instruction with more than one access makes more exits. kLimit: done.
+  // KVM completes an exit's instruction when it is entered again: until then the state is neither before nor after it.
+  // An instruction with more than one access makes more exits. kLimit: done.
   StopReason finish_exit() {
     StopReason why = StopReason::kLimit;
     while (open_ && why == StopReason::kLimit) {
@@ -437,13 +466,15 @@ Result<std::vector<std::string>> kvm_lacks(const CpuModel& model) {
   if (!probed()) return probed().error();
   std::vector<std::string> out = probed()->missing;
   for (const std::string& name : out)
-    if (!is_optional_feature(name)) return Error{ErrorKind::kHost, "KVM does not offer guests " + name + ", which every one needs"};
+    if (!is_optional_feature(name))
+      return Error{ErrorKind::kHost, "KVM does not offer guests " + name + ", which every one needs"};
   std::erase_if(out, [&](const std::string& name) { return !has_feature(model, name); });
   std::sort(out.begin(), out.end());
   return out;
 }
 
-Result<std::unique_ptr<Engine>> make_kvm_engine(const CpuModel& model, GuestMemory& memory, std::span<const std::string> without) {
+Result<std::unique_ptr<Engine>> make_kvm_engine(const CpuModel& model, GuestMemory& memory,
+                                                std::span<const std::string> without) {
   if (!probed()) return probed().error();
   auto vm = KvmVm::create(&memory);
   if (!vm) return vm.error();
@@ -452,7 +483,8 @@ Result<std::unique_ptr<Engine>> make_kvm_engine(const CpuModel& model, GuestMemo
   if (auto done = set_cpuid(*m, model, without); !done) return done.error();
   const long khz = m->vcpu().call(KVM_GET_TSC_KHZ);
   if (khz <= 0) return Error{ErrorKind::kHost, "KVM does not tell the frequency of the TSC"};
-  return std::unique_ptr<Engine>(std::make_unique<KvmEngine>(std::move(m), model, memory, static_cast<uint64_t>(khz), probed()->missing));
+  return std::unique_ptr<Engine>(
+      std::make_unique<KvmEngine>(std::move(m), model, memory, static_cast<uint64_t>(khz), probed()->missing));
 }
 
 }  // namespace dejavm::kvm

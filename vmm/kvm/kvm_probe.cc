@@ -20,28 +20,29 @@ constexpr uint8_t kVector = 0x40;
 // 64-bit mode, 2 MiB identity mapping, at kCode; an interrupt gate for kVector whose handler is `out 0x11, al; hlt`.
 VcpuState start_state() {
   VcpuState s = reset_vcpu_state();
-  const SegmentState code{0x10, kSegL | kSegG | kSegP | kSegS | 0xb, 0xffffffff, 0}, data{0x18, kSegDb | kSegG | kSegP | kSegS | 0x3, 0xffffffff, 0};
+  const SegmentState code{0x10, kSegL | kSegG | kSegP | kSegS | 0xb, 0xffffffff, 0},
+      data{0x18, kSegDb | kSegG | kSegP | kSegS | 0x3, 0xffffffff, 0};
   for (unsigned n : {kEs, kSs, kDs, kFs, kGs}) s.segment[n] = data;
   s.segment[kCs] = code;
   s.segment[kTr] = {0x20, kSegP | 0xb, 0x67, 0};
   s.gdtr = {kGdt, 0x2f};
   s.idtr = {kIdt, 0xfff};
   s.cr0 = 0x80000033;
-s.cr3 = kTables;
-s.cr4 = 0x20 | 0x600 | 1 << 18;
-s.efer = 0xd00;  // CR4: PAE, OSFXSR, OSXMMEXCPT, OSXSAVE
+  s.cr3 = kTables;
+  s.cr4 = 0x20 | 0x600 | 1 << 18;
+  s.efer = 0xd00;  // CR4: PAE, OSFXSR, OSXMMEXCPT, OSXSAVE
   s.rip = kCode;
-s.rflags = 2;
-s.gpr[kRsp] = kStack;
+  s.rflags = 2;
+  s.gpr[kRsp] = kStack;
   return s;
 }
 
 void lay_out(GuestMemory& memory) {
   auto put = [&](uint64_t at, std::initializer_list<uint64_t> words) {
     for (uint64_t w : words) {
-CHECK(memory.write(Gpa{at}, &w, sizeof w));
-at += 8;
-}
+      CHECK(memory.write(Gpa{at}, &w, sizeof w));
+      at += 8;
+    }
   };
   put(kTables, {kTables + 0x1003});
   put(kTables + 0x1000, {kTables + 0x2003});
@@ -67,7 +68,9 @@ class Prober {
     std::memcpy(&v, reinterpret_cast<uint8_t*>(&vm_.run()) + vm_.run().io.data_offset, vm_.run().io.size);
     return v;
   }
-  bool out(uint16_t port) { return next() == KVM_EXIT_IO && vm_.run().io.direction == KVM_EXIT_IO_OUT && vm_.run().io.port == port; }
+  bool out(uint16_t port) {
+    return next() == KVM_EXIT_IO && vm_.run().io.direction == KVM_EXIT_IO_OUT && vm_.run().io.port == port;
+  }
   uint64_t rip() {
     VcpuState s;
     return load_state(vm_, s, nullptr) ? s.rip : 0;
@@ -80,7 +83,8 @@ class Prober {
 void probe_exits(Prober& p, KvmProbe& r) {
   p.load({0xb0, 0x5a, 0xe6, 0x10, 0xf4});  // mov al, 0x5a; out 0x10, al; hlt
   r.port_io = p.out(0x10) && p.io_value() == 0x5a && p.next() == KVM_EXIT_HLT;
-  p.load({0xb8, 0x78, 0x56, 0x34, 0x12, 0x89, 0x04, 0x25, 0x10, 0x00, 0x20, 0x00, 0xf4});  // mov eax, 0x12345678; mov [0x200010], eax; hlt
+  p.load({0xb8, 0x78, 0x56, 0x34, 0x12, 0x89, 0x04, 0x25, 0x10, 0x00, 0x20, 0x00,
+          0xf4});  // mov eax, 0x12345678; mov [0x200010], eax; hlt
   uint32_t stored = 0;
   r.mmio = p.next() == KVM_EXIT_MMIO && p.vm_.run().mmio.is_write && p.vm_.run().mmio.phys_addr == 0x40000010;
   std::memcpy(&stored, p.vm_.run().mmio.data, sizeof stored);
@@ -113,7 +117,8 @@ void probe_interrupt(Prober& p, KvmProbe& r) {
   run.request_interrupt_window = 0;
   const uint64_t at = p.rip();
   const kvm_interrupt vector{kVector};
-  r.interrupt_window = at == kCode + 4 && p.vm_.vcpu().call(KVM_INTERRUPT, &vector) == 0 && p.out(0x11) && p.next() == KVM_EXIT_HLT;
+  r.interrupt_window =
+      at == kCode + 4 && p.vm_.vcpu().call(KVM_INTERRUPT, &vector) == 0 && p.out(0x11) && p.next() == KVM_EXIT_HLT;
 }
 
 void probe_control(Prober& p, KvmProbe& r) {
@@ -148,7 +153,8 @@ void probe_control(Prober& p, KvmProbe& r) {
   const auto start = std::chrono::steady_clock::now();
   p.vm_.run().immediate_exit = 0;
   if (p.next() == KVM_EXIT_HLT)
-    r.kernel_minstr_per_s = 2e-6 * kTurns / std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    r.kernel_minstr_per_s =
+        2e-6 * kTurns / std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
 }  // namespace

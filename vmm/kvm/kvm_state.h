@@ -1,5 +1,5 @@
-// VcpuState in and out of a KVM vCPU. What KVM has no place for (MTRRs, PAT, TSC_ADJUST, random numbers, counts) is left
-// as it is in the VcpuState that comes in: the engine keeps it.
+// VcpuState in and out of a KVM vCPU. What KVM has no place for (MTRRs, PAT, TSC_ADJUST, random numbers, counts) is
+// left as it is in the VcpuState that comes in: the engine keeps it.
 #pragma once
 
 #include "vmm/engine.h"
@@ -14,7 +14,8 @@ Result<void> load_state(const KvmVm&, VcpuState&, VcpuAvx::State* avx);
 // Where an engine has its vCPU's AVX state; nullptr: it has none.
 VcpuAvx::State* avx_of(Engine&);
 std::vector<ChunkRef> avx_chunks(VcpuAvx::State*);
-// An exception or interrupt that is on its way into the guest: VcpuState cannot hold it, the guest has to take it first.
+// An exception or interrupt that is on its way into the guest: VcpuState cannot hold it, the guest has to take it
+// first.
 bool event_in_flight(const KvmVm&);
 
 }  // namespace dejavm::kvm

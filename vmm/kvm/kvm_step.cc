@@ -1,9 +1,9 @@
-// Exact mode: the guest's plain computation is single-stepped by KVM, one count for each step; everything else, events included,
-// is the deterministic engine's, on the same state. So counts, exits and answers are those of the deterministic engine, and what
-// the processor computed is the processor's.
+// Exact mode: the guest's plain computation is single-stepped by KVM, one count for each step; everything else, events
+// included, is the deterministic engine's, on the same state. So counts, exits and answers are those of the
+// deterministic engine, and what the processor computed is the processor's.
 //
-// A step that raises an exception has pushed a frame with TF in it: its registers are put back and the deterministic engine does it
-// again, which writes the same frame without.
+// A step that raises an exception has pushed a frame with TF in it: its registers are put back and the deterministic
+// engine does it again, which writes the same frame without.
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
@@ -11,9 +11,9 @@
 #include <fmt/format.h>
 
 #include "vmm/kvm/kvm_cpuid.h"
-#include "vmm/kvm/kvm_step.h"
 #include "vmm/kvm/kvm_probe.h"
 #include "vmm/kvm/kvm_state.h"
+#include "vmm/kvm/kvm_step.h"
 #include "vmm/kvm/kvm_vm.h"
 #include "vmm/soft/decode.h"
 #include "vmm/soft/soft_engine.h"
@@ -23,19 +23,34 @@ namespace {
 
 using soft::Decoded;
 using soft::Op;
-using soft::OpGroup;
 using soft::OperandKind;
+using soft::OpGroup;
 
-constexpr uint64_t kFlagTf = 1 << 8, kFlagIf = 1 << 9, kFlagVm = 1 << 17, kCr0Pe = 1, kCr4Pcide = 1 << 17, kEferLma = 1 << 10;
+constexpr uint64_t kFlagTf = 1 << 8, kFlagIf = 1 << 9, kFlagVm = 1 << 17, kCr0Pe = 1, kCr4Pcide = 1 << 17,
+                   kEferLma = 1 << 10;
 
 // What the processor may execute: it depends on registers and memory alone, and where it goes next is known.
 bool is_plain(const Decoded& d) {
   switch (d.op) {
-    case Op::kInvalid: case Op::k_pushf: case Op::k_popf: case Op::k_in: case Op::k_out: case Op::k_ins: case Op::k_outs: case Op::k_ret:
-    case Op::k_ud0: case Op::k_ud1: case Op::k_ud2: case Op::k_bound: case Op::k_fxsave: case Op::k_fxrstor: case Op::k_xsave:
-    case Op::k_xsaveopt: case Op::k_xrstor:
-      return false;
-    case Op::k_jmp: case Op::k_call: return d.operands[0].kind == OperandKind::kRel;
+    case Op::kInvalid:
+    case Op::k_pushf:
+    case Op::k_popf:
+    case Op::k_in:
+    case Op::k_out:
+    case Op::k_ins:
+    case Op::k_outs:
+    case Op::k_ret:
+    case Op::k_ud0:
+    case Op::k_ud1:
+    case Op::k_ud2:
+    case Op::k_bound:
+    case Op::k_fxsave:
+    case Op::k_fxrstor:
+    case Op::k_xsave:
+    case Op::k_xsaveopt:
+    case Op::k_xrstor: return false;
+    case Op::k_jmp:
+    case Op::k_call: return d.operands[0].kind == OperandKind::kRel;
     default: return soft::op_group(d.op) != OpGroup::kSys;
   }
 }
@@ -45,8 +60,11 @@ bool is_branch(const Decoded& d) { return d.operand_count != 0 && d.operands[0].
 class StepEngine final : public Engine {
  public:
   StepEngine(std::unique_ptr<KvmVm> vm, const CpuModel& model, GuestMemory& memory, uint32_t revision, bool native_rep)
-      : native_rep_(native_rep), vm_(std::move(vm)),
-        soft_(soft::make_soft_engine(model, memory, 1, {.strict = false, .revision = revision, .use_blocks = false})), avx_(avx_of(*soft_)), memory_(memory) {
+      : native_rep_(native_rep),
+        vm_(std::move(vm)),
+        soft_(soft::make_soft_engine(model, memory, 1, {.strict = false, .revision = revision, .use_blocks = false})),
+        avx_(avx_of(*soft_)),
+        memory_(memory) {
     vm_->run().kvm_valid_regs = KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS;
   }
   std::string_view name() const override { return "kvm-step"; }
@@ -106,8 +124,8 @@ class StepEngine final : public Engine {
     const uint64_t cr3 = s_.cr3, pcide = s_.cr4 & kCr4Pcide, retired = s_.retired;
     if (const auto done = load_state(*vm_, s, avx_); !done) detail_ = done.error().message;
     s.cr3 = cr3;
-s.cr4 |= pcide;
-s.retired = retired;
+    s.cr4 |= pcide;
+    s.retired = retired;
   }
   bool to_kvm() {
     if (in_kvm_) return true;
@@ -123,9 +141,10 @@ s.retired = retired;
   // Nothing is due at this boundary, and the state is one in which a step is what it seems.
   bool may_step(const RunControl& c) const {
     const uint64_t rflags = in_kvm_ ? regs_.rflags : s_.rflags;
-    return c.until.value > s_.retired && !c.stop && !c.init && !c.nmi && !(c.intr && (rflags & kFlagIf)) && s_.activity == Activity::kRunning &&
-           !s_.pending_debug && !s_.sti_shadow && !s_.movss_shadow && !s_.nmi_pending && !s_.init_pending && !s_.smi_pending &&
-           !(s_.dr7 & 0xff) && !(rflags & (kFlagTf | kFlagVm)) && (s_.cr0 & kCr0Pe);
+    return c.until.value > s_.retired && !c.stop && !c.init && !c.nmi && !(c.intr && (rflags & kFlagIf)) &&
+           s_.activity == Activity::kRunning && !s_.pending_debug && !s_.sti_shadow && !s_.movss_shadow &&
+           !s_.nmi_pending && !s_.init_pending && !s_.smi_pending && !(s_.dr7 & 0xff) &&
+           !(rflags & (kFlagTf | kFlagVm)) && (s_.cr0 & kCr0Pe);
   }
 
   // The next instruction, if it lies within one page of RAM.
@@ -176,7 +195,7 @@ s.retired = retired;
     kvm_vcpu_events events{};
     CHECK(vm_->vcpu().call(KVM_GET_VCPU_EVENTS, &events) >= 0);
     events.exception = {};
-events.interrupt.injected = 0;
+    events.interrupt.injected = 0;
     CHECK(vm_->vcpu().call(KVM_SET_VCPU_EVENTS, &events) >= 0);
     CHECK(vm_->vcpu().call(KVM_SET_SREGS, &sregs_) >= 0 && vm_->vcpu().call(KVM_SET_REGS, &regs_) >= 0);
   }
@@ -199,13 +218,16 @@ events.interrupt.injected = 0;
 Result<std::unique_ptr<Engine>> make_step_engine(const CpuModel& model, GuestMemory& memory, uint32_t revision) {
   static const Result<KvmProbe> probe = probe_kvm();
   if (!probe) return probe.error();
-  if (!probe->single_step) return Error{ErrorKind::kHost, "this KVM does not single-step, which --engine kvm-step needs; 'dejavm host' tells what it can do"};
+  if (!probe->single_step)
+    return Error{ErrorKind::kHost,
+                 "this KVM does not single-step, which --engine kvm-step needs; 'dejavm host' tells what it can do"};
   auto vm = KvmVm::create(&memory);
   if (!vm) return vm.error();
   std::unique_ptr<KvmVm> m = vm.take();
   if (auto done = m->filter_msrs(); !done) return done.error();
   if (auto done = set_cpuid(*m, model, missing_features(m->system(), model)); !done) return done.error();
-  return std::unique_ptr<Engine>(std::make_unique<StepEngine>(std::move(m), model, memory, revision, probe->rep_single_step));
+  return std::unique_ptr<Engine>(
+      std::make_unique<StepEngine>(std::move(m), model, memory, revision, probe->rep_single_step));
 }
 
 }  // namespace dejavm::kvm

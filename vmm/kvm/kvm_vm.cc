@@ -14,7 +14,9 @@ namespace dejavm::kvm {
 namespace {
 
 Error host_error(std::string message) { return {ErrorKind::kHost, std::move(message)}; }
-Error refused(const char* what) { return host_error(fmt::format("/dev/kvm refuses {}: {}; 'dejavm host' tells what it can do", what, errno_text())); }
+Error refused(const char* what) {
+  return host_error(fmt::format("/dev/kvm refuses {}: {}; 'dejavm host' tells what it can do", what, errno_text()));
+}
 
 // Below the firmware window, among the board's addresses: three pages that KVM wants on Intel processors.
 constexpr uint64_t kTssAddress = 0xfeffd000;
@@ -43,9 +45,13 @@ Result<KvmFd> open_kvm() {
   KvmFd kvm(open("/dev/kvm", O_RDWR | O_CLOEXEC));
   if (!kvm.ok()) {
     if (errno == EACCES || errno == EPERM)
-      return host_error("/dev/kvm may not be opened: permission denied; add the user to the group that owns it (often: kvm), or run as root");
-    return host_error(fmt::format("/dev/kvm cannot be opened: {}; the processor's virtualization must be on in the firmware and kvm-intel or "
-                                  "kvm-amd loaded, or use --engine deterministic", errno_text()));
+      return host_error(
+          "/dev/kvm may not be opened: permission denied; add the user to the group that owns it (often: kvm), or run "
+          "as root");
+    return host_error(fmt::format(
+        "/dev/kvm cannot be opened: {}; the processor's virtualization must be on in the firmware and kvm-intel or "
+        "kvm-amd loaded, or use --engine deterministic",
+        errno_text()));
   }
   if (const long version = kvm.call(KVM_GET_API_VERSION); version != KVM_API_VERSION)
     return host_error(fmt::format("/dev/kvm has version {} of its interface; {} is needed", version, KVM_API_VERSION));
@@ -80,7 +86,8 @@ Result<void> KvmVm::add_memory(GuestMemory& memory) {
   uint32_t slot = 0;
   for (const MemoryRegion& r : memory.regions()) {
     const uint32_t flags = r.rom ? KVM_MEM_READONLY : KVM_MEM_LOG_DIRTY_PAGES;
-    const kvm_userspace_memory_region region{slot++, flags, r.start.value, r.len_bytes, reinterpret_cast<uint64_t>(r.host)};
+    const kvm_userspace_memory_region region{slot++, flags, r.start.value, r.len_bytes,
+                                             reinterpret_cast<uint64_t>(r.host)};
     if (vm_.call(KVM_SET_USER_MEMORY_REGION, &region) < 0) return refused("a region of memory");
   }
   return {};
@@ -93,11 +100,13 @@ Result<void> KvmVm::filter_msrs() const {
   if (vm_.call(KVM_ENABLE_CAP, &cap) < 0) return refused("MSR exits (KVM_CAP_X86_USER_SPACE_MSR, Linux 5.10)");
   // EFER, STAR, LSTAR, CSTAR, SFMASK; FS_BASE, GS_BASE, KERNEL_GS_BASE, TSC_AUX.
   uint8_t high[0x108 / 8] = {};
-  for (unsigned index : {0x80, 0x81, 0x82, 0x83, 0x84, 0x100, 0x101, 0x102, 0x103}) high[index / 8] |= static_cast<uint8_t>(1 << index % 8);
+  for (unsigned index : {0x80, 0x81, 0x82, 0x83, 0x84, 0x100, 0x101, 0x102, 0x103})
+    high[index / 8] |= static_cast<uint8_t>(1 << index % 8);
   kvm_msr_filter filter{};
   filter.flags = KVM_MSR_FILTER_DEFAULT_DENY;
   filter.ranges[0] = {KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE, 0x108, 0xc0000000, high};
-  if (vm_.call(KVM_X86_SET_MSR_FILTER, &filter) < 0) return refused("an MSR filter (KVM_CAP_X86_MSR_FILTER, Linux 5.10)");
+  if (vm_.call(KVM_X86_SET_MSR_FILTER, &filter) < 0)
+    return refused("an MSR filter (KVM_CAP_X86_MSR_FILTER, Linux 5.10)");
   return {};
 }
 

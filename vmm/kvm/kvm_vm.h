@@ -1,5 +1,5 @@
-// The only place with KVM ioctls: /dev/kvm, a virtual machine with one vCPU, and the memory below it. Every call that the kernel
-// refuses is an Error that names the call, the reason and the remedy.
+// The only place with KVM ioctls: /dev/kvm, a virtual machine with one vCPU, and the memory below it. Every call that
+// the kernel refuses is an Error that names the call, the reason and the remedy.
 #pragma once
 
 #include <linux/kvm.h>
@@ -26,7 +26,9 @@ class KvmFd {
   int fd() const { return fd_; }
   // The ioctl's result, or -1 with errno; EINTR is tried again.
   long call(unsigned long request, unsigned long argument = 0) const;
-  long call(unsigned long request, const void* argument) const { return call(request, reinterpret_cast<unsigned long>(argument)); }
+  long call(unsigned long request, const void* argument) const {
+    return call(request, reinterpret_cast<unsigned long>(argument));
+  }
 
  private:
   int fd_ = -1;
@@ -44,7 +46,8 @@ class KvmVm {
   const KvmFd& vm() const { return vm_; }
   const KvmFd& vcpu() const { return vcpu_; }
   kvm_run& run() const { return *run_; }
-  // Which MSRs the guest uses without an exit: EFER and what SYSCALL, segment bases and RDTSCP need; all others come as KVM_EXIT_X86_RDMSR and _WRMSR.
+  // Which MSRs the guest uses without an exit: EFER and what SYSCALL, segment bases and RDTSCP need; all others come as
+  // KVM_EXIT_X86_RDMSR and _WRMSR.
   Result<void> filter_msrs() const;
   // Marks the pages that the guest has written since the last call as dirty in GuestMemory's flags.
   void collect_dirty();

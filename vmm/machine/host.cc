@@ -29,7 +29,8 @@ void on_signal(int number) {
   stopping = 1;
 }
 
-// Until there is input, `wait` is over (negative: for ever), `wake_fd` is readable, or a signal comes. True: input, or its end.
+// Until there is input, `wait` is over (negative: for ever), `wake_fd` is readable, or a signal comes. True: input, or
+// its end.
 bool wait_for_input(std::chrono::nanoseconds wait, int wake_fd = -1) {
   pollfd p[2] = {{STDIN_FILENO, POLLIN, 0}, {wake_fd, POLLIN, 0}};
   timespec t{};
@@ -55,8 +56,10 @@ Result<std::unique_ptr<HostConsole>> HostConsole::file(const std::string& path, 
   std::unique_ptr<HostConsole> console(new HostConsole(fd, path));
   struct stat st;
   if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) return console;
-  if (flock(fd, LOCK_EX | LOCK_NB) != 0) return refused("is being written by a dejavm; choose another file for the console, or end that one first");
-  if (st.st_size > 0 && !force) return refused("exists; choose another file for the console, or give --force to replace its content");
+  if (flock(fd, LOCK_EX | LOCK_NB) != 0)
+    return refused("is being written by a dejavm; choose another file for the console, or end that one first");
+  if (st.st_size > 0 && !force)
+    return refused("exists; choose another file for the console, or give --force to replace its content");
   console->to_be_emptied_ = st.st_size > 0;
   return console;
 }
@@ -109,11 +112,11 @@ void HostConsole::write_all(std::string_view text) {
 }
 
 void stop_on_signals() {
-  struct sigaction action{};
+  struct sigaction action {};
   action.sa_handler = on_signal;
   sigaction(SIGINT, &action, nullptr);
   sigaction(SIGTERM, &action, nullptr);
-  struct sigaction before{};
+  struct sigaction before {};
   sigaction(SIGHUP, nullptr, &before);
   if (before.sa_handler != SIG_IGN) sigaction(SIGHUP, &action, nullptr);  // nohup's programs outlive their terminal
   signal(SIGPIPE, SIG_IGN);
@@ -122,7 +125,9 @@ void stop_on_signals() {
 bool stop_requested() { return stopping; }
 
 Retired NoConsoleInputs::next_poll(Position at) { return at.retired + 4 * kPollInstructions; }
-Input NoConsoleInputs::take(Position, Nanos) { return {stop_requested() ? Input::Kind::kStop : Input::Kind::kNone, {}}; }
+Input NoConsoleInputs::take(Position, Nanos) {
+  return {stop_requested() ? Input::Kind::kStop : Input::Kind::kNone, {}};
+}
 Nanos NoConsoleInputs::idle(Position, Nanos now, Nanos next_event) { return next_event == kNever ? now : next_event; }
 
 // One at a time: the handlers below have no other way to it.
@@ -137,7 +142,7 @@ struct StandardInput::Terminal {
     raw.c_oflag = before.c_oflag;
     tcsetattr(STDIN_FILENO, TCSANOW, &raw);
     current = this;
-    struct sigaction action{};
+    struct sigaction action {};
     action.sa_handler = [](int) { current->enter(current->raw); };
     sigaction(SIGCONT, &action, nullptr);
     action.sa_handler = [](int) {
@@ -220,7 +225,9 @@ Nanos StandardInput::idle(Position at, Nanos now, Nanos next_event) {
     return now + Nanos{1};
   }
   const auto begin = std::chrono::steady_clock::now();
-  wait_for_input(std::chrono::nanoseconds(for_ever ? -1 : static_cast<int64_t>(std::min((next_event - now).value, uint64_t{1} << 62))), wake_fd_());
+  wait_for_input(std::chrono::nanoseconds(
+                     for_ever ? -1 : static_cast<int64_t>(std::min((next_event - now).value, uint64_t{1} << 62))),
+                 wake_fd_());
   const auto waited = static_cast<uint64_t>((std::chrono::steady_clock::now() - begin).count());
   return std::min(now + Nanos{std::max<uint64_t>(waited, 1)}, next_event);
 }

@@ -15,21 +15,22 @@
 
 namespace dejavm {
 
-// Console of a file descriptor. Writes whole lines, or what there is at flush(). A write that fails (a full disk) is no error of the
-// machine's, which goes on: output stops, and finish() says why.
+// Console of a file descriptor. Writes whole lines, or what there is at flush(). A write that fails (a full disk) is no
+// error of the machine's, which goes on: output stops, and finish() says why.
 class HostConsole final : public Console {
  public:
   // quiet: on a terminal, no question of the guest's reaches it (terminal_output.h).
   static std::unique_ptr<HostConsole> standard_output(bool quiet = false);
-  // An existing file is refused unless it is empty or `force`, which empties it once there is something to write, or at finish():
-  // a run that never begins leaves it as it was. Not while somebody writes it. What is not a regular
-  // file (a device, a pipe) is written to as it is.
+  // An existing file is refused unless it is empty or `force`, which empties it once there is something to write, or at
+  // finish(): a run that never begins leaves it as it was. Not while somebody writes it. What is not a regular file (a
+  // device, a pipe) is written to as it is.
   static Result<std::unique_ptr<HostConsole>> file(const std::string& path, bool force);
   ~HostConsole() override;
   void serial(std::span<const uint8_t> bytes) override;
   void debug(uint8_t byte) override;
   void flush();
-  // All of it is where it should be, or what became of it. A reader that has closed its end of a pipe has what it wanted.
+  // All of it is where it should be, or what became of it. A reader that has closed its end of a pipe has what it
+  // wanted.
   Result<void> finish();
 
  private:
@@ -44,7 +45,8 @@ class HostConsole final : public Console {
   std::string buffer_;
 };
 
-// From now on SIGINT, SIGTERM and SIGHUP (unless ignored) end a run as its user's wish instead of the process; a second one kills.
+// From now on SIGINT, SIGTERM and SIGHUP (unless ignored) end a run as its user's wish instead of the process; a second
+// one kills.
 void stop_on_signals();
 bool stop_requested();
 
@@ -56,14 +58,16 @@ class NoConsoleInputs : public Inputs {
   Nanos idle(Position at, Nanos now, Nanos next_event) override;
 };
 
-// Standard input. On a terminal (raw mode while this object lives, and again when the process goes on after a stop; Ctrl-A x ends the run, Ctrl-A Ctrl-A types a Ctrl-A)
-// an idle machine waits in real time for input or its next event. Otherwise the bytes are typed as fast as the machine takes
-// them, and an idle machine skips ahead once they are at an end.
+// Standard input. On a terminal (raw mode while this object lives, and again when the process goes on after a stop;
+// Ctrl-A x ends the run, Ctrl-A Ctrl-A types a Ctrl-A) an idle machine waits in real time for input or its next event.
+// Otherwise the bytes are typed as fast as the machine takes them, and an idle machine skips ahead once they are at an
+// end.
 class StandardInput final : public NoConsoleInputs {
  public:
   // room: how many bytes the machine takes now. flush: called before waiting.
   // wake_fd: what ends a wait early once it is readable; -1: nothing.
-  StandardInput(std::function<size_t()> room, std::function<void()> flush, std::function<int()> wake_fd = [] { return -1; });
+  StandardInput(
+      std::function<size_t()> room, std::function<void()> flush, std::function<int()> wake_fd = [] { return -1; });
   ~StandardInput() override;
   Retired next_poll(Position at) override;
   Input take(Position at, Nanos now) override;

@@ -19,9 +19,10 @@ constexpr uint64_t kHaltedForeverNs = 3'600'000'000'000;
 Error host_error(std::string message) { return {ErrorKind::kHost, std::move(message)}; }
 
 std::string describe_registers(const VcpuState& s) {
-  return fmt::format("at instruction {}, rip {:#x} cs {:#06x} rflags {:#x} rsp {:#x} cr0 {:#x} cr2 {:#x} cr3 {:#x} cr4 {:#x} "
-                     "efer {:#x}",
-                     s.retired, s.rip, s.segment[kCs].selector, s.rflags, s.gpr[kRsp], s.cr0, s.cr2, s.cr3, s.cr4, s.efer);
+  return fmt::format(
+      "at instruction {}, rip {:#x} cs {:#06x} rflags {:#x} rsp {:#x} cr0 {:#x} cr2 {:#x} cr3 {:#x} cr4 {:#x} "
+      "efer {:#x}",
+      s.retired, s.rip, s.segment[kCs].selector, s.rflags, s.gpr[kRsp], s.cr0, s.cr2, s.cr3, s.cr4, s.efer);
 }
 
 }  // namespace
@@ -37,7 +38,7 @@ struct Machine::Impl final : GuestDma {
   std::vector<VcpuState> vcpus;  // as of the last sync_out
   MachineClock::State clock;
   std::string detail;
-  Retired at;                    // vCPU 0's, between runs of the engine
+  Retired at;  // vCPU 0's, between runs of the engine
   Nanos time_limit = kNever;
   // The present halt: where it began, to tell one that lasts for ever.
   Retired halted_at = kForever;
@@ -89,7 +90,8 @@ struct Machine::Impl final : GuestDma {
     auto lacks = kvm::kvm_lacks(*find_cpu_model(config.cpu_model));
     if (!lacks) return lacks.error();
     std::vector<std::string> all;
-    std::set_union(config.cpu_without.begin(), config.cpu_without.end(), lacks->begin(), lacks->end(), std::back_inserter(all));
+    std::set_union(config.cpu_without.begin(), config.cpu_without.end(), lacks->begin(), lacks->end(),
+                   std::back_inserter(all));
     config.cpu_without = std::move(all);
     return {};
   }
@@ -97,7 +99,9 @@ struct Machine::Impl final : GuestDma {
   // `name`: as is_engine() has it.
   Result<std::unique_ptr<Engine>> make_engine(std::string_view name) const {
     const CpuModel& model = *find_cpu_model(config.cpu_model);
-    if (name == "deterministic") return soft::make_soft_engine(model, *memory, config.vcpus, {.strict = config.strict, .revision = config.revision, .translation = translation});
+    if (name == "deterministic")
+      return soft::make_soft_engine(model, *memory, config.vcpus,
+                                    {.strict = config.strict, .revision = config.revision, .translation = translation});
     if (name == "kvm") return kvm::make_kvm_engine(model, *memory, config.cpu_without);
     if (name == "kvm-step") return kvm::make_step_engine(model, *memory, config.revision);
     return host_error(fmt::format("unknown engine '{}'; there are 'deterministic', 'kvm' and 'kvm-step'", name));
@@ -115,7 +119,9 @@ struct Machine::Impl final : GuestDma {
     const uint8_t* from = dma_target(gpa, to.size());
     if (from != nullptr) std::copy_n(from, to.size(), to.begin());
     const std::span<const uint8_t> bytes = from != nullptr ? std::span<const uint8_t>(to) : std::span<const uint8_t>();
-    if (dma_log != nullptr) dma_log->dma_read(not_before_now(where), requester, gpa, static_cast<uint32_t>(to.size()), from != nullptr, bytes);
+    if (dma_log != nullptr)
+      dma_log->dma_read(not_before_now(where), requester, gpa, static_cast<uint32_t>(to.size()), from != nullptr,
+                        bytes);
     return from != nullptr;
   }
   bool write(Position, uint16_t, Gpa gpa, std::span<const uint8_t> from) override {
@@ -132,8 +138,10 @@ struct Machine::Impl final : GuestDma {
 Machine::Machine() : impl_(std::make_unique<Impl>()) {}
 Machine::~Machine() = default;
 
-Result<std::unique_ptr<Machine>> Machine::create(const MachineConfig& config, const EngineChoice& choice, Console* console) {
-  if (find_cpu_model(config.cpu_model) == nullptr) return host_error("unknown CPU model '" + config.cpu_model + "'; there are dejavm-v1 and dejavm-v2");
+Result<std::unique_ptr<Machine>> Machine::create(const MachineConfig& config, const EngineChoice& choice,
+                                                 Console* console) {
+  if (find_cpu_model(config.cpu_model) == nullptr)
+    return host_error("unknown CPU model '" + config.cpu_model + "'; there are dejavm-v1 and dejavm-v2");
   if (config.vcpus != 1) return host_error(fmt::format("{} vCPUs: a machine has one", config.vcpus));
   auto memory = GuestMemory::create(config.memory_bytes, config.rom_bytes, config.test_device);
   if (!memory) return memory.error();
@@ -167,7 +175,9 @@ Input::Kind Machine::Impl::apply_inputs(Inputs& inputs) {
   for (;;) {
     const Input input = inputs.take(position(), now());
     switch (input.kind) {
-      case Input::Kind::kNone: case Input::Kind::kStop: case Input::Kind::kControl: return input.kind;
+      case Input::Kind::kNone:
+      case Input::Kind::kStop:
+      case Input::Kind::kControl: return input.kind;
       case Input::Kind::kConsole: board->console_input(now(), input.data); break;
     }
   }
@@ -219,12 +229,14 @@ RunEnd Machine::Impl::run(Retired until, Inputs& inputs, ExitHandler& exits) {
 
     control.until = std::min(until, std::max(inputs.next_poll(position()), at + 1));
     const Nanos event = std::min(board->next_event(), time_limit);
-    if (event != kNever) control.until = std::min(control.until, Retired{std::max(event.value - clock.time_base_ns, at.value)});
+    if (event != kNever)
+      control.until = std::min(control.until, Retired{std::max(event.value - clock.time_base_ns, at.value)});
     control.from = at;
     const StopReason why = engine->run(0, control, exits);
     pull();
     switch (why) {
-      case StopReason::kLimit: case StopReason::kStopped: break;
+      case StopReason::kLimit:
+      case StopReason::kStopped: break;
       case StopReason::kBreak: return RunEnd::kUntil;
       case StopReason::kHalted:
         board->advance(now());
@@ -236,11 +248,11 @@ RunEnd Machine::Impl::run(Retired until, Inputs& inputs, ExitHandler& exits) {
         board->init(0, now());
         break;
       }
-      case StopReason::kShutdown:
-        detail = "triple fault " + describe_registers(vcpus[0]);
-        return RunEnd::kTripleFault;
+      case StopReason::kShutdown: detail = "triple fault " + describe_registers(vcpus[0]); return RunEnd::kTripleFault;
       case StopReason::kUnimplemented: detail = engine->detail(); return RunEnd::kUnimplemented;
-      case StopReason::kError: detail = engine->detail() + "; " + describe_registers(vcpus[0]); return RunEnd::kEngineError;
+      case StopReason::kError:
+        detail = engine->detail() + "; " + describe_registers(vcpus[0]);
+        return RunEnd::kEngineError;
     }
   }
 }

@@ -7,10 +7,10 @@
 #include <vector>
 
 #include "vmm/board/board.h"
+#include "vmm/board/inputs.h"
+#include "vmm/engine.h"
 #include "vmm/state/config.h"
 #include "vmm/state/engine_choice.h"
-#include "vmm/engine.h"
-#include "vmm/board/inputs.h"
 #include "vmm/state/memory.h"
 
 namespace dejavm {
@@ -19,7 +19,15 @@ namespace dejavm {
 // taken, or the engine met a debug point; it can go on.
 // kReset: the guest asked for a reset, and without firmware there is nothing to start from again.
 enum class RunEnd : uint8_t {
-  kUntil, kPowerOff, kDebugExit, kUserStop, kHaltedForever, kTripleFault, kUnimplemented, kEngineError, kReset
+  kUntil,
+  kPowerOff,
+  kDebugExit,
+  kUserStop,
+  kHaltedForever,
+  kTripleFault,
+  kUnimplemented,
+  kEngineError,
+  kReset
 };
 
 // The machine's own clock state: chunk "clock".
@@ -27,8 +35,8 @@ struct MachineClock {
   static constexpr std::string_view kName = "clock";
   static constexpr uint16_t kVersion = 1;
   struct State {
-    uint64_t time_base_ns = 0;   // now = retired + time_base_ns: the sum of all idle skips
-    uint64_t resets = 0;         // guest-requested resets so far
+    uint64_t time_base_ns = 0;  // now = retired + time_base_ns: the sum of all idle skips
+    uint64_t resets = 0;        // guest-requested resets so far
     static constexpr auto fields() {
       return std::tuple{field("time_base_ns", &State::time_base_ns).unit("ns"), field("resets", &State::resets)};
     }
@@ -47,7 +55,8 @@ class Machine {
   // Runs until `until` or another RunEnd. `exits` is what the engine sees: board() or a decorator that ends in it.
   RunEnd run(Retired until, Inputs& inputs, ExitHandler& exits);
 
-  // run() returns kUntil once virtual time is there, too. A halted machine skips as far as its inputs say: they are to know the limit.
+  // run() returns kUntil once virtual time is there, too. A halted machine skips as far as its inputs say: they are to
+  // know the limit.
   void limit_time(Nanos);
   bool time_is_up() const;
 
@@ -63,13 +72,13 @@ class Machine {
   Engine& engine();
   GuestMemory& memory();
   const MachineConfig& config() const;
-  std::string detail() const;          // of kTripleFault, kUnimplemented, kEngineError, kHaltedForever: registers, bytes
-  uint8_t debug_exit_status() const;   // QEMU's n << 1 | 1
+  std::string detail() const;         // of kTripleFault, kUnimplemented, kEngineError, kHaltedForever: registers, bytes
+  uint8_t debug_exit_status() const;  // QEMU's n << 1 | 1
   void write_memory(Gpa, std::span<const uint8_t>);  // loader and DMA; must lie in RAM or ROM
 
   // The whole state but RAM, in a fixed order: clock, vCPUs, engine chunks, board. Call sync_out() before reading
-  // them (pulls vCPU state from the engine; never perturbs the run) and sync_in() after overwriting them; `memory_told`: memory was changed by
-  // write_memory only.
+  // them (pulls vCPU state from the engine; never perturbs the run) and sync_in() after overwriting them;
+  // `memory_told`: memory was changed by write_memory only.
   std::vector<ChunkRef> chunks();
   void sync_out();
   void sync_in(bool memory_told = false);

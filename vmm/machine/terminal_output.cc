@@ -13,18 +13,20 @@ struct Mode {
   unsigned number;
   bool usually;
 };
-constexpr Mode kModes[] = {{1, false},    {7, true},     {25, true},    {47, false},   {1000, false}, {1002, false}, {1003, false},
-                           {1004, false}, {1005, false}, {1006, false}, {1015, false}, {1047, false}, {1049, false}, {2004, false}};
+constexpr Mode kModes[] = {{1, false},    {7, true},     {25, true},    {47, false},   {1000, false},
+                           {1002, false}, {1003, false}, {1004, false}, {1005, false}, {1006, false},
+                           {1015, false}, {1047, false}, {1049, false}, {2004, false}};
 
 // Whether a control sequence asks the terminal something.
 bool asks(std::string_view parameters, std::string_view intermediates, char final_byte) {
-  if (intermediates == "$") return final_byte == 'p' || final_byte == 'w' || final_byte == 'u';  // DECRQM, DECRQPSR, DECRQTSR
-  if (intermediates == "*") return final_byte == 'y';                                           // DECRQCRA
+  if (intermediates == "$")
+    return final_byte == 'p' || final_byte == 'w' || final_byte == 'u';  // DECRQM, DECRQPSR, DECRQTSR
+  if (intermediates == "*") return final_byte == 'y';                    // DECRQCRA
   if (!intermediates.empty()) return false;
   switch (final_byte) {
-    case 'c':             // DA1, DA2, DA3
-    case 'n': return true;  // DSR, CPR
-    case 'x': return true;  // DECREQTPARM
+    case 'c':                                      // DA1, DA2, DA3
+    case 'n': return true;                         // DSR, CPR
+    case 'x': return true;                         // DECREQTPARM
     case 'q': return parameters.starts_with('>');  // XTVERSION
     case 'u': return parameters.starts_with('?');  // keyboard protocol
     case 't': {
@@ -86,7 +88,8 @@ void TerminalOutput::end_control_sequence(std::string& out) {
   const size_t parameter_end = std::min(body.find_first_not_of("0123456789:;<=>?"), body.size() - 1);
   const std::string_view parameters = body.substr(0, parameter_end);
   const std::string_view intermediates = body.substr(parameter_end, body.size() - 1 - parameter_end);
-  if (parameters.starts_with('?') && intermediates.empty() && (final_byte == 'h' || final_byte == 'l')) note_modes(final_byte == 'h');
+  if (parameters.starts_with('?') && intermediates.empty() && (final_byte == 'h' || final_byte == 'l'))
+    note_modes(final_byte == 'h');
   if (final_byte == 'm') coloured_ = parameters != "" && parameters != "0";
   if (!quiet_ || !asks(parameters, intermediates, final_byte)) out += sequence_;
 }

@@ -54,7 +54,8 @@ void note_debug_points(Cpu& c, uint64_t linear, unsigned len, bool write) {
     std::optional<DebugPoints::Hit>& hit = c.debug->passing ? c.debug->last : c.debug->hit;
     // Of an instruction that makes several accesses, the first.
     if (!hit || hit->at != Retired{c.retired})
-      hit = {write ? DebugPoints::Kind::kWrite : DebugPoints::Kind::kRead, std::max(d.start, linear), Retired{c.retired}};
+      hit = {write ? DebugPoints::Kind::kWrite : DebugPoints::Kind::kRead, std::max(d.start, linear),
+             Retired{c.retired}};
     return;
   }
 }
@@ -182,7 +183,8 @@ void Cpu::read_linear(uint64_t linear_address, void* to, unsigned len, Rights ri
   leave_block_for_mmio(*this, p);
   note_debug_points(*this, linear_address, len, false);
   uint8_t* bytes = static_cast<uint8_t*>(to);
-  for (unsigned i = 0; i < p.count; bytes += p.piece[i++].len) read_physical(*this, p.piece[i].gpa, bytes, p.piece[i].len);
+  for (unsigned i = 0; i < p.count; bytes += p.piece[i++].len)
+    read_physical(*this, p.piece[i].gpa, bytes, p.piece[i].len);
 }
 
 void Cpu::write_linear(uint64_t linear_address, const void* from, unsigned len, Rights rights) {
@@ -196,7 +198,8 @@ void Cpu::write_linear(uint64_t linear_address, const void* from, unsigned len, 
   leave_block_for_mmio(*this, p);
   note_debug_points(*this, linear_address, len, true);
   const uint8_t* bytes = static_cast<const uint8_t*>(from);
-  for (unsigned i = 0; i < p.count; bytes += p.piece[i++].len) write_physical(*this, p.piece[i].gpa, bytes, p.piece[i].len);
+  for (unsigned i = 0; i < p.count; bytes += p.piece[i++].len)
+    write_physical(*this, p.piece[i].gpa, bytes, p.piece[i].len);
 }
 
 void Cpu::probe_write(uint64_t linear_address, unsigned len, Rights rights) {

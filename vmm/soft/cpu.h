@@ -14,18 +14,34 @@
 #include <cstring>
 
 #include "devices/core/result.h"
+#include "vmm/engine.h"
+#include "vmm/soft/decode.h"
 #include "vmm/state/config.h"
 #include "vmm/state/cpu_model.h"
-#include "vmm/engine.h"
 #include "vmm/state/memory.h"
-#include "vmm/soft/decode.h"
 #include "vmm/state/vcpu_state.h"
 
 namespace dejavm::soft {
 
 enum Vector : uint8_t {
-  kDE = 0, kDB = 1, kNMI = 2, kBP = 3, kOF = 4, kBR = 5, kUD = 6, kNM = 7, kDF = 8, kTS = 10, kNP = 11, kSS_ = 12,
-  kGP = 13, kPF = 14, kMF = 16, kAC = 17, kMC = 18, kXM = 19
+  kDE = 0,
+  kDB = 1,
+  kNMI = 2,
+  kBP = 3,
+  kOF = 4,
+  kBR = 5,
+  kUD = 6,
+  kNM = 7,
+  kDF = 8,
+  kTS = 10,
+  kNP = 11,
+  kSS_ = 12,
+  kGP = 13,
+  kPF = 14,
+  kMF = 16,
+  kAC = 17,
+  kMC = 18,
+  kXM = 19
 };
 
 // A fault of the guest's: restartable, c.rip stays at the instruction.
@@ -40,7 +56,14 @@ struct GuestFault {
 struct LeaveBlock {};
 
 // What is delivered through the IDT.
-enum class EventType : uint8_t { kExternal, kNmi, kException, kSoftware /* INT n */, kSoftwareException /* INT3, INTO */, kIcebp };
+enum class EventType : uint8_t {
+  kExternal,
+  kNmi,
+  kException,
+  kSoftware /* INT n */,
+  kSoftwareException /* INT3, INTO */,
+  kIcebp
+};
 struct Event {
   EventType type;
   uint8_t vector;
@@ -50,9 +73,23 @@ struct Event {
 
 // RFLAGS bits.
 enum Flag : uint64_t {
-  kCF = 1 << 0, kPF_ = 1 << 2, kAF = 1 << 4, kZF = 1 << 6, kSF = 1 << 7, kTF = 1 << 8, kIF = 1 << 9, kDF_ = 1 << 10,
-  kOF_ = 1 << 11, kIOPL = 3 << 12, kNT = 1 << 14, kRF = 1 << 16, kVM = 1 << 17, kAC_ = 1 << 18, kVIF = 1 << 19,
-  kVIP = 1 << 20, kID = 1 << 21
+  kCF = 1 << 0,
+  kPF_ = 1 << 2,
+  kAF = 1 << 4,
+  kZF = 1 << 6,
+  kSF = 1 << 7,
+  kTF = 1 << 8,
+  kIF = 1 << 9,
+  kDF_ = 1 << 10,
+  kOF_ = 1 << 11,
+  kIOPL = 3 << 12,
+  kNT = 1 << 14,
+  kRF = 1 << 16,
+  kVM = 1 << 17,
+  kAC_ = 1 << 18,
+  kVIF = 1 << 19,
+  kVIP = 1 << 20,
+  kID = 1 << 21
 };
 inline constexpr uint64_t kArithFlags = kCF | kPF_ | kAF | kZF | kSF | kOF_;
 
@@ -81,32 +118,39 @@ struct FastFetch;
 class Translator;
 
 // Extra slots of the register array, so that every 64-bit effective address is r[base] + (r[index] << scale) + disp.
-enum Slot : uint8_t { kSlotZero = 16, kSlotRip = 17, kSlotFsBase = 18, kSlotGsBase = 19, kSlotTemp = 20, kSlotCount = 24 };
+enum Slot : uint8_t {
+  kSlotZero = 16,
+  kSlotRip = 17,
+  kSlotFsBase = 18,
+  kSlotGsBase = 19,
+  kSlotTemp = 20,
+  kSlotCount = 24
+};
 
 struct alignas(64) Cpu {
   // --- hot ---
   std::array<uint64_t, kSlotCount> r{};
-  uint16_t arith = 0;          // the six arithmetic flags as LAHF and SETO give them: SF ZF AF PF CF in bits 15:8, OF in bit 0
+  uint16_t arith = 0;  // the six arithmetic flags as LAHF and SETO give them: SF ZF AF PF CF in bits 15:8, OF in bit 0
   uint8_t cpl = 0;
   CodeMode code_mode = CodeMode::k16;
-  uint64_t other_flags = 2;    // RFLAGS without the arithmetic six
+  uint64_t other_flags = 2;  // RFLAGS without the arithmetic six
   // Translated code (translate/): how many instructions may still begin; left_end - left is the retired count.
   int64_t left = 0;
-  FastEntry* fast = nullptr;   // the fast data-TLB of the current rights class
+  FastEntry* fast = nullptr;             // the fast data-TLB of the current rights class
   FastEntry* supervisor_fast = nullptr;  // that of supervisors without EFLAGS.AC; behind it lies the one with
-  JumpEntry* jumps = nullptr;  // the jump cache of the current CPL
-  const FastFetch* fetches = nullptr;  // the fast fetch TLB of the current CPL
+  JumpEntry* jumps = nullptr;            // the jump cache of the current CPL
+  const FastFetch* fetches = nullptr;    // the fast fetch TLB of the current CPL
   uint64_t left_end = 0;
-  uint64_t rip = 0;            // of the current instruction whenever a plain function runs
+  uint64_t rip = 0;  // of the current instruction whenever a plain function runs
   uint64_t next_rip = 0;
-  uint64_t retired = 0;        // complete instructions, as of the current one, whenever a plain function runs
+  uint64_t retired = 0;  // complete instructions, as of the current one, whenever a plain function runs
   ExitHandler* exits = nullptr;
   RunControl* control = nullptr;
   GuestMemory* memory = nullptr;
   Mmu* mmu = nullptr;
   const CpuModel* model = nullptr;
   DebugPoints* debug = nullptr;
-  uint32_t index = 0;          // which vCPU
+  uint32_t index = 0;  // which vCPU
   bool strict = false;
   uint32_t revision = kMachineRevision;
   // Within decoded blocks (blocks.h): false where an MMIO access must leave the block first (it throws LeaveBlock).
@@ -115,8 +159,8 @@ struct alignas(64) Cpu {
   uint64_t block_base = 0;     // retired count at the start of the running block
   uint64_t limit = 0;          // blocks start only when they end at or before this count
   BlockCache* blocks = nullptr;
-  uint64_t fetch_page = 1;     // linear page of the current fetch (1: none; see Mmu) ...
-  uint64_t fetch_gpa = 0;      // ... and its physical page
+  uint64_t fetch_page = 1;           // linear page of the current fetch (1: none; see Mmu) ...
+  uint64_t fetch_gpa = 0;            // ... and its physical page
   Translator* translator = nullptr;  // nullptr: off
 
   // Everything else. s.gpr, s.rip, s.rflags and s.retired are stale while running: the members above are the truth.
@@ -124,9 +168,7 @@ struct alignas(64) Cpu {
   VcpuAvx::State avx;
 
   // --- registers ---
-  uint64_t reg(unsigned n, unsigned size) const {
-    return size == 8 ? r[n] : r[n] & ((uint64_t{1} << (8 * size)) - 1);
-  }
+  uint64_t reg(unsigned n, unsigned size) const { return size == 8 ? r[n] : r[n] & ((uint64_t{1} << (8 * size)) - 1); }
   void set_reg(unsigned n, unsigned size, uint64_t v) {  // 32-bit writes clear the upper half
     if (size == 8) r[n] = v;
     else if (size == 4) r[n] = static_cast<uint32_t>(v);
@@ -136,9 +178,7 @@ struct alignas(64) Cpu {
   void set_reg_high(unsigned n, uint64_t v) { r[n] = (r[n] & ~uint64_t{0xff00}) | ((v & 0xff) << 8); }
 
   // --- flags ---
-  static constexpr uint16_t arith_of(uint64_t f) {
-    return static_cast<uint16_t>(((f & 0xd5) << 8) | ((f >> 11) & 1));
-  }
+  static constexpr uint16_t arith_of(uint64_t f) { return static_cast<uint16_t>(((f & 0xd5) << 8) | ((f >> 11) & 1)); }
   uint64_t arith_flags() const { return ((arith >> 8) & 0xd5u) | (uint64_t{arith & 1u} << 11); }
   uint64_t rflags() const { return other_flags | arith_flags(); }
   // Stores all bits given; the caller has applied privilege rules. Bit 1 is forced. Changes of TF, IF, VM, AC
@@ -163,8 +203,8 @@ struct alignas(64) Cpu {
   uint64_t physical_mask() const { return (uint64_t{1} << model->physical_address_bits) - 1; }
   bool long64() const { return code_mode == CodeMode::k64; }
   unsigned iopl() const { return (other_flags >> 12) & 3; }
-  // Call after changing CR0, CR4, EFER, CS, cpl or EFLAGS.VM: recomputes code_mode and the rights of the fast memory path.
-  // (EFLAGS.AC is looked at before each block.)
+  // Call after changing CR0, CR4, EFER, CS, cpl or EFLAGS.VM: recomputes code_mode and the rights of the fast memory
+  // path. (EFLAGS.AC is looked at before each block.)
   void update_mode();
   unsigned stack_size() const {  // bytes of SP used: 8, 4 or 2
     return long64() ? 8 : (s.segment[kSs].attributes & kSegDb) ? 4 : 2;
@@ -199,21 +239,27 @@ struct alignas(64) Cpu {
   // (x86 reports them as writes) and for instructions that store several pieces.
   void probe_write(uint64_t linear, unsigned len, Rights rights = Rights::kCurrent);
 
-  template <class T> T load(unsigned seg, uint64_t offset) {
+  template <class T>
+  T load(unsigned seg, uint64_t offset) {
     T v;
     read_linear(linear(seg, offset, sizeof(T), Access::kRead), &v, sizeof v);
     return v;
   }
-  template <class T> void store(unsigned seg, uint64_t offset, T v) {
+  template <class T>
+  void store(unsigned seg, uint64_t offset, T v) {
     write_linear(linear(seg, offset, sizeof(T), Access::kWrite), &v, sizeof v);
   }
-  template <class T> T load_system(uint64_t linear_address) {
+  template <class T>
+  T load_system(uint64_t linear_address) {
     T v;
     read_linear(linear_address, &v, sizeof v, Rights::kSystem);
     return v;
   }
-  template <class T> void store_system(uint64_t linear_address, T v) { write_linear(linear_address, &v, sizeof v, Rights::kSystem); }
-  uint64_t load_sized(unsigned seg, uint64_t offset, unsigned size);               // 1, 2, 4 or 8, zero-extended
+  template <class T>
+  void store_system(uint64_t linear_address, T v) {
+    write_linear(linear_address, &v, sizeof v, Rights::kSystem);
+  }
+  uint64_t load_sized(unsigned seg, uint64_t offset, unsigned size);  // 1, 2, 4 or 8, zero-extended
   void store_sized(unsigned seg, uint64_t offset, unsigned size, uint64_t value);
 
   // Operand k of d, of 1, 2, 4 or 8 bytes: general register, immediate (truncated to its size) or memory.
@@ -226,8 +272,8 @@ struct alignas(64) Cpu {
   void push(unsigned size, uint64_t value);
   uint64_t pop(unsigned size);
 
-  // What a #DB that is about to be raised tells in DR6: the breakpoints that match, and no others; other causes are added to those
-  // that are there (AMD APM vol. 2, 13.1.1.3).
+  // What a #DB that is about to be raised tells in DR6: the breakpoints that match, and no others; other causes are
+  // added to those that are there (AMD APM vol. 2, 13.1.1.3).
   void report_debug(uint64_t causes) {
     if (since(2)) s.dr6 &= ~kDr6Matches;
     s.dr6 |= causes;
@@ -249,7 +295,7 @@ struct alignas(64) Cpu {
   }
 
   // --- TLB (mmu.cc). Any of these, and any mode change, also forgets the current fetch page. ---
-  void tlb_flush_all();         // globals too
+  void tlb_flush_all();  // globals too
   void tlb_flush_nonglobal();
   void tlb_invlpg(uint64_t linear_address);
 };

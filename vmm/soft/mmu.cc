@@ -11,10 +11,12 @@ constexpr uint64_t kPageMask = ~uint64_t{0xfff};
 enum PageError : uint32_t { kErrPresent = 1, kErrWrite = 2, kErrUser = 4, kErrReserved = 8, kErrFetch = 16 };
 
 struct Walk {
-  uint64_t gpa = 0;          // of the 4 KiB page
-  uint64_t flags = 0;        // TlbFlag
+  uint64_t gpa = 0;    // of the 4 KiB page
+  uint64_t flags = 0;  // TlbFlag
   unsigned levels = 0;
-  struct { uint64_t gpa, value; } entry[5];  // for A and D bits, root first
+  struct {
+    uint64_t gpa, value;
+  } entry[5];  // for A and D bits, root first
   unsigned entry_bytes = 8;
 };
 
@@ -70,7 +72,8 @@ void walk_tables(Cpu& c, uint64_t linear, const Need& n, Walk& w) {
     if (!(e & kEntryPresent)) c.page_fault(linear, error_code(c, n, 0));
     const bool leaf = tables.is_leaf(l, e);
     const bool large = leaf && l + 1 != tables.levels().size();
-    if (e & (reserved | level.reserved | (large ? level.leaf_reserved : 0))) c.page_fault(linear, error_code(c, n, kErrPresent | kErrReserved));
+    if (e & (reserved | level.reserved | (large ? level.leaf_reserved : 0)))
+      c.page_fault(linear, error_code(c, n, kErrPresent | kErrReserved));
     if (level.has_rights) {
       if (!(e & kEntryWritable)) flags &= ~uint64_t{kTlbWrite};
       if (!(e & kEntryUser)) flags &= ~uint64_t{kTlbUser};
@@ -132,7 +135,8 @@ void fill_fast(Cpu& c, uint64_t linear, uint64_t entry) {
   f.read_tag = page;
   need.write = true;
   const uint8_t flags = region->flags[offset / kPageSize];
-  if (!region->rom && (entry & kTlbDirty) && allowed(c, entry, need) && (flags & kPageDirty) == kPageDirty && !(flags & kPageCode))
+  if (!region->rom && (entry & kTlbDirty) && allowed(c, entry, need) && (flags & kPageDirty) == kPageDirty &&
+      !(flags & kPageCode))
     f.write_tag = page;
 }
 
@@ -292,9 +296,8 @@ void Cpu::tlb_flush_nonglobal() {
 void Cpu::tlb_invlpg(uint64_t linear_address) {
   const uint64_t tag = (linear_address & kPageMask) | kTlbValid;
   const uint64_t large = linear_address >> 30;
-  flush(*this, true, [&](uint64_t t, uint64_t entry) {
-    return t != tag && !((entry & kTlbLarge) && (t >> 30) == large);
-  });
+  flush(*this, true,
+        [&](uint64_t t, uint64_t entry) { return t != tag && !((entry & kTlbLarge) && (t >> 30) == large); });
 }
 
 void Cpu::update_mode() {
@@ -302,8 +305,8 @@ void Cpu::update_mode() {
   if (long_mode() && (cs.attributes & kSegL)) code_mode = CodeMode::k64;
   else code_mode = (cs.attributes & kSegDb) && protected_mode() && !v86() ? CodeMode::k32 : CodeMode::k16;
   // Bits that change what fast entries may promise without an architectural flush.
-  const uint64_t key = (s.cr0 & kCr0PG) | ((s.cr4 & (kCr4SMEP | kCr4SMAP | kCr4PAE)) << 8) |
-                       ((s.efer & (kEferNXE | kEferLMA)) << 32);
+  const uint64_t key =
+      (s.cr0 & kCr0PG) | ((s.cr4 & (kCr4SMEP | kCr4SMAP | kCr4PAE)) << 8) | ((s.efer & (kEferNXE | kEferLMA)) << 32);
   if (key != mmu->rights_key) {
     mmu->rights_key = key;
     forget_fast(*this);

@@ -3,8 +3,9 @@
 // The TLB decides when accessed and dirty bits are set and when a stale mapping is used, so guests can see it: it is
 // architectural state of this engine (TlbState, chunk "soft-tlb") with one behaviour in every mode of execution: two
 // direct-mapped arrays of 4 KiB entries, one for data, one for instruction fetch; larger pages are entered as the 4 KiB
-// piece that was touched. An entry is replaced only by a walk for an address with the same index. The current fetch page
-// (Cpu::fetch_page) is always in the fetch TLB, so forgetting it is invisible. PCIDs are not tags: every MOV to CR3 flushes what is not global.
+// piece that was touched. An entry is replaced only by a walk for an address with the same index. The current fetch
+// page (Cpu::fetch_page) is always in the fetch TLB, so forgetting it is invisible. PCIDs are not tags: every MOV to
+// CR3 flushes what is not global.
 //
 // The fast arrays are derived from it and invisible: they hold host addresses for accesses that would hit, are allowed,
 // are not MMIO and (for stores) hit a page already dirty, without decoded code.
@@ -34,7 +35,14 @@ struct TlbState {
   }
 };
 inline constexpr uint64_t kTlbValid = 1;
-enum TlbFlag : uint64_t { kTlbWrite = 1, kTlbUser = 2, kTlbNoExecute = 4, kTlbDirty = 8, kTlbGlobal = 16, kTlbLarge = 32 };
+enum TlbFlag : uint64_t {
+  kTlbWrite = 1,
+  kTlbUser = 2,
+  kTlbNoExecute = 4,
+  kTlbDirty = 8,
+  kTlbGlobal = 16,
+  kTlbLarge = 32
+};
 
 struct SoftTlb {
   static constexpr std::string_view kName = "soft-tlb";
@@ -70,12 +78,14 @@ struct JumpEntry {
   uint64_t serial = 1;
 };
 inline constexpr unsigned kJumpEntries = 4096;
-// Rights classes with a fast array each, so that nothing is forgotten where a system goes from one to the other and back.
+// Rights classes with a fast array each, so that nothing is forgotten where a system goes from one to the other and
+// back.
 // ...Ac: with EFLAGS.AC, which lifts SMAP. kClassNoWp: with CR0.WP clear, where supervisors write read-only pages too.
 enum RightsClass : unsigned { kClassUser, kClassSupervisor, kClassSupervisorAc, kClassNoWp, kClassNoWpAc, kClassCount };
 
 // Which entries of a TLB array are valid: derived from it, so that a flush looks only at what it may drop.
-template <unsigned kEntries> struct Filled {
+template <unsigned kEntries>
+struct Filled {
   using Bits = std::array<uint64_t, kEntries / 64>;
   Bits local{}, global{};  // by the entry's kTlbGlobal
   void add(unsigned index, bool is_global) {
@@ -84,7 +94,8 @@ template <unsigned kEntries> struct Filled {
     (is_global ? local : global)[index / 64] &= ~bit;
   }
   // Removes those of `bits` that drop(index) says it dropped.
-  template <class Drop> static void remove_if(Bits& bits, Drop drop) {
+  template <class Drop>
+  static void remove_if(Bits& bits, Drop drop) {
     for (unsigned word = 0; word < bits.size(); ++word)
       for (uint64_t left = bits[word]; left != 0; left &= left - 1) {
         const auto bit = static_cast<unsigned>(std::countr_zero(left));
@@ -93,8 +104,8 @@ template <unsigned kEntries> struct Filled {
   }
 };
 
-// Numbers for mappings of code pages, the same for the same mapping on every vCPU, since translated code is shared by all: a jump to
-// another page is good while that page has this number. None is ever given to something else.
+// Numbers for mappings of code pages, the same for the same mapping on every vCPU, since translated code is shared by
+// all: a jump to another page is good while that page has this number. None is ever given to something else.
 class PageSerials {
  public:
   uint64_t of(uint64_t page, uint64_t gpa, bool user) {
@@ -107,7 +118,9 @@ class PageSerials {
  private:
   static constexpr size_t kMostKnown = 1 << 16;
   struct Hash {
-    size_t operator()(const std::pair<uint64_t, uint64_t>& p) const { return (p.first ^ std::rotl(p.second, 27)) * 0x9e3779b97f4a7c15 >> 12; }
+    size_t operator()(const std::pair<uint64_t, uint64_t>& p) const {
+      return (p.first ^ std::rotl(p.second, 27)) * 0x9e3779b97f4a7c15 >> 12;
+    }
   };
   std::unordered_map<std::pair<uint64_t, uint64_t>, uint64_t, Hash> known_;
   uint64_t last_ = 0;
@@ -120,14 +133,14 @@ struct Mmu {
   std::array<std::array<JumpEntry, kJumpEntries>, 4> jumps;           // user, supervisor; the same of 32-bit code
   Filled<kDataTlbEntries> filled_data;
   Filled<kFetchTlbEntries> filled_fetch;
-  uint64_t rights_key = 0;                                            // see Cpu::update_mode
-  std::array<uint8_t, kPageSize> open_bus_page;                       // what a fetch from nowhere reads
+  uint64_t rights_key = 0;                       // see Cpu::update_mode
+  std::array<uint8_t, kPageSize> open_bus_page;  // what a fetch from nowhere reads
 
   Mmu() { open_bus_page.fill(0xff); }
 };
 
-// Within reach of a direct branch of the ends of the canonical halves. Code there is not run in blocks, so that handlers
-// of direct branches need not check their targets.
+// Within reach of a direct branch of the ends of the canonical halves. Code there is not run in blocks, so that
+// handlers of direct branches need not check their targets.
 inline bool near_canonical_edge(uint64_t linear) {
   constexpr uint64_t kEdge = uint64_t{1} << 47, kReach = 0x90000000;
   return (linear & (2 * kEdge - 1)) - kEdge + kReach < 2 * kReach;
@@ -152,7 +165,9 @@ inline bool fetch_page_at_hand(Cpu& c, uint64_t page) {
   return true;
 }
 
-inline FastEntry* fast_slot(FastEntry* base, uint64_t linear) { return base + ((linear >> 12) & (kDataTlbEntries - 1)); }
+inline FastEntry* fast_slot(FastEntry* base, uint64_t linear) {
+  return base + ((linear >> 12) & (kDataTlbEntries - 1));
+}
 
 // Host address of linear if its page is RAM, accessible with the current rights on the fast path, valid to the end of
 // the page; else nullptr. Never faults and changes nothing.
@@ -179,9 +194,9 @@ void store_physical(Cpu& c, uint64_t gpa, const void* from, unsigned len);
 
 // A device wrote memory: hits of the debugger's points on it.
 void note_dma(Cpu& c, uint64_t gpa, uint64_t len_bytes);
-void forget_fast(Cpu& c);                        // all fast arrays; after changes of rights, restore
-void forget_fast_writes(Cpu& c);                 // dirty flags were cleared
+void forget_fast(Cpu& c);                                // all fast arrays; after changes of rights, restore
+void forget_fast_writes(Cpu& c);                         // dirty flags were cleared
 void forget_fast_writes_to(Cpu& c, uint8_t* host_page);  // that page now holds decoded code
-void rebuild_filled(Cpu& c);                     // after restore of TlbState
+void rebuild_filled(Cpu& c);                             // after restore of TlbState
 
 }  // namespace dejavm::soft

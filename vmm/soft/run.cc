@@ -107,8 +107,8 @@ void fetch(Cpu& c, Decoded& d) {
   fit_to_model(*c.model, d);
 }
 
-// Whether TF as it was before the instruction decides on the trap after it. Software interrupts have none; SYSCALL and SYSRET
-// see to theirs since revision 2.
+// Whether TF as it was before the instruction decides on the trap after it. Software interrupts have none; SYSCALL and
+// SYSRET see to theirs since revision 2.
 bool traps_after(const Cpu& c, Op op) {
   switch (op) {
     case Op::k_int:
@@ -194,9 +194,10 @@ Block* find_block(Cpu& c) {
 
 bool nothing_due(Cpu& c) {
   const RunControl& control = *c.control;
-  return !(control.nmi || control.init || control.stop || c.s.pending_debug || c.s.nmi_pending || c.s.sti_shadow || c.s.movss_shadow ||
-           c.blocks->full || c.s.activity != Activity::kRunning || (control.intr && (c.other_flags & kIF)) || (c.other_flags & (kTF | kRF)) ||
-           (c.s.dr7 & kDr7Enables) || control.break_rip != RunControl::kNoBreak || c.retired >= control.until.value ||
+  return !(control.nmi || control.init || control.stop || c.s.pending_debug || c.s.nmi_pending || c.s.sti_shadow ||
+           c.s.movss_shadow || c.blocks->full || c.s.activity != Activity::kRunning ||
+           (control.intr && (c.other_flags & kIF)) || (c.other_flags & (kTF | kRF)) || (c.s.dr7 & kDr7Enables) ||
+           control.break_rip != RunControl::kNoBreak || c.retired >= control.until.value ||
            (c.debug != nullptr && c.debug->hit));
 }
 
@@ -212,8 +213,8 @@ StopReason run_vcpu(Cpu& c, bool use_blocks) {
     if (c.blocks->full) drop_blocks(c);
     choose_fast(c);
     try {
-      const bool watch = (c.other_flags & (kTF | kRF)) || c.s.sti_shadow || c.s.movss_shadow || (c.s.dr7 & kDr7Enables) ||
-                         c.control->break_rip != RunControl::kNoBreak;
+      const bool watch = (c.other_flags & (kTF | kRF)) || c.s.sti_shadow || c.s.movss_shadow ||
+                         (c.s.dr7 & kDr7Enables) || c.control->break_rip != RunControl::kNoBreak;
       const Block* block = alone || watch || !use_blocks ? nullptr : find_block(c);
       alone = false;
       if (block != nullptr) run_blocks(c, block);

@@ -15,8 +15,8 @@ bool nothing_due(Cpu& c);
 struct Block;
 Block* find_block(Cpu& c);
 
-// For blocks: fetches the instruction of 64-bit code at c.rip, which begins within 15 bytes of its page's end, to d, where it is
-// already if it is what was there the last time (len 0: there was none). Throws the fault of its fetch.
+// For blocks: fetches the instruction of 64-bit code at c.rip, which begins within 15 bytes of its page's end, to d,
+// where it is already if it is what was there the last time (len 0: there was none). Throws the fault of its fetch.
 void fetch_across(Cpu& c, Decoded& d);
 
 }  // namespace dejavm::soft

@@ -19,7 +19,9 @@ class SoftEngine final : public Engine {
     if (options.translation.on && options.use_blocks) {
       auto translator = Translator::create(options.translation);
       if (translator) translator_ = translator.take();
-      else std::fprintf(stderr, "dejavm: guest code is interpreted, not translated: %s\n", translator.error().message.c_str());
+      else
+        std::fprintf(stderr, "dejavm: guest code is interpreted, not translated: %s\n",
+                     translator.error().message.c_str());
       blocks_.translator = translator_.get();
     }
     for (uint32_t n = 0; n < vcpus; ++n) {
@@ -84,7 +86,9 @@ class SoftEngine final : public Engine {
     forget_fast(c);
     return true;
   }
-  std::vector<std::pair<std::string_view, uint64_t>> counters() const override { return {{"unlogged_reads", vcpus_[0]->cpu.unlogged_reads}}; }
+  std::vector<std::pair<std::string_view, uint64_t>> counters() const override {
+    return {{"unlogged_reads", vcpus_[0]->cpu.unlogged_reads}};
+  }
 
   StopReason run(uint32_t vcpu, RunControl& control, ExitHandler& exits) override {
     Cpu& c = vcpus_[vcpu]->cpu;
@@ -121,8 +125,10 @@ class SoftEngine final : public Engine {
 
   std::vector<ChunkRef> chunks() override {
     std::vector<ChunkRef> out;
-    for (uint32_t n = 0; n < vcpus_.size(); ++n) out.push_back({&schema_of<SoftTlb>(), n, false, &vcpus_[n]->saved_tlb});
-    for (uint32_t n = 0; n < vcpus_.size() && vcpus_[n]->cpu.model->extended; ++n) out.push_back({&schema_of<VcpuAvx>(), n, true, &vcpus_[n]->cpu.avx});
+    for (uint32_t n = 0; n < vcpus_.size(); ++n)
+      out.push_back({&schema_of<SoftTlb>(), n, false, &vcpus_[n]->saved_tlb});
+    for (uint32_t n = 0; n < vcpus_.size() && vcpus_[n]->cpu.model->extended; ++n)
+      out.push_back({&schema_of<VcpuAvx>(), n, true, &vcpus_[n]->cpu.avx});
     return out;
   }
 
@@ -147,8 +153,8 @@ class SoftEngine final : public Engine {
 
   void describe(Cpu& c) {
     char text[160];
-    int n = std::snprintf(text, sizeof text, "instruction outside the CPU model at %#llx:",
-                          static_cast<unsigned long long>(c.rip));
+    int n = std::snprintf(text, sizeof text,
+                          "instruction outside the CPU model at %#llx:", static_cast<unsigned long long>(c.rip));
     const uint64_t linear = c.long64() ? c.rip : (c.s.segment[kCs].base + c.rip) & 0xffffffff;
     const uint8_t* page = fetch_host_page(c, c.fetch_gpa);
     for (uint64_t k = linear & 0xfff; k < 4096 && k < (linear & 0xfff) + 15; ++k)
@@ -182,7 +188,8 @@ void set_threshold(Engine& engine, unsigned threshold) {
   if (e.translator_ != nullptr) e.translator_->set_threshold(threshold);
 }
 
-std::unique_ptr<Engine> make_soft_engine(const CpuModel& model, GuestMemory& memory, uint32_t vcpus, SoftOptions options) {
+std::unique_ptr<Engine> make_soft_engine(const CpuModel& model, GuestMemory& memory, uint32_t vcpus,
+                                         SoftOptions options) {
   return std::make_unique<SoftEngine>(model, memory, vcpus, options);
 }
 

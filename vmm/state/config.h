@@ -9,30 +9,34 @@
 
 namespace dejavm {
 
-// What machines do has revisions, so that recordings and snapshots of earlier builds go on as they were: a machine keeps the one that it
-// was made with. 1: up to November 2026. 2: TF, DR6, null segments, ENTER, ARPL, 16-bit TSSs, VMOVAPS's faults, the performance
-// counters and CMCI as docs/cpu.md has them; events of a PIT that nobody sees wake nothing. 3: testdma beside pctestdev.
+// What machines do has revisions, so that recordings and snapshots of earlier builds go on as they were: a machine
+// keeps the one that it was made with. 1: up to November 2026. 2: TF, DR6, null segments, ENTER, ARPL, 16-bit TSSs,
+// VMOVAPS's faults, the performance counters and CMCI as docs/cpu.md has them; events of a PIT that nobody sees wake
+// nothing. 3: testdma beside pctestdev.
 inline constexpr uint32_t kMachineRevision = 3;
 
 struct MachineConfig {
   uint32_t revision = kMachineRevision;
   uint64_t memory_bytes = 256 << 20;
-  uint32_t vcpus = 1;                       // one today; interfaces carry N
-  std::string cpu_model = "dejavm-v1";      // vmm/state/cpu_model.h
-  uint64_t seed = 0;                        // RDRAND, RDSEED
-  int64_t start_time_unix_s = 946684800;    // what the RTC shows at virtual time 0; default 2000-01-01T00:00:00Z
-  uint64_t rom_bytes = 0;                   // firmware window below 4 GiB
-  bool debug_exit = false;                  // QEMU's isa-debug-exit at 0xf4
-  bool strict = false;                      // stop at an unimplemented instruction instead of #UD
-  bool serial_baud = false;                 // COM1 takes the time of its baud rate, rather than none
-  bool pm_timer_32 = false;                 // the ACPI PM timer has 32 bits, rather than 24
-  bool test_device = false;                 // devices/pctestdev.h and its memory window, devices/testdma.h
-  std::vector<std::string> cpu_without{};   // optional features of the CPU model that guests are not shown: sorted, each once
+  uint32_t vcpus = 1;                     // one today; interfaces carry N
+  std::string cpu_model = "dejavm-v1";    // vmm/state/cpu_model.h
+  uint64_t seed = 0;                      // RDRAND, RDSEED
+  int64_t start_time_unix_s = 946684800;  // what the RTC shows at virtual time 0; default 2000-01-01T00:00:00Z
+  uint64_t rom_bytes = 0;                 // firmware window below 4 GiB
+  bool debug_exit = false;                // QEMU's isa-debug-exit at 0xf4
+  bool strict = false;                    // stop at an unimplemented instruction instead of #UD
+  bool serial_baud = false;               // COM1 takes the time of its baud rate, rather than none
+  bool pm_timer_32 = false;               // the ACPI PM timer has 32 bits, rather than 24
+  bool test_device = false;               // devices/pctestdev.h and its memory window, devices/testdma.h
+  std::vector<std::string>
+      cpu_without{};  // optional features of the CPU model that guests are not shown: sorted, each once
   bool operator==(const MachineConfig&) const = default;
 };
 
 // The engines that a machine can be made with.
-constexpr bool is_engine(std::string_view name) { return name == "deterministic" || name == "kvm" || name == "kvm-step"; }
+constexpr bool is_engine(std::string_view name) {
+  return name == "deterministic" || name == "kvm" || name == "kvm-step";
+}
 
 // What is loaded into a fresh machine before its first instruction. Host paths; empty: not given.
 struct BootSource {

@@ -98,7 +98,9 @@ CpuidResult extended(uint32_t leaf) {
   switch (leaf) {
     case 0x80000000: return {kMaxExtended, word(kVendor, 0), word(kVendor, 8), word(kVendor, 4)};
     case 0x80000001: return {kSignature, 0, kExtended1Ecx, kExtended1Edx};
-    case 0x80000002: case 0x80000003: case 0x80000004: {
+    case 0x80000002:
+    case 0x80000003:
+    case 0x80000004: {
       const size_t at = 16 * (leaf - 0x80000002);
       return {word(kBrand, at), word(kBrand, at + 4), word(kBrand, at + 8), word(kBrand, at + 12)};
     }
@@ -124,13 +126,16 @@ CpuidResult cpuid_v2(uint32_t leaf, uint32_t subleaf, uint32_t apic_id, uint64_t
   constexpr uint32_t kAvxBytes = 256, kAvxAt = 512 + 64;
   CpuidResult r = cpuid_v1(leaf, subleaf, apic_id, cr4, xcr0);
   switch (leaf) {
-    case 1: r.ecx |= bits({1, 25, 28}); break;                               // pclmulqdq aes avx
-    case 7: if (subleaf == 0) r.ebx |= bits({3, 5, 8, 19, 29}); break;       // bmi1 avx2 bmi2 adx sha
+    case 1: r.ecx |= bits({1, 25, 28}); break;  // pclmulqdq aes avx
+    case 7:
+      if (subleaf == 0) r.ebx |= bits({3, 5, 8, 19, 29});
+      break;  // bmi1 avx2 bmi2 adx sha
     case 0xd:
-      if (subleaf == 0) r = {static_cast<uint32_t>(kXcr0AllowedV2), kAvxAt + (xcr0 & 4 ? kAvxBytes : 0), kAvxAt + kAvxBytes, 0};
+      if (subleaf == 0)
+        r = {static_cast<uint32_t>(kXcr0AllowedV2), kAvxAt + (xcr0 & 4 ? kAvxBytes : 0), kAvxAt + kAvxBytes, 0};
       if (subleaf == 2) r = {kAvxBytes, kAvxAt, 0, 0};
       break;
-    case 0x80000001: r.ecx |= bits({5}); break;                              // abm: lzcnt
+    case 0x80000001: r.ecx |= bits({5}); break;  // abm: lzcnt
     case 0x80000004: {
       // "... processor v1": its last character
       constexpr size_t kLast = kBrand.size() - 1 - 32;
@@ -155,15 +160,16 @@ constexpr CpuModel kModelV1 = {
     .cpuid = cpuid_v1,
 };
 
-constexpr CpuModel kModels[] = {kModelV1, {
-    .name = "dejavm-v2",
-    .physical_address_bits = kPhysicalBits,
-    .cr4_allowed = kModelV1.cr4_allowed,
-    .efer_allowed = kModelV1.efer_allowed,
-    .xcr0_allowed = kXcr0AllowedV2,
-    .extended = true,
-    .cpuid = cpuid_v2,
-}};
+constexpr CpuModel kModels[] = {kModelV1,
+                                {
+                                    .name = "dejavm-v2",
+                                    .physical_address_bits = kPhysicalBits,
+                                    .cr4_allowed = kModelV1.cr4_allowed,
+                                    .efer_allowed = kModelV1.efer_allowed,
+                                    .xcr0_allowed = kXcr0AllowedV2,
+                                    .extended = true,
+                                    .cpuid = cpuid_v2,
+                                }};
 
 }  // namespace
 
@@ -173,19 +179,44 @@ const CpuModel* find_cpu_model(std::string_view name) {
   return nullptr;
 }
 
-constexpr CpuFeature kOptional[] = {
-    {"pni", 1, &CpuidResult::ecx, 0}, {"ssse3", 1, &CpuidResult::ecx, 9}, {"cx16", 1, &CpuidResult::ecx, 13}, {"pcid", 1, &CpuidResult::ecx, 17},
-    {"sse4_1", 1, &CpuidResult::ecx, 19}, {"sse4_2", 1, &CpuidResult::ecx, 20}, {"popcnt", 1, &CpuidResult::ecx, 23},
-    {"tsc", 1, &CpuidResult::edx, 4}, {"tsc", 0x80000001, &CpuidResult::edx, 4}, {"xsave", 1, &CpuidResult::ecx, 26}, {"rdrand", 1, &CpuidResult::ecx, 30}, {"fsgsbase", 7, &CpuidResult::ebx, 0},
-    {"smep", 7, &CpuidResult::ebx, 7}, {"invpcid", 7, &CpuidResult::ebx, 10}, {"rdseed", 7, &CpuidResult::ebx, 18},
-    {"smap", 7, &CpuidResult::ebx, 20}, {"umip", 7, &CpuidResult::ecx, 2}, {"lahf_lm", 0x80000001, &CpuidResult::ecx, 0},
-    {"3dnowprefetch", 0x80000001, &CpuidResult::ecx, 8}, {"syscall", 0x80000001, &CpuidResult::edx, 11}, {"nx", 0x80000001, &CpuidResult::edx, 20},
-    {"pclmulqdq", 1, &CpuidResult::ecx, 1}, {"aes", 1, &CpuidResult::ecx, 25}, {"avx", 1, &CpuidResult::ecx, 28}, {"bmi1", 7, &CpuidResult::ebx, 3},
-    {"avx2", 7, &CpuidResult::ebx, 5}, {"bmi2", 7, &CpuidResult::ebx, 8}, {"adx", 7, &CpuidResult::ebx, 19}, {"sha_ni", 7, &CpuidResult::ebx, 29},
-    {"abm", 0x80000001, &CpuidResult::ecx, 5}, {"mmxext", 0x80000001, &CpuidResult::edx, 22}, {"pdpe1gb", 0x80000001, &CpuidResult::edx, 26}, {"rdtscp", 0x80000001, &CpuidResult::edx, 27}};
+constexpr CpuFeature kOptional[] = {{"pni", 1, &CpuidResult::ecx, 0},
+                                    {"ssse3", 1, &CpuidResult::ecx, 9},
+                                    {"cx16", 1, &CpuidResult::ecx, 13},
+                                    {"pcid", 1, &CpuidResult::ecx, 17},
+                                    {"sse4_1", 1, &CpuidResult::ecx, 19},
+                                    {"sse4_2", 1, &CpuidResult::ecx, 20},
+                                    {"popcnt", 1, &CpuidResult::ecx, 23},
+                                    {"tsc", 1, &CpuidResult::edx, 4},
+                                    {"tsc", 0x80000001, &CpuidResult::edx, 4},
+                                    {"xsave", 1, &CpuidResult::ecx, 26},
+                                    {"rdrand", 1, &CpuidResult::ecx, 30},
+                                    {"fsgsbase", 7, &CpuidResult::ebx, 0},
+                                    {"smep", 7, &CpuidResult::ebx, 7},
+                                    {"invpcid", 7, &CpuidResult::ebx, 10},
+                                    {"rdseed", 7, &CpuidResult::ebx, 18},
+                                    {"smap", 7, &CpuidResult::ebx, 20},
+                                    {"umip", 7, &CpuidResult::ecx, 2},
+                                    {"lahf_lm", 0x80000001, &CpuidResult::ecx, 0},
+                                    {"3dnowprefetch", 0x80000001, &CpuidResult::ecx, 8},
+                                    {"syscall", 0x80000001, &CpuidResult::edx, 11},
+                                    {"nx", 0x80000001, &CpuidResult::edx, 20},
+                                    {"pclmulqdq", 1, &CpuidResult::ecx, 1},
+                                    {"aes", 1, &CpuidResult::ecx, 25},
+                                    {"avx", 1, &CpuidResult::ecx, 28},
+                                    {"bmi1", 7, &CpuidResult::ebx, 3},
+                                    {"avx2", 7, &CpuidResult::ebx, 5},
+                                    {"bmi2", 7, &CpuidResult::ebx, 8},
+                                    {"adx", 7, &CpuidResult::ebx, 19},
+                                    {"sha_ni", 7, &CpuidResult::ebx, 29},
+                                    {"abm", 0x80000001, &CpuidResult::ecx, 5},
+                                    {"mmxext", 0x80000001, &CpuidResult::edx, 22},
+                                    {"pdpe1gb", 0x80000001, &CpuidResult::edx, 26},
+                                    {"rdtscp", 0x80000001, &CpuidResult::edx, 27}};
 
 bool has_feature(const CpuModel& model, std::string_view name) {
-  return std::any_of(std::begin(kOptional), std::end(kOptional), [&](const CpuFeature& f) { return f.name == name && model.cpuid(f.leaf, 0, 0, 0, 1).*f.word >> f.bit & 1; });
+  return std::any_of(std::begin(kOptional), std::end(kOptional), [&](const CpuFeature& f) {
+    return f.name == name && model.cpuid(f.leaf, 0, 0, 0, 1).*f.word >> f.bit & 1;
+  });
 }
 
 std::span<const CpuFeature> optional_features() { return kOptional; }

@@ -133,7 +133,9 @@ bool GuestMemory::map_file(Gpa gpa, uint64_t len_bytes, int fd, uint64_t offset)
   if (len_bytes < kWorthMapping) return false;
   uint8_t* to = page(gpa);
   CHECK(to != nullptr);
-  if (mmap(to, len_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE | (fd < 0 ? MAP_ANONYMOUS : 0), fd, static_cast<off_t>(offset)) == MAP_FAILED)
+  if (mmap(to, len_bytes, PROT_READ | PROT_WRITE,
+           MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE | (fd < 0 ? MAP_ANONYMOUS : 0), fd,
+           static_cast<off_t>(offset)) == MAP_FAILED)
     return false;
   written_range(gpa, len_bytes);
   return true;

@@ -17,17 +17,17 @@ namespace dejavm {
 inline constexpr uint64_t kPageSize = 4096;
 
 // Flags of a RAM page. kPageCode: the engine has decoded instructions from it, so stores must go through the engine's
-// slow path. A store sets all of kPageDirty: kPageWritten is never cleared (without it the page is all zero), the others
-// by one user each: the memory sum, and delta snapshots.
+// slow path. A store sets all of kPageDirty: kPageWritten is never cleared (without it the page is all zero), the
+// others by one user each: the memory sum, and delta snapshots.
 inline constexpr uint8_t kPageDirtySum = 1, kPageCode = 2, kPageDirtySave = 4, kPageWritten = 8;
 inline constexpr uint8_t kPageDirty = kPageDirtySum | kPageDirtySave | kPageWritten;
 
 struct MemoryRegion {
   Gpa start;
-  uint64_t len_bytes = 0;      // multiple of kPageSize
-  uint8_t* host = nullptr;     // zero-filled when new
-  uint8_t* flags = nullptr;    // one per page
-  bool rom = false;            // guest stores are ignored
+  uint64_t len_bytes = 0;    // multiple of kPageSize
+  uint8_t* host = nullptr;   // zero-filled when new
+  uint8_t* flags = nullptr;  // one per page
+  bool rom = false;          // guest stores are ignored
 };
 
 inline constexpr uint64_t kLowRamLimit = uint64_t{3} << 30, kFourGiB = uint64_t{4} << 30;
@@ -66,8 +66,8 @@ class GuestMemory {
   bool read(Gpa gpa, void* to, uint64_t len) const;
   bool write(Gpa gpa, const void* from, uint64_t len);
   // For restoring, which is not a store: of the flags only kPageWritten is set. The range lies within one region.
-  // map_file: it becomes a private copy of the file's content, or zeros for fd -1; false: not worth it, or this host cannot;
-  // nothing has changed. written_range: its host memory, to be filled.
+  // map_file: it becomes a private copy of the file's content, or zeros for fd -1; false: not worth it, or this host
+  // cannot; nothing has changed. written_range: its host memory, to be filled.
   bool map_file(Gpa, uint64_t len_bytes, int fd, uint64_t offset);
   uint8_t* written_range(Gpa, uint64_t len_bytes);
   void clear_dirty(uint8_t flag);  // kPageDirtySum or kPageDirtySave; the caller tells the engine

@@ -1,5 +1,5 @@
-// The shape of the page tables that a vCPU's control registers name: levels, entries, and what they point to. Rights, accessed
-// and dirty bits are the walker's matter: the engine's MMU, a debugger's look, a snapshot's list of mappings.
+// The shape of the page tables that a vCPU's control registers name: levels, entries, and what they point to. Rights,
+// accessed and dirty bits are the walker's matter: the engine's MMU, a debugger's look, a snapshot's list of mappings.
 // Source: Intel SDM vol. 3, chapter 4.
 #pragma once
 
@@ -13,23 +13,30 @@
 namespace dejavm {
 
 enum PageEntry : uint64_t {
-  kEntryPresent = 1, kEntryWritable = 2, kEntryUser = 4, kEntryAccessed = 32, kEntryDirty = 64, kEntryLarge = 128, kEntryGlobal = 256,
+  kEntryPresent = 1,
+  kEntryWritable = 2,
+  kEntryUser = 4,
+  kEntryAccessed = 32,
+  kEntryDirty = 64,
+  kEntryLarge = 128,
+  kEntryGlobal = 256,
   kEntryNoExecute = uint64_t{1} << 63
 };
 
 struct PagingLevel {
-  uint8_t shift;            // an entry maps 1 << shift bytes
-  bool may_be_leaf;         // with kEntryLarge; the last level always is one
-  bool has_rights;          // all but the four entries of PAE's first level, 4.4.1
+  uint8_t shift;     // an entry maps 1 << shift bytes
+  bool may_be_leaf;  // with kEntryLarge; the last level always is one
+  bool has_rights;   // all but the four entries of PAE's first level, 4.4.1
   uint16_t index_mask;
-  uint64_t reserved;        // bits that must be 0 in every entry that is present ...
-  uint64_t leaf_reserved;   // ... and in one that maps a large page: address bits below its size
+  uint64_t reserved;       // bits that must be 0 in every entry that is present ...
+  uint64_t leaf_reserved;  // ... and in one that maps a large page: address bits below its size
 };
 
 class PageTables {
  public:
   // Nothing is there (no paging): levels() is empty and linear addresses are physical.
-  explicit PageTables(const VcpuState& s, uint64_t address_mask = 0x000fffffffffffff) : address_mask_(address_mask & kPageMask) {
+  explicit PageTables(const VcpuState& s, uint64_t address_mask = 0x000fffffffffffff)
+      : address_mask_(address_mask & kPageMask) {
     constexpr uint64_t kPg = uint64_t{1} << 31, kPse = 1 << 4, kPae = 1 << 5, kLa57 = 1 << 12, kLma = 1 << 10;
     if (!(s.cr0 & kPg)) return;
     if (!(s.cr4 & kPae)) {
@@ -40,7 +47,8 @@ class PageTables {
       levels_ = kPaeLevels;
       root_ = s.cr3 & 0xffffffe0;
     } else {
-      levels_ = (s.cr4 & kLa57) ? std::span<const PagingLevel>(kLongLevels) : std::span<const PagingLevel>(kLongLevels).subspan(1);
+      levels_ = (s.cr4 & kLa57) ? std::span<const PagingLevel>(kLongLevels)
+                                : std::span<const PagingLevel>(kLongLevels).subspan(1);
       root_ = s.cr3 & address_mask_;
     }
   }
@@ -70,7 +78,8 @@ class PageTables {
  private:
   static constexpr uint64_t kPageMask = ~uint64_t{0xfff};
   static constexpr PagingLevel kLegacy[] = {{22, false, true, 0x3ff, 0, 0}, {12, false, true, 0x3ff, 0, 0}};
-  static constexpr PagingLevel kLegacyWithLarge[] = {{22, true, true, 0x3ff, 0, 0x200000}, {12, false, true, 0x3ff, 0, 0}};
+  static constexpr PagingLevel kLegacyWithLarge[] = {{22, true, true, 0x3ff, 0, 0x200000},
+                                                     {12, false, true, 0x3ff, 0, 0}};
   static constexpr PagingLevel kPaeLevels[] = {{30, false, false, 3, 0x1e6 | kEntryNoExecute, 0},
                                                {21, true, true, 0x1ff, 0, 0x1fe000},
                                                {12, false, true, 0x1ff, 0, 0}};
@@ -85,6 +94,7 @@ class PageTables {
   uint64_t address_mask_;
 };
 
-// The physical address of a linear one by the page tables, without rights and side effects, as a debugger reads; none: not mapped.
+// The physical address of a linear one by the page tables, without rights and side effects, as a debugger reads; none:
+// not mapped.
 std::optional<uint64_t> translate(const GuestMemory&, const VcpuState&, uint64_t linear);
 }  // namespace dejavm

@@ -39,7 +39,8 @@ const char* invalid_control(const VcpuState& s, const CpuModel& model) {
   if (lma && !(s.cr4 & kPAE)) return "long mode without CR4.PAE";
   if ((s.cr4 & kPCIDE) && !lma) return "CR4.PCIDE outside long mode";
   if (lma ? (s.cr3 & beyond) : s.cr3 >> 32) return "CR3 is beyond the physical address space";
-  if ((s.xcr0 & ~model.xcr0_allowed) || !(s.xcr0 & 1) || ((s.xcr0 & 4) && !(s.xcr0 & 2))) return "XCR0 is not one the CPU model allows";
+  if ((s.xcr0 & ~model.xcr0_allowed) || !(s.xcr0 & 1) || ((s.xcr0 & 4) && !(s.xcr0 & 2)))
+    return "XCR0 is not one the CPU model allows";
   return nullptr;
 }
 

@@ -47,20 +47,26 @@ struct Xmm {
 // x87, MMX and SSE registers. st_* are by physical register number (MMX numbering), not by stack top.
 struct FpuState {
   std::array<Xmm, 16> xmm{};
-  std::array<uint64_t, 8> st_mantissa{};      // also MM0-MM7
-  std::array<uint16_t, 8> st_exponent{};      // sign in bit 15
-  uint64_t fip = 0, fdp = 0;                  // last x87 instruction and operand: 64-bit offsets, or 32-bit offset with selector in 47:32
-  uint16_t fcw = 0x37f, fsw = 0;              // fsw with TOP in 13:11
-  uint8_t ftw = 0;                            // abridged tag word: bit n set when physical register n is not empty
-  uint8_t reserved = 0;                       // always 0
+  std::array<uint64_t, 8> st_mantissa{};  // also MM0-MM7
+  std::array<uint16_t, 8> st_exponent{};  // sign in bit 15
+  uint64_t fip = 0,
+           fdp = 0;  // last x87 instruction and operand: 64-bit offsets, or 32-bit offset with selector in 47:32
+  uint16_t fcw = 0x37f, fsw = 0;  // fsw with TOP in 13:11
+  uint8_t ftw = 0;                // abridged tag word: bit n set when physical register n is not empty
+  uint8_t reserved = 0;           // always 0
   uint16_t fop = 0;
   uint32_t mxcsr = 0x1f80;
-  uint32_t reserved2 = 0;                     // always 0
+  uint32_t reserved2 = 0;  // always 0
   static constexpr auto fields() {
-    return std::tuple{field("xmm", &FpuState::xmm), field("st_mantissa", &FpuState::st_mantissa),
-                      field("st_exponent", &FpuState::st_exponent), field("fip", &FpuState::fip),
-                      field("fdp", &FpuState::fdp), field("fcw", &FpuState::fcw), field("fsw", &FpuState::fsw),
-                      field("ftw", &FpuState::ftw), field("reserved", &FpuState::reserved).range(0, 0),
+    return std::tuple{field("xmm", &FpuState::xmm),
+                      field("st_mantissa", &FpuState::st_mantissa),
+                      field("st_exponent", &FpuState::st_exponent),
+                      field("fip", &FpuState::fip),
+                      field("fdp", &FpuState::fdp),
+                      field("fcw", &FpuState::fcw),
+                      field("fsw", &FpuState::fsw),
+                      field("ftw", &FpuState::ftw),
+                      field("reserved", &FpuState::reserved).range(0, 0),
                       field("fop", &FpuState::fop).range(0, 0x7ff),
                       field("mxcsr", &FpuState::mxcsr).range(0, 0xffff),
                       field("reserved2", &FpuState::reserved2).range(0, 0)};
@@ -82,46 +88,72 @@ struct VcpuState {
   uint64_t efer = 0, star = 0, lstar = 0, cstar = 0, sfmask = 0, kernel_gs_base = 0;
   uint64_t sysenter_cs = 0, sysenter_esp = 0, sysenter_eip = 0;
   uint64_t pat = 0x0007040600070406;
-  uint64_t tsc_adjust = 0;                      // TSC = now in ns (1 GHz) + tsc_adjust
+  uint64_t tsc_adjust = 0;  // TSC = now in ns (1 GHz) + tsc_adjust
   uint64_t tsc_aux = 0;
   uint64_t misc_enable = 1;
   uint64_t mtrr_def_type = 0;
-  std::array<uint64_t, 16> mtrr_variable{};     // base 0, mask 0, base 1, ...
-  std::array<uint64_t, 11> mtrr_fixed{};        // 64K_00000, 16K_80000, 16K_A0000, 4K_C0000 ... 4K_F8000
+  std::array<uint64_t, 16> mtrr_variable{};  // base 0, mask 0, base 1, ...
+  std::array<uint64_t, 11> mtrr_fixed{};     // 64K_00000, 16K_80000, 16K_A0000, 4K_C0000 ... 4K_F8000
   uint64_t spec_ctrl = 0;
-  uint64_t random_counter = 0;                  // RDRAND/RDSEED answers drawn so far; the seed is configuration
+  uint64_t random_counter = 0;  // RDRAND/RDSEED answers drawn so far; the seed is configuration
   uint64_t random_seed = 0;
-  uint64_t pending_debug = 0;                   // DR6 bits of a #DB trap due before the next instruction
+  uint64_t pending_debug = 0;  // DR6 bits of a #DB trap due before the next instruction
   Activity activity = Activity::kRunning;
-  bool sti_shadow = false;                      // interrupts held back until after the next instruction
-  bool movss_shadow = false;                    // the same for NMI and #DB too
-  bool nmi_blocked = false;                     // an NMI handler has not returned yet
+  bool sti_shadow = false;    // interrupts held back until after the next instruction
+  bool movss_shadow = false;  // the same for NMI and #DB too
+  bool nmi_blocked = false;   // an NMI handler has not returned yet
   bool nmi_pending = false;
   bool smi_pending = false;
   bool init_pending = false;
-  uint8_t reserved = 0;                         // always 0
+  uint8_t reserved = 0;  // always 0
   FpuState fpu;
 
   static constexpr auto fields() {
     using S = VcpuState;
-    return std::tuple{
-        field("gpr", &S::gpr), field("rip", &S::rip), field("rflags", &S::rflags).range(2, 0x3fffff),
-        field("retired", &S::retired).unit("instructions"), field("segment", &S::segment), field("gdtr", &S::gdtr),
-        field("idtr", &S::idtr), field("cr0", &S::cr0), field("cr2", &S::cr2), field("cr3", &S::cr3),
-        field("cr4", &S::cr4), field("xcr0", &S::xcr0), field("dr", &S::dr), field("dr6", &S::dr6),
-        field("dr7", &S::dr7), field("efer", &S::efer), field("star", &S::star), field("lstar", &S::lstar),
-        field("cstar", &S::cstar), field("sfmask", &S::sfmask), field("kernel_gs_base", &S::kernel_gs_base),
-        field("sysenter_cs", &S::sysenter_cs), field("sysenter_esp", &S::sysenter_esp),
-        field("sysenter_eip", &S::sysenter_eip), field("pat", &S::pat), field("tsc_adjust", &S::tsc_adjust).unit("ns"),
-        field("tsc_aux", &S::tsc_aux), field("misc_enable", &S::misc_enable),
-        field("mtrr_def_type", &S::mtrr_def_type), field("mtrr_variable", &S::mtrr_variable),
-        field("mtrr_fixed", &S::mtrr_fixed), field("spec_ctrl", &S::spec_ctrl),
-        field("random_counter", &S::random_counter), field("random_seed", &S::random_seed),
-        field("pending_debug", &S::pending_debug), field("activity", &S::activity).range(0, 3),
-        field("sti_shadow", &S::sti_shadow), field("movss_shadow", &S::movss_shadow),
-        field("nmi_blocked", &S::nmi_blocked), field("nmi_pending", &S::nmi_pending),
-        field("smi_pending", &S::smi_pending), field("init_pending", &S::init_pending),
-        field("reserved", &S::reserved).range(0, 0), field("fpu", &S::fpu)};
+    return std::tuple{field("gpr", &S::gpr),
+                      field("rip", &S::rip),
+                      field("rflags", &S::rflags).range(2, 0x3fffff),
+                      field("retired", &S::retired).unit("instructions"),
+                      field("segment", &S::segment),
+                      field("gdtr", &S::gdtr),
+                      field("idtr", &S::idtr),
+                      field("cr0", &S::cr0),
+                      field("cr2", &S::cr2),
+                      field("cr3", &S::cr3),
+                      field("cr4", &S::cr4),
+                      field("xcr0", &S::xcr0),
+                      field("dr", &S::dr),
+                      field("dr6", &S::dr6),
+                      field("dr7", &S::dr7),
+                      field("efer", &S::efer),
+                      field("star", &S::star),
+                      field("lstar", &S::lstar),
+                      field("cstar", &S::cstar),
+                      field("sfmask", &S::sfmask),
+                      field("kernel_gs_base", &S::kernel_gs_base),
+                      field("sysenter_cs", &S::sysenter_cs),
+                      field("sysenter_esp", &S::sysenter_esp),
+                      field("sysenter_eip", &S::sysenter_eip),
+                      field("pat", &S::pat),
+                      field("tsc_adjust", &S::tsc_adjust).unit("ns"),
+                      field("tsc_aux", &S::tsc_aux),
+                      field("misc_enable", &S::misc_enable),
+                      field("mtrr_def_type", &S::mtrr_def_type),
+                      field("mtrr_variable", &S::mtrr_variable),
+                      field("mtrr_fixed", &S::mtrr_fixed),
+                      field("spec_ctrl", &S::spec_ctrl),
+                      field("random_counter", &S::random_counter),
+                      field("random_seed", &S::random_seed),
+                      field("pending_debug", &S::pending_debug),
+                      field("activity", &S::activity).range(0, 3),
+                      field("sti_shadow", &S::sti_shadow),
+                      field("movss_shadow", &S::movss_shadow),
+                      field("nmi_blocked", &S::nmi_blocked),
+                      field("nmi_pending", &S::nmi_pending),
+                      field("smi_pending", &S::smi_pending),
+                      field("init_pending", &S::init_pending),
+                      field("reserved", &S::reserved).range(0, 0),
+                      field("fpu", &S::fpu)};
   }
   bool operator==(const VcpuState&) const = default;
 };

@@ -30,7 +30,8 @@ struct FakeTarget final : Target {
     return n;
   }
   Result<void> write(uint64_t address, std::span<const uint8_t> from) override {
-    if (address - 0x1000 > memory.size() || from.size() > memory.size() - (address - 0x1000)) return Error{ErrorKind::kHost, "no memory there"};
+    if (address - 0x1000 > memory.size() || from.size() > memory.size() - (address - 0x1000))
+      return Error{ErrorKind::kHost, "no memory there"};
     std::copy(from.begin(), from.end(), memory.begin() + static_cast<std::ptrdiff_t>(address - 0x1000));
     return {};
   }
@@ -41,16 +42,19 @@ struct FakeTarget final : Target {
         if (wanted()) return Stop{Why::kInterrupted, {}};
       return Stop{Why::kEnd, {}};
     }
-    const bool back = how == How::kStepBack || how == How::kContinueBack, step = how == How::kStep || how == How::kStepBack;
+    const bool back = how == How::kStepBack || how == How::kContinueBack,
+               step = how == How::kStep || how == How::kStepBack;
     for (int n = 0; n < 256; ++n) {
       if (back && position == 0) return Stop{Why::kBegin, {}};
       position = back ? position - 1 : position + 1;
       vcpu.rip = 0x1000 + position;
       if (step) return Stop{Why::kStepped, {}};
       for (const uint64_t code : points.code)
-        if (code == vcpu.rip) return Stop{Why::kHit, DebugPoints::Hit{DebugPoints::Kind::kCode, code, Retired{position}}};
+        if (code == vcpu.rip)
+          return Stop{Why::kHit, DebugPoints::Hit{DebugPoints::Kind::kCode, code, Retired{position}}};
       for (const auto& d : points.data)
-        if (vcpu.rip == 0x1018 && !back && d.write && 0x1080 - d.start < d.len_bytes) return Stop{Why::kHit, DebugPoints::Hit{DebugPoints::Kind::kWrite, 0x1080, Retired{position}}};
+        if (vcpu.rip == 0x1018 && !back && d.write && 0x1080 - d.start < d.len_bytes)
+          return Stop{Why::kHit, DebugPoints::Hit{DebugPoints::Kind::kWrite, 0x1080, Retired{position}}};
     }
     return Stop{Why::kEnd, {}};
   }
@@ -61,7 +65,8 @@ struct FakeWire final : Wire {
   explicit FakeWire(std::string text, size_t piece = 64) : sent(std::move(text)), piece_(piece) {}
   std::vector<uint8_t> receive(bool) override {
     const size_t n = std::min(piece_, sent.size() - at_);
-    std::vector<uint8_t> out(sent.begin() + static_cast<std::ptrdiff_t>(at_), sent.begin() + static_cast<std::ptrdiff_t>(at_ + n));
+    std::vector<uint8_t> out(sent.begin() + static_cast<std::ptrdiff_t>(at_),
+                             sent.begin() + static_cast<std::ptrdiff_t>(at_ + n));
     at_ += n;
     return out;
   }

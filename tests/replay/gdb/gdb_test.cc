@@ -20,7 +20,8 @@ std::vector<PacketReader::Item> read(PacketReader& reader, std::string_view text
   return out;
 }
 
-RC_GTEST_PROP(GdbPackets, WhatIsFramedIsReadHoweverItIsSplit, (std::vector<std::string> packets, std::vector<uint8_t> cuts)) {
+RC_GTEST_PROP(GdbPackets, WhatIsFramedIsReadHoweverItIsSplit,
+              (std::vector<std::string> packets, std::vector<uint8_t> cuts)) {
   std::string wire;
   for (const std::string& p : packets) wire += frame_packet(p) + "+";
   PacketReader reader;
@@ -59,7 +60,8 @@ TEST(GdbPackets, MemoryIsBounded) {
 TEST(GdbRegisters, TheDescriptionNamesWhatIsSent) {
   const std::string& xml = target_description();
   size_t count = 0, bits = 0;
-  for (size_t at = 0; (at = xml.find("bitsize=\"", at)) != std::string::npos; ++count) bits += std::stoul(xml.substr(at += 9));
+  for (size_t at = 0; (at = xml.find("bitsize=\"", at)) != std::string::npos; ++count)
+    bits += std::stoul(xml.substr(at += 9));
   EXPECT_EQ(count, register_count());
   const VcpuState s = reset_vcpu_state();
   EXPECT_EQ(read_all_registers(s).size() * 8, bits);
@@ -115,13 +117,15 @@ TEST(GdbSession, AnswersWhatGdbAsks) {
 
 TEST(GdbSession, RunsToItsPoints) {
   FakeTarget t;
-  FakeWire wire(frame_packet("QStartNoAckMode") + frame_packet("Z1,1010,1") + frame_packet("Z2,1080,8") + frame_packet("vCont;c") + frame_packet("vCont;c") +
-                frame_packet("z1,1010,1") + frame_packet("bc") + frame_packet("s") + frame_packet("bs") + frame_packet("c"));
+  FakeWire wire(frame_packet("QStartNoAckMode") + frame_packet("Z1,1010,1") + frame_packet("Z2,1080,8") +
+                frame_packet("vCont;c") + frame_packet("vCont;c") + frame_packet("z1,1010,1") + frame_packet("bc") +
+                frame_packet("s") + frame_packet("bs") + frame_packet("c"));
   EXPECT_EQ(serve(wire, t), Farewell::kClosed);
   const std::string ok = frame_packet("OK");
-  EXPECT_EQ(wire.received, "+" + ok + ok + ok + frame_packet("T05thread:1;hwbreak:;") + frame_packet("T05thread:1;watch:1080;") + ok +
-                               frame_packet("T05thread:1;replaylog:begin;") + frame_packet("T05thread:1;") + frame_packet("T05thread:1;") +
-                               frame_packet("T05thread:1;watch:1080;"));
+  EXPECT_EQ(wire.received, "+" + ok + ok + ok + frame_packet("T05thread:1;hwbreak:;") +
+                               frame_packet("T05thread:1;watch:1080;") + ok +
+                               frame_packet("T05thread:1;replaylog:begin;") + frame_packet("T05thread:1;") +
+                               frame_packet("T05thread:1;") + frame_packet("T05thread:1;watch:1080;"));
 }
 
 TEST(GdbSession, AnInterruptStopsIt) {
@@ -133,7 +137,10 @@ TEST(GdbSession, AnInterruptStopsIt) {
 }
 
 RC_GTEST_PROP(GdbSession, AnyBytesAreSurvived, (std::vector<std::string> packets, std::string noise)) {
-  static const std::vector<std::string> kStarts = {"", "g", "G", "p", "P", "m", "M", "X", "Z", "z", "c", "s", "bc", "q", "vCont;", "qXfer:features:read:target.xml:", "qRcmd,", "H"};
+  static const std::vector<std::string> kStarts = {
+      "",       "g", "G", "p", "P",  "m", "M",      "X",
+      "Z",      "z", "c", "s", "bc", "q", "vCont;", "qXfer:features:read:target.xml:",
+      "qRcmd,", "H"};
   std::string wire;
   for (const std::string& p : packets) wire += frame_packet(*rc::gen::elementOf(kStarts) + p);
   FakeTarget t;

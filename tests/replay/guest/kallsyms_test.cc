@@ -20,7 +20,8 @@ struct Kernel {
   uint64_t at = kTables;
   std::string info = "OSRELEASE=6.1.0-test\nPAGESIZE=4096\nNUMBER(phys_base)=0\nKERNELOFFSET=0\n";
 
-  template <class T> void put(const std::vector<T>& data) {
+  template <class T>
+  void put(const std::vector<T>& data) {
     CHECK(memory->write(Gpa{at & 0x7fffffff}, data.data(), data.size() * sizeof(T)));
     at = (at + data.size() * sizeof(T) + 7) & ~uint64_t{7};
   }
@@ -52,10 +53,9 @@ struct Kernel {
     std::vector<uint8_t> bytes;
     for (const auto& n : names) {
       if (n.size() >= 128) {
-bytes.push_back(static_cast<uint8_t>(0x80 | (n.size() & 0x7f)));
-bytes.push_back(static_cast<uint8_t>(n.size() >> 7));
-}
-      else bytes.push_back(static_cast<uint8_t>(n.size()));
+        bytes.push_back(static_cast<uint8_t>(0x80 | (n.size() & 0x7f)));
+        bytes.push_back(static_cast<uint8_t>(n.size() >> 7));
+      } else bytes.push_back(static_cast<uint8_t>(n.size()));
       bytes.insert(bytes.end(), n.begin(), n.end());
     }
     place("kallsyms_names");

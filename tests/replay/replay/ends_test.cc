@@ -52,7 +52,7 @@ TEST(MachineEnds, AndIsAnUndefinedOpcodeElse) {
 }
 
 TEST(MachineEnds, AResetEndsAMachineWithoutFirmware) {
-  EXPECT_EQ(run({0xb0, 0xfe, 0xe6, 0x64, 0xeb, 0xfe}).end, RunEnd::kReset);              // the keyboard controller's pulse
+  EXPECT_EQ(run({0xb0, 0xfe, 0xe6, 0x64, 0xeb, 0xfe}).end, RunEnd::kReset);  // the keyboard controller's pulse
   EXPECT_EQ(run({0x66, 0xba, 0xf9, 0x0c, 0xb0, 0x06, 0xee, 0xeb, 0xfe}).end, RunEnd::kReset);  // port 0xcf9
 }
 

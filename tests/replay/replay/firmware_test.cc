@@ -6,8 +6,8 @@
 #include "devices/i8042.h"
 #include "replay/record/recorder.h"
 #include "vmm/boot/boot.h"
-#include "vmm/machine/host.h"
 #include "vmm/boot/firmware.h"
+#include "vmm/machine/host.h"
 
 namespace dejavm {
 namespace {

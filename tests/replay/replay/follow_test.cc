@@ -11,9 +11,9 @@
 namespace dejavm {
 namespace {
 
-// Positions are five to an instruction (a TSC runs at its own pace); CPUID and CR8 are not told; a place comes before each
-// interrupt. With `lose_shadow` an interrupt goes in right behind STI, as where a nested hypervisor's processor forgets the
-// interrupt shadow when it re-enters the guest.
+// Positions are five to an instruction (a TSC runs at its own pace); CPUID and CR8 are not told; a place comes before
+// each interrupt. With `lose_shadow` an interrupt goes in right behind STI, as where a nested hypervisor's processor
+// forgets the interrupt shadow when it re-enters the guest.
 class PlaceEngine final : public Engine, private ExitHandler {
  public:
   PlaceEngine(std::unique_ptr<Engine> soft, ExitHandler& board, bool lose_shadow)
@@ -39,9 +39,9 @@ class PlaceEngine final : public Engine, private ExitHandler {
       const uint64_t count = soft_->registers(vcpu).retired;
       if (control.init) return StopReason::kInit;
       if (control.stop) {
-control.stop = false;
-return StopReason::kStopped;
-}
+        control.stop = false;
+        return StopReason::kStopped;
+      }
       if (control.until <= Retired{count * kTicks}) return StopReason::kLimit;
       const uint64_t limit = (control.until.value + kTicks - 1) / kTicks;
       in_ = {};
@@ -78,7 +78,9 @@ return StopReason::kStopped;
   uint64_t io_read(Position p, Port port, unsigned size) override { return exits_->io_read(next(p), port, size); }
   void io_write(Position p, Port port, unsigned size, uint64_t v) override { exits_->io_write(next(p), port, size, v); }
   uint64_t mmio_read(Position p, Gpa gpa, unsigned size) override { return exits_->mmio_read(next(p), gpa, size); }
-  void mmio_write(Position p, Gpa gpa, unsigned size, uint64_t v) override { exits_->mmio_write(next(p), gpa, size, v); }
+  void mmio_write(Position p, Gpa gpa, unsigned size, uint64_t v) override {
+    exits_->mmio_write(next(p), gpa, size, v);
+  }
   bool msr_read(Position p, uint32_t index, uint64_t& v) override { return exits_->msr_read(next(p), index, v); }
   bool msr_write(Position p, uint32_t index, uint64_t v) override { return exits_->msr_write(next(p), index, v); }
   uint64_t cr8_read(Position) override { return 0; }

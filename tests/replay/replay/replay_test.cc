@@ -3,13 +3,13 @@
 
 #include <fmt/format.h>
 
-#include "replay/trace/cursor.h"
 #include "replay/guest/where.h"
 #include "replay/record/recorder.h"
+#include "replay/replay/devices_only.h"
+#include "replay/replay/parts.h"
 #include "replay/replay/replayer.h"
 #include "replay/timeline/timeline.h"
-#include "replay/replay/parts.h"
-#include "replay/replay/devices_only.h"
+#include "replay/trace/cursor.h"
 
 namespace dejavm {
 namespace {
@@ -103,7 +103,12 @@ std::vector<uint8_t> rewrite(const TraceReader& from, const std::function<void(u
       change(cursor.index(), e);
       w->event(e);
     }
-    CHECK(from.pages(k, [&](uint64_t index, const uint8_t* p) -> Result<void> { w->page(index, p); return {}; }).ok());
+    CHECK(from.pages(k,
+                     [&](uint64_t index, const uint8_t* p) -> Result<void> {
+                       w->page(index, p);
+                       return {};
+                     })
+              .ok());
     w->snapshot(*from.snapshot(k), k.at);
   }
   for (; cursor.peek(); cursor.pop()) {
@@ -153,7 +158,8 @@ TEST(MachineReplay, FromEveryKeyframeItIsIdentical) {
 TEST(MachineReplay, InPartsAtTheSameTimeItSaysWhatItSaysInOne) {
   const auto trace = open(sample().bytes);
   const uint64_t end = trace->keyframes()[2].at.value;
-  for (const ReplayOptions& o : {ReplayOptions{}, ReplayOptions{.from_keyframe = 1}, ReplayOptions{.until = {end}}, ReplayOptions{.until = {end + 12345}}}) {
+  for (const ReplayOptions& o : {ReplayOptions{}, ReplayOptions{.from_keyframe = 1}, ReplayOptions{.until = {end}},
+                                 ReplayOptions{.until = {end + 12345}}}) {
     const auto one = replay(*trace, nullptr, o);
     ASSERT_TRUE(one.ok()) << one.error().message;
     for (unsigned jobs = 1; jobs < 6; ++jobs) {
@@ -164,7 +170,8 @@ TEST(MachineReplay, InPartsAtTheSameTimeItSaysWhatItSaysInOne) {
       ASSERT_TRUE(parts.ok()) << jobs << ": " << parts.error().message;
       EXPECT_EQ(to_hex(parts->digest), to_hex(one->digest));
       EXPECT_EQ(std::tuple(parts->end, parts->exits, parts->instructions, parts->events, parts->keyframes),
-                std::tuple(one->end, one->exits, one->instructions, one->events, one->keyframes)) << jobs;
+                std::tuple(one->end, one->exits, one->instructions, one->events, one->keyframes))
+          << jobs;
       EXPECT_LE(furthest.value, one->instructions);
     }
   }

@@ -16,7 +16,10 @@ struct ScriptedBoard final : ExitHandler {
   void io_write(Position, Port, unsigned, uint64_t) override {}
   uint64_t mmio_read(Position, Gpa, unsigned) override { return answer; }
   void mmio_write(Position, Gpa, unsigned, uint64_t) override {}
-  bool msr_read(Position, uint32_t, uint64_t& v) override { v = answer; return ok; }
+  bool msr_read(Position, uint32_t, uint64_t& v) override {
+    v = answer;
+    return ok;
+  }
   bool msr_write(Position, uint32_t, uint64_t) override { return ok; }
   uint64_t cr8_read(Position) override { return answer; }
   void cr8_write(Position, uint64_t) override {}
@@ -59,7 +62,9 @@ bool act(const Event& e, ScriptedBoard& board, VerifyingExits& exits, ReplayInpu
 struct Replayed {
   explicit Replayed(std::vector<uint8_t> bytes = sample_trace())
       : reader(TraceReader::open(std::make_unique<MemorySource>(std::move(bytes), "sample")).take()),
-        log(*reader, reader->keyframes().front()), exits(board, log), inputs(log) {}
+        log(*reader, reader->keyframes().front()),
+        exits(board, log),
+        inputs(log) {}
   bool act(const Event& e) { return dejavm::act(e, board, exits, inputs); }
   std::unique_ptr<TraceReader> reader;
   ScriptedBoard board;

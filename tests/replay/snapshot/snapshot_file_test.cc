@@ -3,8 +3,8 @@
 
 #include <random>
 
-#include "replay/trace/frame.h"
 #include "replay/snapshot/snapshot_file.h"
+#include "replay/trace/frame.h"
 
 namespace dejavm {
 namespace {
@@ -29,13 +29,13 @@ Sample sample(bool delta) {
   Sample s;
   SnapshotHead& h = s.head;
   h.writer = "test";
-h.engine = "deterministic";
+  h.engine = "deterministic";
   h.config.memory_bytes = 1 << 20;
   h.boot = {{"kernel", "vmlinuz", 5, hash128({})}};
   h.append = "console=ttyS0";
   h.bindings = {"console"};
   h.now_ns = 1234;
-h.retired = 1200;
+  h.retired = 1200;
   h.schemas = {&schema_of<Board>()};
   Board::State state{.a = 42};
   const ChunkRef ref{&schema_of<Board>(), 0, true, &state};
@@ -156,18 +156,28 @@ TEST(SnapshotForged, NumbersThatDoNotFitAreRefusedByName) {
               h.config.memory_bytes = uint64_t{1} << 39;
               h.extents = {{uint64_t{1} << 33, uint64_t{1} << 38, 0}};
               h.state.pages = uint64_t{1} << 26;
-            }).find("blocks"), std::string::npos);
+            }).find("blocks"),
+            std::string::npos);
   EXPECT_NE(forged([](SnapshotHead& h) { h.blocks[0].block = 7; }).find("blocks"), std::string::npos);
   EXPECT_NE(forged([](SnapshotHead& h) { h.blocks.clear(); }).find("blocks"), std::string::npos);
   EXPECT_NE(forged([](SnapshotHead& h) { h.state.pages = 99; }).find("pages"), std::string::npos);
-  EXPECT_NE(forged([](SnapshotHead& h) { h.state.chunks[0].payload = {0xf5, 0xf5}; }).find("chunk 'sample'"), std::string::npos);
-  EXPECT_NE(forged([](SnapshotHead& h) { h.state.chunks[0].payload = Bytes(3000, 0x81); }).find("chunk 'sample'"), std::string::npos);
+  EXPECT_NE(forged([](SnapshotHead& h) {
+              h.state.chunks[0].payload = {0xf5, 0xf5};
+            }).find("chunk 'sample'"),
+            std::string::npos);
+  EXPECT_NE(forged([](SnapshotHead& h) { h.state.chunks[0].payload = Bytes(3000, 0x81); }).find("chunk 'sample'"),
+            std::string::npos);
   EXPECT_NE(forged([](SnapshotHead& h) { h.config.memory_bytes = 0; }).find("memory of 0"), std::string::npos);
-  EXPECT_NE(forged([](SnapshotHead& h) { h.config.memory_bytes = uint64_t{1} << 60; }).find("memory of"), std::string::npos);
+  EXPECT_NE(forged([](SnapshotHead& h) { h.config.memory_bytes = uint64_t{1} << 60; }).find("memory of"),
+            std::string::npos);
   EXPECT_NE(forged([](SnapshotHead& h) { h.parent->name = "../../etc/passwd"; }).find("parent"), std::string::npos);
-  EXPECT_NE(forged([](SnapshotHead& h) { h.unknown.push_back({"file.future", 0, 1, true, {0xf5}}); }).find("'file.future' is unknown"), std::string::npos);
+  EXPECT_NE(forged([](SnapshotHead& h) {
+              h.unknown.push_back({"file.future", 0, 1, true, {0xf5}});
+            }).find("'file.future' is unknown"),
+            std::string::npos);
   EXPECT_NE(forged([](SnapshotHead& h) { h.parent.reset(); }).find("of the machine's"), std::string::npos);
-  EXPECT_NE(forged([](SnapshotHead& h) { h.state.chunks.push_back(h.state.chunks[0]); }).find("occurs twice"), std::string::npos);
+  EXPECT_NE(forged([](SnapshotHead& h) { h.state.chunks.push_back(h.state.chunks[0]); }).find("occurs twice"),
+            std::string::npos);
 }
 
 }  // namespace

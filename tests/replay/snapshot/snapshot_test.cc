@@ -6,11 +6,11 @@
 #include <filesystem>
 #include <fstream>
 
-#include "replay/store/atomic_file.h"
 #include "replay/record/digest.h"
 #include "replay/record/recorder.h"
 #include "replay/snapshot/restore_snapshot.h"
 #include "replay/snapshot/saver.h"
+#include "replay/store/atomic_file.h"
 #include "tests/replay/folder.h"
 #include "vmm/machine/host.h"
 
@@ -185,7 +185,8 @@ TEST(Snapshot, AnOptionalChunkThatNobodyKnowsIsPassedOverAndKept) {
   with(true, "critical");
   const auto refused = restore_file(folder / "critical", nullptr);
   ASSERT_FALSE(refused.ok());
-  EXPECT_NE(refused.error().message.find("chunk 'future' is unknown here"), std::string::npos) << refused.error().message;
+  EXPECT_NE(refused.error().message.find("chunk 'future' is unknown here"), std::string::npos)
+      << refused.error().message;
   with(false, "optional");
   auto r = restore_file(folder / "optional", nullptr, {.engine = {}, .verify = true});
   ASSERT_TRUE(r.ok()) << r.error().message;
@@ -204,15 +205,18 @@ TEST(Snapshot, AnOptionalChunkThatNobodyKnowsIsPassedOverAndKept) {
 // What only a TLB remembers: an accessed bit that the guest cleared, and a mapping that it changed, without flushing.
 // 0..2 MiB are mapped to themselves, by 4 KiB.
 constexpr uint8_t kTlbGuest[] = {
-    0x48, 0x8b, 0x04, 0x25, 0x00, 0x00, 0x02, 0x00,                          // mov rax, [0x20000]
-    0x48, 0x83, 0x24, 0x25, 0x00, 0x41, 0x00, 0x00, 0xdf,                    // and qword [0x4100], ~0x20: its entry, not accessed
-    0xb9, 0x00, 0x10, 0x00, 0x00,                                            // mov ecx, 0x1000
-    0x48, 0x8b, 0x1c, 0x25, 0x00, 0x00, 0x02, 0x00, 0xff, 0xc9, 0x75, 0xf4,  // 1: mov rbx, [0x20000]; dec ecx; jnz 1b
-    0x48, 0x8b, 0x14, 0x25, 0x00, 0x41, 0x00, 0x00,                          // mov rdx, [0x4100]
-    0x48, 0xc7, 0x04, 0x25, 0x00, 0x41, 0x00, 0x00, 0x03, 0x10, 0x02, 0x00,  // mov qword [0x4100], 0x21003: to the next page
-    0xb9, 0x00, 0x10, 0x00, 0x00,                                            // mov ecx, 0x1000
-    0x48, 0x8b, 0x34, 0x25, 0x00, 0x00, 0x02, 0x00, 0xff, 0xc9, 0x75, 0xf4,  // 1: mov rsi, [0x20000]; dec ecx; jnz 1b
-    0xf4};                                                                   // hlt, with interrupts off
+    0x48, 0x8b, 0x04, 0x25, 0x00, 0x00, 0x02, 0x00,        // mov rax, [0x20000]
+    0x48, 0x83, 0x24, 0x25, 0x00, 0x41, 0x00, 0x00, 0xdf,  // and qword [0x4100], ~0x20: its entry, not accessed
+    0xb9, 0x00, 0x10, 0x00, 0x00,                          // mov ecx, 0x1000
+    0x48, 0x8b, 0x1c, 0x25, 0x00, 0x00, 0x02, 0x00, 0xff,
+    0xc9, 0x75, 0xf4,                                // 1: mov rbx, [0x20000]; dec ecx; jnz 1b
+    0x48, 0x8b, 0x14, 0x25, 0x00, 0x41, 0x00, 0x00,  // mov rdx, [0x4100]
+    0x48, 0xc7, 0x04, 0x25, 0x00, 0x41, 0x00, 0x00, 0x03,
+    0x10, 0x02, 0x00,              // mov qword [0x4100], 0x21003: to the next page
+    0xb9, 0x00, 0x10, 0x00, 0x00,  // mov ecx, 0x1000
+    0x48, 0x8b, 0x34, 0x25, 0x00, 0x00, 0x02, 0x00, 0xff,
+    0xc9, 0x75, 0xf4,  // 1: mov rsi, [0x20000]; dec ecx; jnz 1b
+    0xf4};             // hlt, with interrupts off
 
 VcpuState& vcpu(Machine& m) {
   for (const ChunkRef& c : m.chunks())
@@ -226,21 +230,23 @@ std::unique_ptr<Machine> tlb_guest() {
   auto machine = Machine::create(c, "deterministic", nullptr);
   CHECK(machine.ok());
   Machine& m = **machine;
-  auto put = [&](uint64_t gpa, uint64_t value) { m.write_memory({gpa}, {reinterpret_cast<const uint8_t*>(&value), 8}); };
+  auto put = [&](uint64_t gpa, uint64_t value) {
+    m.write_memory({gpa}, {reinterpret_cast<const uint8_t*>(&value), 8});
+  };
   put(0x1000, 0x2003);
-put(0x2000, 0x3003);
-put(0x3000, 0x4003);
+  put(0x2000, 0x3003);
+  put(0x3000, 0x4003);
   for (uint64_t i = 0; i < 512; ++i) put(0x4000 + i * 8, i << 12 | 3);
   put(0x20000, 0x1111);
-put(0x21000, 0x2222);
+  put(0x21000, 0x2222);
   m.write_memory({0x10000}, kTlbGuest);
   m.sync_out();
   VcpuState& s = vcpu(m);
   s.rip = 0x10000;
-s.cr0 = 0x80000011;
-s.cr3 = 0x1000;
-s.cr4 = 0x20;
-s.efer = 0x500;
+  s.cr0 = 0x80000011;
+  s.cr3 = 0x1000;
+  s.cr4 = 0x20;
+  s.efer = 0x500;
   for (const Seg seg : {kEs, kSs, kDs, kFs, kGs}) s.segment[seg] = {0x10, 0xc93, 0xffffffff, 0};
   s.segment[kCs] = {8, 0xa9b, 0xffffffff, 0};
   m.sync_in();
@@ -290,7 +296,9 @@ TEST(Snapshot, AStateThatTheCpuModelDoesNotAllowIsRefused) {
     save(saver, folder / model);
     auto r = restore_file(folder / model, nullptr, {.engine = {}, .verify = true});
     ASSERT_EQ(r.ok(), c.cpu_model == "dejavm-v2") << (r.ok() ? "" : r.error().message);
-    if (!r.ok()) { EXPECT_NE(r.error().message.find("XCR0"), std::string::npos) << r.error().message; }
+    if (!r.ok()) {
+      EXPECT_NE(r.error().message.find("XCR0"), std::string::npos) << r.error().message;
+    }
   }
 }
 

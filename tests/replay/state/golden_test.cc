@@ -1,4 +1,5 @@
-// The gate must fail, and say why: for any flipped byte of a golden, and for any change of a model that a golden can show.
+// The gate must fail, and say why: for any flipped byte of a golden, and for any change of a model that a golden can
+// show.
 #include "replay/state/golden.h"
 
 #include <gmock/gmock.h>
@@ -33,7 +34,8 @@ std::string read(const Folder& f, const std::string& name) {
 
 std::vector<std::string> problems(const Folder& f, const DeviceModel& m, std::span<const Upgrade> upgrades = {}) {
   std::vector<std::string> out;
-  for (const GoldenRow& r : check_golden_devices(f.path, {&m, 1}, upgrades)) out.insert(out.end(), r.problems.begin(), r.problems.end());
+  for (const GoldenRow& r : check_golden_devices(f.path, {&m, 1}, upgrades))
+    out.insert(out.end(), r.problems.begin(), r.problems.end());
   return out;
 }
 
@@ -65,7 +67,8 @@ TEST_P(FlippedByte, IsSeenAndInAStateTheFieldIsNamed) {
   for (const char* golden : {"reset", "busy-1"}) {
     Folder one;
     fs::create_directories(one.path + "/" + name + "/v1");
-    for (const std::string& file : {"/" + std::string(golden) + ".script", "/v1/" + std::string(golden) + ".state", "/v1/" + std::string(golden) + ".json"})
+    for (const std::string& file : {"/" + std::string(golden) + ".script", "/v1/" + std::string(golden) + ".state",
+                                    "/v1/" + std::string(golden) + ".json"})
       fs::copy(DEJAVM_GOLDEN_DIR "/" + name + file, one.path + "/" + name + file);
     ASSERT_THAT(problems(one, m), testing::IsEmpty());
     const std::string state = name + "/v1/" + golden + ".state", good = read(one, state);
@@ -74,7 +77,9 @@ TEST_P(FlippedByte, IsSeenAndInAStateTheFieldIsNamed) {
     const Bytes& payload = decoded->chunks[0].payload;
     const size_t begin = good.find(std::string(payload.begin(), payload.end())), end = begin + payload.size();
     auto names_a_field = [&](const std::string& text) {
-      return std::ranges::any_of(m.schema->fields, [&](const FieldInfo& x) { return text.find("field '" + std::string(x.name)) != std::string::npos; });
+      return std::ranges::any_of(m.schema->fields, [&](const FieldInfo& x) {
+        return text.find("field '" + std::string(x.name)) != std::string::npos;
+      });
     };
     for (size_t i = 0; i < good.size(); ++i) {
       std::string bad = good;
@@ -92,31 +97,45 @@ TEST_P(FlippedByte, IsSeenAndInAStateTheFieldIsNamed) {
 
 // A field of the watchdog's state, in a state derived from it.
 template <class S, class M>
-constexpr Field<S, M> of(std::string_view name, M other::Watchdog::State::*member) { return field<S, M>(name, member); }
+constexpr Field<S, M> of(std::string_view name, M other::Watchdog::State::*member) {
+  return field<S, M>(name, member);
+}
 
 // What a change of the model does, and what a reader of the table is told.
 struct Renamed : other::Watchdog {
   struct State : other::Watchdog::State {
     static constexpr auto fields() {
-      return std::tuple{of<State>("now_ns", &State::now_ns).unit("ns"), of<State>("bites_at_ns", &State::bites_at_ns).unit("ns"), of<State>("interval_ms", &State::period_ms).range(1, 65535).unit("ms"),
-                        of<State>("enabled", &State::enabled), of<State>("biting", &State::biting), of<State>("reserved", &State::reserved).range(0, 0)};
+      return std::tuple{of<State>("now_ns", &State::now_ns).unit("ns"),
+                        of<State>("bites_at_ns", &State::bites_at_ns).unit("ns"),
+                        of<State>("interval_ms", &State::period_ms).range(1, 65535).unit("ms"),
+                        of<State>("enabled", &State::enabled),
+                        of<State>("biting", &State::biting),
+                        of<State>("reserved", &State::reserved).range(0, 0)};
     }
   };
 };
 struct Reordered : other::Watchdog {
   struct State : other::Watchdog::State {
     static constexpr auto fields() {
-      return std::tuple{of<State>("now_ns", &State::now_ns).unit("ns"), of<State>("bites_at_ns", &State::bites_at_ns).unit("ns"), of<State>("period_ms", &State::period_ms).range(1, 65535).unit("ms"),
-                        of<State>("biting", &State::biting), of<State>("enabled", &State::enabled), of<State>("reserved", &State::reserved).range(0, 0)};
+      return std::tuple{of<State>("now_ns", &State::now_ns).unit("ns"),
+                        of<State>("bites_at_ns", &State::bites_at_ns).unit("ns"),
+                        of<State>("period_ms", &State::period_ms).range(1, 65535).unit("ms"),
+                        of<State>("biting", &State::biting),
+                        of<State>("enabled", &State::enabled),
+                        of<State>("reserved", &State::reserved).range(0, 0)};
     }
   };
 };
 struct OtherDefault : other::Watchdog {
-  static void reset(State& s) { s = State{};
-s.period_ms = 1001; }
+  static void reset(State& s) {
+    s = State{};
+    s.period_ms = 1001;
+  }
 };
 struct OtherAnswer : other::Watchdog {
-  static uint64_t read(State& s, Nanos now, uint64_t offset, unsigned size) { return Watchdog::read(s, now, offset, size) + (offset == 8); }
+  static uint64_t read(State& s, Nanos now, uint64_t offset, unsigned size) {
+    return Watchdog::read(s, now, offset, size) + (offset == 8);
+  }
 };
 // Version 2: a field that version 1 lacks, and one by another name.
 struct Next : other::Watchdog {
@@ -124,8 +143,13 @@ struct Next : other::Watchdog {
   struct State : other::Watchdog::State {
     uint64_t bites = 0;
     static constexpr auto fields() {
-      return std::tuple{of<State>("now_ns", &State::now_ns).unit("ns"), of<State>("bites_at_ns", &State::bites_at_ns).unit("ns"), of<State>("timeout_ms", &State::period_ms).range(1, 65535).unit("ms"),
-                        of<State>("enabled", &State::enabled), of<State>("biting", &State::biting), of<State>("reserved", &State::reserved).range(0, 0), field("bites", &State::bites).since(2, 0)};
+      return std::tuple{of<State>("now_ns", &State::now_ns).unit("ns"),
+                        of<State>("bites_at_ns", &State::bites_at_ns).unit("ns"),
+                        of<State>("timeout_ms", &State::period_ms).range(1, 65535).unit("ms"),
+                        of<State>("enabled", &State::enabled),
+                        of<State>("biting", &State::biting),
+                        of<State>("reserved", &State::reserved).range(0, 0),
+                        field("bites", &State::bites).since(2, 0)};
     }
   };
   static void reset(State& s) { s = State{}; }
@@ -135,8 +159,13 @@ struct NextSameName : other::Watchdog {
   static constexpr uint16_t kVersion = 2;
   struct State : other::Watchdog::State {
     uint64_t bites = 0;
-    static constexpr auto fields() { return std::tuple_cat(std::tuple{of<State>("now_ns", &State::now_ns), of<State>("bites_at_ns", &State::bites_at_ns), of<State>("period_ms", &State::period_ms),
-      of<State>("enabled", &State::enabled), of<State>("biting", &State::biting), of<State>("reserved", &State::reserved)}, std::tuple{field("bites", &State::bites).since(2, 0)}); }
+    static constexpr auto fields() {
+      return std::tuple_cat(
+          std::tuple{of<State>("now_ns", &State::now_ns), of<State>("bites_at_ns", &State::bites_at_ns),
+                     of<State>("period_ms", &State::period_ms), of<State>("enabled", &State::enabled),
+                     of<State>("biting", &State::biting), of<State>("reserved", &State::reserved)},
+          std::tuple{field("bites", &State::bites).since(2, 0)});
+    }
   };
 };
 
@@ -150,7 +179,8 @@ DeviceModel variant() {
 class Gate : public testing::Test {
  protected:
   Gate() {
-    write(f, "devices/watchdog/waiting.script", "write 4 4 1500\nwrite 0 4 1\nwait 333000000\nsave\nread 8 4\nwait 1167000000\nread 8 4\n");
+    write(f, "devices/watchdog/waiting.script",
+          "write 4 4 1500\nwrite 0 4 1\nwait 333000000\nsave\nread 8 4\nwait 1167000000\nread 8 4\n");
     write(f, "devices/watchdog/reset.script", "save\n");
     update(f, model);
   }
@@ -168,12 +198,18 @@ TEST_F(Gate, IsQuietWithoutAChange) {
 TEST_F(Gate, ARenamedFieldIsNamed) { EXPECT_THAT(problems(f, variant<Renamed>()), Contains(HasSubstr("'period_ms'"))); }
 
 TEST_F(Gate, AReorderedFieldIsNamed) {
-  EXPECT_THAT(problems(f, variant<Reordered>()), Contains(AllOf(HasSubstr("watchdog.enabled"), HasSubstr("watchdog.biting"))));
+  EXPECT_THAT(problems(f, variant<Reordered>()),
+              Contains(AllOf(HasSubstr("watchdog.enabled"), HasSubstr("watchdog.biting"))));
 }
 
-TEST_F(Gate, AChangedDefaultIsNamed) { EXPECT_THAT(problems(f, variant<OtherDefault>()), Contains(AllOf(HasSubstr("field 'period_ms'"), HasSubstr("1001")))); }
+TEST_F(Gate, AChangedDefaultIsNamed) {
+  EXPECT_THAT(problems(f, variant<OtherDefault>()), Contains(AllOf(HasSubstr("field 'period_ms'"), HasSubstr("1001"))));
+}
 
-TEST_F(Gate, AChangedAnswerIsShown) { EXPECT_THAT(problems(f, variant<OtherAnswer>()), Contains(AllOf(HasSubstr("answer 1"), HasSubstr("read 0x8 4 -> 0x48f"), HasSubstr("0x490")))); }
+TEST_F(Gate, AChangedAnswerIsShown) {
+  EXPECT_THAT(problems(f, variant<OtherAnswer>()),
+              Contains(AllOf(HasSubstr("answer 1"), HasSubstr("read 0x8 4 -> 0x48f"), HasSubstr("0x490"))));
+}
 
 TEST_F(Gate, MissingAndUnknownFilesAreSeen) {
   ASSERT_TRUE(make_manifest(f.path).ok());
@@ -182,7 +218,8 @@ TEST_F(Gate, MissingAndUnknownFilesAreSeen) {
   EXPECT_THAT(check_manifest(f.path, *read_manifest(f.path)).problems, testing::IsEmpty());
   write(f, "devices/watchdog/more.script", "save\n");
   EXPECT_THAT(problems(f, model), Contains(HasSubstr("no golden of version 1 yet")));
-  EXPECT_THAT(check_manifest(f.path, *read_manifest(f.path)).problems, Contains(HasSubstr("more.script: is not in the manifest")));
+  EXPECT_THAT(check_manifest(f.path, *read_manifest(f.path)).problems,
+              Contains(HasSubstr("more.script: is not in the manifest")));
   fs::remove(f.path + "/devices/watchdog/more.script");
   fs::remove(f.path + "/devices/watchdog/v1/reset.state");
   EXPECT_THAT(problems(f, model), Contains(HasSubstr("reset.state")));
@@ -209,23 +246,28 @@ TEST_F(Gate, TheNextVersionReadsWhatThisOneWroteAndItsFilesStay) {
   EXPECT_EQ(read(f, "devices/watchdog/v1/waiting.state"), before);
   EXPECT_THAT(read(f, "devices/watchdog/v1/waiting.json"), HasSubstr("\"timeout_ms\": \"1500"));
   // Without the upgrader the old state is refused by name.
-  EXPECT_THAT(problems(f, next), Contains(AllOf(HasSubstr("does not restore"), HasSubstr("watchdog"), HasSubstr("period_ms"))));
+  EXPECT_THAT(problems(f, next),
+              Contains(AllOf(HasSubstr("does not restore"), HasSubstr("watchdog"), HasSubstr("period_ms"))));
 }
 
 TEST_F(Gate, ThisVersionReadsTheNextUnlessANewFieldIsUsed) {
   NextSameName::State s;
   other::Watchdog::State back;
   s.period_ms = 77;
-  auto read = [&] { return decode_state(schema_of<other::Watchdog>(), 0, 2, encode_state(schema_of<NextSameName>(), &s), &back); };
+  auto read = [&] {
+    return decode_state(schema_of<other::Watchdog>(), 0, 2, encode_state(schema_of<NextSameName>(), &s), &back);
+  };
   ASSERT_TRUE(read().ok()) << read().error().message;
   EXPECT_EQ(back.period_ms, 77u);
   s.bites = 1;
   ASSERT_FALSE(read().ok());
-  EXPECT_THAT(read().error().message, AllOf(HasSubstr("'watchdog'"), HasSubstr("'bites'"), HasSubstr("version 2; this build knows version 1")));
+  EXPECT_THAT(read().error().message,
+              AllOf(HasSubstr("'watchdog'"), HasSubstr("'bites'"), HasSubstr("version 2; this build knows version 1")));
 }
 
 TEST(GoldenReport, JUnitEscapesWhatItQuotes) {
-  const std::vector<GoldenRow> rows = {{"devices/a/v1/x", "", {"field 'a<b>' & \"c\""}}, {"manifest.json", "3 files", {}}};
+  const std::vector<GoldenRow> rows = {{"devices/a/v1/x", "", {"field 'a<b>' & \"c\""}},
+                                       {"manifest.json", "3 files", {}}};
   const std::string xml = golden_junit(rows);
   EXPECT_THAT(xml, HasSubstr("tests=\"2\" failures=\"1\""));
   EXPECT_THAT(xml, HasSubstr("classname=\"devices.a.v1\" name=\"x\""));

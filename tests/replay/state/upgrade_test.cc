@@ -82,7 +82,8 @@ TEST(Upgrade, AFieldOfAVersionToComeIsRefusedByName) {
   auto done = decode_state(schema_of<Old>(), 0, 3, encode_state(schema_of<New>(), &s), &back);
   ASSERT_FALSE(done.ok());
   EXPECT_NE(done.error().message.find("'phase'"), std::string::npos) << done.error().message;
-  EXPECT_NE(done.error().message.find("version 3; this build knows version 1"), std::string::npos) << done.error().message;
+  EXPECT_NE(done.error().message.find("version 3; this build knows version 1"), std::string::npos)
+      << done.error().message;
 }
 
 TEST(Upgrade, ValuesSurviveParsingAndWriting) {

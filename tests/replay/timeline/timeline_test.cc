@@ -4,10 +4,10 @@
 #include <algorithm>
 #include <random>
 
+#include "replay/guest/where.h"
 #include "replay/record/recorder.h"
 #include "replay/replay/replayer.h"
 #include "replay/timeline/timeline.h"
-#include "replay/guest/where.h"
 
 namespace dejavm {
 namespace {
@@ -30,7 +30,8 @@ const TraceReader& sample() {
     RecordOptions options;
     options.keyframe_interval = 2'000'000;
     CHECK(record(*machine, none, *writer, options).ok());
-    return TraceReader::open(std::make_unique<MemorySource>(std::move(bytes), "sample"), TraceReader::Check::kAll).take();
+    return TraceReader::open(std::make_unique<MemorySource>(std::move(bytes), "sample"), TraceReader::Check::kAll)
+        .take();
   }();
   return *reader;
 }
@@ -43,10 +44,10 @@ std::unique_ptr<Timeline> open(TimelineOptions options = {}) {
 
 uint64_t rip(Timeline& t) { return t.machine().engine().registers(0).rip; }
 
-#define ASSERT_DONE(...)                                   \
-  do {                                                     \
-    const auto done_ = (__VA_ARGS__);                      \
-    ASSERT_TRUE(done_.ok()) << done_.error().message;      \
+#define ASSERT_DONE(...)                              \
+  do {                                                \
+    const auto done_ = (__VA_ARGS__);                 \
+    ASSERT_TRUE(done_.ok()) << done_.error().message; \
   } while (false)
 
 TEST(MachineTimeline, AnyPlaceFromAnyOtherIsThatOfAReplay) {
@@ -67,9 +68,15 @@ TEST(MachineTimeline, AnyPlaceFromAnyOtherIsThatOfAReplay) {
       ASSERT_DONE(to_and_fro->seek(at));
       ASSERT_EQ(to_hex(to_and_fro->digest()), digest) << at.value;
       const auto more = random() % 3;
-      if (more == 0) { ASSERT_DONE(to_and_fro->step()); }
-      if (more == 1) { ASSERT_DONE(to_and_fro->step_back()); }
-      if (more == 2) { ASSERT_DONE(to_and_fro->seek(Retired{at.value - std::min<uint64_t>(at.value, random() % 100'000)})); }
+      if (more == 0) {
+        ASSERT_DONE(to_and_fro->step());
+      }
+      if (more == 1) {
+        ASSERT_DONE(to_and_fro->step_back());
+      }
+      if (more == 2) {
+        ASSERT_DONE(to_and_fro->seek(Retired{at.value - std::min<uint64_t>(at.value, random() % 100'000)}));
+      }
     }
     EXPECT_LE(to_and_fro->checkpoint_bytes(), std::max(budget, uint64_t{16} << 20));
   }

@@ -156,10 +156,12 @@ TEST(Events, EachDamageIsNamed) {
 TEST(Events, TheTableOfTheFormatIsMadeFromTheDescriptors) {
   std::ifstream file(DEJAVM_FORMAT);
   const std::string text{std::istreambuf_iterator<char>(file), {}};
-  EXPECT_NE(text.find("\n" + event_table() + "\n"), std::string::npos) << "replay/FORMAT.md must have this table:\n" << event_table();
+  EXPECT_NE(text.find("\n" + event_table() + "\n"), std::string::npos) << "replay/FORMAT.md must have this table:\n"
+                                                                       << event_table();
 }
 
-// Of each kind the operands are members of an Event that no other operand of it is, and a sample of it is in the sample trace.
+// Of each kind the operands are members of an Event that no other operand of it is, and a sample of it is in the sample
+// trace.
 TEST(Events, EachDescriptorIsSound) {
   std::set<EventKind> sampled;
   for (const Event& e : sample_events()) sampled.insert(e.kind);

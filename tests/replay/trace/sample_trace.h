@@ -62,7 +62,13 @@ inline std::vector<Event> sample_events(uint32_t version = kTraceVersion) {
   out.push_back({.kind = EventKind::kIdle, .at = at(60), .value = 1000, .now = {60}, .next_event = {1000}});
   out.push_back({.kind = EventKind::kIdle, .at = at(61), .value = 1001, .now = {1001}, .next_event = kNever});
   if (version >= 2) {
-    out.push_back({.kind = EventKind::kDmaRead, .ok = true, .at = at(62), .address = 0x1234, .value = 3, .subleaf = 0x18, .data = {1, 2, 3}});
+    out.push_back({.kind = EventKind::kDmaRead,
+                   .ok = true,
+                   .at = at(62),
+                   .address = 0x1234,
+                   .value = 3,
+                   .subleaf = 0x18,
+                   .data = {1, 2, 3}});
     out.push_back({.kind = EventKind::kDmaRead, .at = at(62), .address = ~uint64_t{0}, .value = 4096});
   }
   out.push_back({.kind = EventKind::kStop, .at = at(62)});
@@ -144,8 +150,8 @@ inline Result<std::string> read_all(std::vector<uint8_t> bytes, TraceReader::Che
   for (const Keyframe& k : r.keyframes()) {
     auto s = r.snapshot(k);
     if (!s) return s.error();
-    out += "keyframe " + std::to_string(k.at.value) + " " + std::to_string(k.first_event) + " " +
-           to_hex(s->digest) + "\n";
+    out +=
+        "keyframe " + std::to_string(k.at.value) + " " + std::to_string(k.first_event) + " " + to_hex(s->digest) + "\n";
     auto done = r.pages(k, [&](uint64_t index, const uint8_t* content) -> Result<void> {
       out += "page " + std::to_string(index) + " " + (content ? to_hex(hash128({content, 4096})) : "zero") + "\n";
       return {};

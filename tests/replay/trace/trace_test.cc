@@ -99,10 +99,10 @@ TEST(Trace, ManyFramesKeepTheirOrder) {
     EXPECT_GT(r->frames().size(), 20u);
     uint32_t pages = 0;
     ASSERT_TRUE(r->pages(r->keyframes()[0], [&](uint64_t index, const uint8_t* p) -> Result<void> {
-      EXPECT_EQ(index, pages * 3);
-      EXPECT_EQ(load_le<uint32_t>(p), pages++);
-      return {};
-    }).ok());
+                   EXPECT_EQ(index, pages * 3);
+                   EXPECT_EQ(load_le<uint32_t>(p), pages++);
+                   return {};
+                 }).ok());
     EXPECT_EQ(pages, 3000u);
     EventCursor cursor(*r, r->keyframes()[0]);
     uint64_t n = 0;
@@ -172,7 +172,10 @@ TEST(Trace, AKilledRecordersFileIsReadUpToItsLastFrame) {
 
 TEST(Trace, AFileWithoutAStateIsNotLeftBehind) {
   const std::string path = temporary("empty");
-  { auto w = TraceWriter::create(path, false).take(); w->header(sample_header()); }
+  {
+    auto w = TraceWriter::create(path, false).take();
+    w->header(sample_header());
+  }
   EXPECT_FALSE(std::ifstream(path).good());
 }
 
@@ -226,8 +229,8 @@ RC_GTEST_PROP(Trace, HostileHeadsAreRefused, ()) {
   const auto r = open(bytes);
   const uint32_t which = *rc::gen::inRange<uint32_t>(0, static_cast<uint32_t>(r->frames().size()));
   FrameInfo f = r->frames()[which];
-  const uint64_t value = *rc::gen::oneOf(
-      rc::gen::arbitrary<uint64_t>(), rc::gen::element<uint64_t>(0, 1, ~uint64_t{0}, 0xffffffff, 0x7fffffff));
+  const uint64_t value = *rc::gen::oneOf(rc::gen::arbitrary<uint64_t>(),
+                                         rc::gen::element<uint64_t>(0, 1, ~uint64_t{0}, 0xffffffff, 0x7fffffff));
   switch (*rc::gen::inRange(0, 7)) {
     case 0: f.head.stored_bytes = static_cast<uint32_t>(value); break;
     case 1: f.head.raw_bytes = static_cast<uint32_t>(value); break;
@@ -256,8 +259,9 @@ RC_GTEST_PROP(Trace, AnyBytesAfterThePreambleAreHandled, (std::vector<uint8_t> t
 TEST(Trace, TheHeaderExplainsTheFieldsOfEveryState) {
   const auto lines = describe_schemas(open(sample_trace())->header_payload());
   const std::vector<std::string> expected{
-      "sample.count unsigned 4 bytes ticks", "sample.level signed 2 bytes", "sample.armed bool 1 bytes",
-      "sample.mode unsigned 1 bytes", "sample.fifo[4] unsigned 1 bytes", "sample.added unsigned 4 bytes since 2"};
+      "sample.count unsigned 4 bytes ticks", "sample.level signed 2 bytes",
+      "sample.armed bool 1 bytes",           "sample.mode unsigned 1 bytes",
+      "sample.fifo[4] unsigned 1 bytes",     "sample.added unsigned 4 bytes since 2"};
   EXPECT_EQ(lines, expected);
 }
 
@@ -294,8 +298,8 @@ TEST(Snapshot, ADifferenceIsNamedByItsField) {
   SampleModel::State state{.count = 6, .level = -5, .armed = true, .fifo = {1, 2, 3, 9}};
   const ChunkRef ref{&schema_of<SampleModel>(), 0, true, &state};
   const auto lines = diff_chunks(sample_snapshot(5, 0, 0).chunks, {&ref, 1}, 10);
-  EXPECT_EQ(lines, (std::vector<std::string>{"sample.count: expected 5, found 6",
-                                             "sample.fifo[3]: expected 4, found 9"}));
+  EXPECT_EQ(lines,
+            (std::vector<std::string>{"sample.count: expected 5, found 6", "sample.fifo[3]: expected 4, found 9"}));
 }
 
 // In a file, what this build does not know is the file's fault: refused by name when it is read, not met later.
@@ -309,10 +313,12 @@ TEST(TraceHeader, OfAMachineThatThisBuildCannotMakeIsRefused) {
     return decoded.ok() ? std::string("taken") : decoded.error().message;
   };
   EXPECT_EQ(refusal([](TraceHeader&) {}), "taken");
-  EXPECT_THAT(refusal([](TraceHeader& h) { h.config.cpu_model = "dejavm-v9"; }), testing::HasSubstr("CPU model 'dejavm-v9'"));
+  EXPECT_THAT(refusal([](TraceHeader& h) { h.config.cpu_model = "dejavm-v9"; }),
+              testing::HasSubstr("CPU model 'dejavm-v9'"));
   EXPECT_THAT(refusal([](TraceHeader& h) { h.engine = "steam"; }), testing::HasSubstr("engine 'steam'"));
   EXPECT_THAT(refusal([](TraceHeader& h) { h.config.vcpus = 2; }), testing::HasSubstr("2 vCPUs"));
-  EXPECT_THAT(refusal([](TraceHeader& h) { h.config.memory_bytes = uint64_t{1} << 41; }), testing::HasSubstr("memory of"));
+  EXPECT_THAT(refusal([](TraceHeader& h) { h.config.memory_bytes = uint64_t{1} << 41; }),
+              testing::HasSubstr("memory of"));
   EXPECT_THAT(refusal([](TraceHeader& h) { h.config.memory_bytes = 4097; }), testing::HasSubstr("memory of 4097"));
 }
 

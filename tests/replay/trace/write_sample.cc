@@ -1,5 +1,5 @@
-// Writes the sample trace of the tests to the file named, and its events, as our own reader sees them, to standard output: a line
-// each, "NAME VCPU POSITION OPERAND=NUMBER ...".
+// Writes the sample trace of the tests to the file named, and its events, as our own reader sees them, to standard
+// output: a line each, "NAME VCPU POSITION OPERAND=NUMBER ...".
 #include <cstdio>
 #include <fstream>
 #include <string>
@@ -9,11 +9,14 @@
 namespace {
 
 void print(const dejavm::Event& e) {
-  std::printf("%s %u %llu", std::string(dejavm::name_of(e.kind)).c_str(), e.at.vcpu, static_cast<unsigned long long>(e.at.retired.value));
+  std::printf("%s %u %llu", std::string(dejavm::name_of(e.kind)).c_str(), e.at.vcpu,
+              static_cast<unsigned long long>(e.at.retired.value));
   for (const dejavm::EventOperand& operand : dejavm::descriptor_of(e.kind)) {
     std::printf(" %s=", std::string(operand.name).c_str());
-    if (operand.field != dejavm::EventField::kData) std::printf("%llu", static_cast<unsigned long long>(operand_value(e, operand)));
-    else for (const uint8_t byte : e.data) std::printf("%02x", byte);
+    if (operand.field != dejavm::EventField::kData)
+      std::printf("%llu", static_cast<unsigned long long>(operand_value(e, operand)));
+    else
+      for (const uint8_t byte : e.data) std::printf("%02x", byte);
   }
   std::printf("\n");
 }

@@ -30,7 +30,9 @@ class ThreeProcessors : public testing::Test {
       apic(n, kLdr, 1u << (24 + n));
     }
   }
-  void apic(uint32_t vcpu, uint64_t offset, uint32_t value) { board->mmio_write({vcpu, {0}}, kApic + offset, 4, value); }
+  void apic(uint32_t vcpu, uint64_t offset, uint32_t value) {
+    board->mmio_write({vcpu, {0}}, kApic + offset, 4, value);
+  }
   // Bit n: processor n is asked to take an interrupt; each takes what it is asked to.
   unsigned takers() {
     unsigned all = 0;
@@ -61,11 +63,13 @@ TEST(BoardTable, HasEveryModelAndSavesEachOfItsStates) {
   std::map<std::string, uint32_t> saved;
   for (const ChunkRef& chunk : board.chunks()) EXPECT_EQ(chunk.instance, saved[std::string(chunk.schema->name)]++);
   std::map<std::string, uint32_t> expected = {{"board", 1}};
-  for (const DeviceModel& model : device_catalog()) expected[std::string(model.name())] = model.name() == "vlapic" ? 3 : 1;
+  for (const DeviceModel& model : device_catalog())
+    expected[std::string(model.name())] = model.name() == "vlapic" ? 3 : 1;
   EXPECT_EQ(saved, expected);
   config.test_device = false;
   config.vcpus = 1;
-  EXPECT_EQ(Board(config, std::span(controls).first(1), nullptr).chunks().size(), expected.size() - 2);  // neither test device, one local APIC
+  EXPECT_EQ(Board(config, std::span(controls).first(1), nullptr).chunks().size(),
+            expected.size() - 2);  // neither test device, one local APIC
 }
 
 TEST(BoardTable, NoTwoDevicesAnswerAtOnePlace) {
@@ -82,7 +86,8 @@ TEST(BoardTable, NoTwoDevicesAnswerAtOnePlace) {
   for (const auto& [port, devices] : ports) EXPECT_EQ(devices, 1) << std::hex << port;
   for (const auto& [msr, devices] : msrs) EXPECT_EQ(devices, 1) << std::hex << msr;
   std::ranges::sort(windows, {}, &Window::first);
-  for (size_t n = 1; n < windows.size(); ++n) EXPECT_LE(windows[n - 1].first + windows[n - 1].len_bytes, windows[n].first);
+  for (size_t n = 1; n < windows.size(); ++n)
+    EXPECT_LE(windows[n - 1].first + windows[n - 1].len_bytes, windows[n].first);
   EXPECT_GT(ports.size(), 60u);
   EXPECT_EQ(windows.size(), 3u);
 }
@@ -103,8 +108,8 @@ TEST(BoardTable, TellsReadersOfLogsWhoAnswers) {
 
 TEST_F(ThreeProcessors, Sdm11_6_2_4_TheLowestPriorityTakesTheMessage) {
   apic(0, kTpr, 0x40);
-apic(1, kTpr, 0x20);
-apic(2, kTpr, 0x30);
+  apic(1, kTpr, 0x20);
+  apic(2, kTpr, 0x30);
   send_lowest_priority(7);
   EXPECT_EQ(takers(), 2u);
   send_lowest_priority(5);
@@ -165,7 +170,8 @@ struct QuietPit {
     std::string names;
     const auto ours = board.chunks(), theirs = other.board.chunks();
     for (size_t n = 0; n < ours.size(); ++n)
-      if (std::memcmp(ours[n].data, theirs[n].data, ours[n].schema->size) != 0) names += std::string(ours[n].schema->name) + " ";
+      if (std::memcmp(ours[n].data, theirs[n].data, ours[n].schema->size) != 0)
+        names += std::string(ours[n].schema->name) + " ";
     return names;
   }
   MachineConfig config;
@@ -173,8 +179,8 @@ struct QuietPit {
   Board board;
 };
 
-// What the board skips because nobody sees it leaves all models as they would be: a long step is the sum of short ones, in each of
-// which there is too little to skip.
+// What the board skips because nobody sees it leaves all models as they would be: a long step is the sum of short ones,
+// in each of which there is too little to skip.
 TEST(Board, EventsThatNobodySeesAreSkippedAndChangeNothing) {
   for (uint64_t seed = 0; seed < 300; ++seed) {
     QuietPit leaping(seed), stepping(seed);

@@ -53,9 +53,15 @@ class FourProcessors : public testing::Test {
     for (RunControl& control : controls) control.until = kForever;
     for (uint32_t n = 0; n < 4; ++n) apic(n, 0xf0, 0x1ff);
   }
-  void apic(uint32_t vcpu, uint64_t offset, uint32_t value) { board->mmio_write({vcpu, {now}}, Gpa{kLocalApic + offset}, 4, value); }
-  uint32_t apic(uint32_t vcpu, uint64_t offset) { return static_cast<uint32_t>(board->mmio_read({vcpu, {now}}, Gpa{kLocalApic + offset}, 4)); }
-  void dma(uint64_t reg, uint32_t value, uint32_t vcpu = 0) { board->io_write({vcpu, {now}}, Port{static_cast<uint16_t>(kTestDma + reg)}, 4, value); }
+  void apic(uint32_t vcpu, uint64_t offset, uint32_t value) {
+    board->mmio_write({vcpu, {now}}, Gpa{kLocalApic + offset}, 4, value);
+  }
+  uint32_t apic(uint32_t vcpu, uint64_t offset) {
+    return static_cast<uint32_t>(board->mmio_read({vcpu, {now}}, Gpa{kLocalApic + offset}, 4));
+  }
+  void dma(uint64_t reg, uint32_t value, uint32_t vcpu = 0) {
+    board->io_write({vcpu, {now}}, Port{static_cast<uint16_t>(kTestDma + reg)}, 4, value);
+  }
   uint64_t dma(uint64_t reg) { return board->io_read({0, {now}}, Port{static_cast<uint16_t>(kTestDma + reg)}, 4); }
   void start(uint32_t command, uint64_t source, uint64_t target, uint32_t length, uint32_t vcpu = 0) {
     dma(Testdma::kSource, static_cast<uint32_t>(source));
@@ -85,15 +91,19 @@ TEST_F(FourProcessors, MemoryMovesAtItsTimeHoweverLateTheBoardIsAsked) {
   EXPECT_EQ(dma(Testdma::kStatus), Testdma::kBusy);
   pass(1'000'000);
   using A = FakeMemory::Asked;
-  EXPECT_EQ(memory.asked, (std::vector<A>{{{0, {1000}}, false, 0x1000, 256}, {{0, {1000}}, true, 0x2000, 256},
-                                          {{0, {2000}}, false, 0x1100, 256}, {{0, {2000}}, true, 0x2100, 256},
-                                          {{0, {3000}}, false, 0x1200, 88}, {{0, {3000}}, true, 0x2200, 88}}));
+  EXPECT_EQ(memory.asked, (std::vector<A>{{{0, {1000}}, false, 0x1000, 256},
+                                          {{0, {1000}}, true, 0x2000, 256},
+                                          {{0, {2000}}, false, 0x1100, 256},
+                                          {{0, {2000}}, true, 0x2100, 256},
+                                          {{0, {3000}}, false, 0x1200, 88},
+                                          {{0, {3000}}, true, 0x2200, 88}}));
   EXPECT_TRUE(std::equal(memory.ram.begin() + 0x1000, memory.ram.begin() + 0x1000 + 600, memory.ram.begin() + 0x2000));
   EXPECT_EQ(dma(Testdma::kStatus), Testdma::kDone);
 }
 
 TEST_F(FourProcessors, WhatIsNoRamEndsInTheDevicesOwnError) {
-  for (const uint64_t address : {uint64_t{1} << 20, (uint64_t{1} << 20) - 100, uint64_t{0xfee00000}, ~uint64_t{0} - 50, uint64_t{1} << 63}) {
+  for (const uint64_t address :
+       {uint64_t{1} << 20, (uint64_t{1} << 20) - 100, uint64_t{0xfee00000}, ~uint64_t{0} - 50, uint64_t{1} << 63}) {
     start(Testdma::kSum, address, 0, 101);
     pass(1000);
     EXPECT_EQ(dma(Testdma::kStatus), Testdma::kError) << std::hex << address;
@@ -131,11 +141,12 @@ TEST_F(FourProcessors, EachHasALocalApicOfItsOwnAndOneClock) {
   apic(1, 0x80, 0x30);
   EXPECT_EQ(board->cr8_read({1, {now}}), 3u);
   EXPECT_EQ(board->cr8_read({2, {now}}), 0u);
-  apic(3, 0x3e0, 0xb);        // divided by 1
-  apic(3, 0x320, 0x41);       // one-shot, vector 0x41
+  apic(3, 0x3e0, 0xb);   // divided by 1
+  apic(3, 0x320, 0x41);  // one-shot, vector 0x41
   apic(3, 0x380, 5000);
   EXPECT_NE(board->next_event(), kNever);
-  for (const RunControl& c : controls) EXPECT_EQ(c.until.value, board->next_event().value) << "every vCPU returns in time for it";
+  for (const RunControl& c : controls)
+    EXPECT_EQ(c.until.value, board->next_event().value) << "every vCPU returns in time for it";
   pass(board->next_event().value - now);
   EXPECT_TRUE(controls[3].intr);
   EXPECT_FALSE(controls[0].intr);

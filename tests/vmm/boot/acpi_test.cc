@@ -5,8 +5,8 @@
 
 #include "devices/vhpet.h"
 #include "tests/vmm/boot/loading.h"
-#include "vmm/boot/layout.h"
 #include "vmm/boot/acpi.h"
+#include "vmm/boot/layout.h"
 
 namespace dejavm::boot {
 namespace {
@@ -91,8 +91,8 @@ TEST(AcpiTables, TheFadtNamesTheFixedHardware) {
   const uint64_t t = a.tables.at("FACP");
   EXPECT_EQ(a.at<uint32_t>(t + 4), 276u);  // the length of revision 6
   EXPECT_EQ(a.at<uint8_t>(t + 8), 6);
-  EXPECT_EQ(a.at<uint16_t>(t + 46), 9);    // SCI_INT
-  EXPECT_EQ(a.at<uint32_t>(t + 48), 0u);   // SMI_CMD: always in ACPI mode
+  EXPECT_EQ(a.at<uint16_t>(t + 46), 9);   // SCI_INT
+  EXPECT_EQ(a.at<uint32_t>(t + 48), 0u);  // SMI_CMD: always in ACPI mode
   EXPECT_EQ(a.at<uint32_t>(t + 56), 0x600u);
   EXPECT_EQ(a.at<uint32_t>(t + 64), 0x604u);
   EXPECT_EQ(a.at<uint32_t>(t + 76), 0x608u);

@@ -2,8 +2,8 @@
 #include <algorithm>
 
 #include "tests/vmm/boot/loading.h"
-#include "vmm/boot/layout.h"
 #include "vmm/boot/bzimage.h"
+#include "vmm/boot/layout.h"
 
 namespace dejavm::boot {
 namespace {
@@ -167,8 +167,18 @@ TEST(BzImage, WhatCannotBeLoadedIsRefusedForTheRightReason) {
   refused([](auto& k) { k.resize(0x230); }, "cut off");
   refused([](auto& k) { poke<uint32_t>(k, 0x1f4, 0); }, "code");
   refused([](auto& k) { poke<uint32_t>(k, 0x260, 0xffffffff); }, "more memory");
-  refused([](auto& k) { poke<uint64_t>(k, 0x258, 0xfffffffffffff000); k[0x234] = 0; }, "more memory");
-  refused([](auto& k) { poke<uint32_t>(k, 0x230, 3); poke<uint64_t>(k, 0x258, 0); }, "power of two");
+  refused(
+      [](auto& k) {
+        poke<uint64_t>(k, 0x258, 0xfffffffffffff000);
+        k[0x234] = 0;
+      },
+      "more memory");
+  refused(
+      [](auto& k) {
+        poke<uint32_t>(k, 0x230, 3);
+        poke<uint64_t>(k, 0x258, 0);
+      },
+      "power of two");
   refused([](auto& k) { poke<uint32_t>(k, 0x238, 10); }, "at most 10", "eleven char");
   refused([](auto&) {}, "zero byte", std::string("a\0b", 3));
   refused([](auto& k) { poke<uint32_t>(k, 0x202, 0); }, "neither a Linux bzImage");
@@ -185,10 +195,8 @@ TEST(BzImage, ALastIncompleteParagraphIsNoTruncation) {
 void try_image(const std::vector<uint8_t>& image, const Target& t, Loading& l) {
   l.vcpu = reset_vcpu_state();
   const Result<void> r = load_bzimage(t, image);
-  if (r)
-    expect_startable(l);
-  else
-    expect_message(r, "name: ");
+  if (r) expect_startable(l);
+  else expect_message(r, "name: ");
 }
 
 TEST(BzImage, NoDamageToTheHeaderDoesHarm) {
@@ -238,8 +246,8 @@ TEST(BzImage, DebiansKernelAndInitrdLoad) {
 
 TEST(BzImage, Memtest86PlusLoads) {
   bool any = false;
-  for (const auto& [path, entry] : {std::pair{"/boot/memtest86+x64.bin", 0x100200},
-                                    {"/boot/memtest86+ia32.bin", 0x100000}}) {
+  for (const auto& [path, entry] :
+       {std::pair{"/boot/memtest86+x64.bin", 0x100200}, {"/boot/memtest86+ia32.bin", 0x100000}}) {
     if (!std::filesystem::exists(path)) continue;
     any = true;
     Loading l(kMemory);

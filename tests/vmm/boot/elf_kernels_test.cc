@@ -4,11 +4,11 @@
 #include <algorithm>
 
 #include "tests/vmm/boot/loading.h"
+#include "vmm/boot/bzimage.h"
 #include "vmm/boot/default_guest.h"
 #include "vmm/boot/layout.h"
-#include "vmm/boot/bzimage.h"
-#include "vmm/boot/pvh.h"
 #include "vmm/boot/multiboot.h"
+#include "vmm/boot/pvh.h"
 
 namespace dejavm::boot {
 namespace {
@@ -130,9 +130,9 @@ TEST(Pvh, WhatCannotBeLoadedIsRefusedForTheRightReason) {
   constexpr size_t kLoad = sizeof(Elf64_Ehdr);
   refused(elf32(0x100000, 0x100010, false), "PVH");
   refused(elf64(0x100000, 0x102000), "entry point 0x102000");
-  refused(elf64(0x1000, 0x1010), "memory from 0x1000");            // where the loader's own tables are
-  refused(elf64(0xa0000, 0xa0010), "memory from 0xa0000");         // not RAM
-  refused(elf64(0x3fff000, 0x3fff010), "more memory");             // half beyond the end
+  refused(elf64(0x1000, 0x1010), "memory from 0x1000");     // where the loader's own tables are
+  refused(elf64(0xa0000, 0xa0010), "memory from 0xa0000");  // not RAM
+  refused(elf64(0x3fff000, 0x3fff010), "more memory");      // half beyond the end
   refused(changed([](auto& k) { k.resize(0x1200); }), "cut off");
   refused(changed([](auto& k) { k[EI_CLASS] = 3; }), "ELF");
   refused(changed([](auto& k) { poke<uint16_t>(k, 18, EM_AARCH64); }), "x86");
@@ -145,7 +145,8 @@ TEST(Pvh, WhatCannotBeLoadedIsRefusedForTheRightReason) {
             poke<uint16_t>(k, 56, 3);
             p.p_paddr += 0x1fff;
             poke(k, kLoad + 2 * sizeof p, p);
-          }), "overlap");
+          }),
+          "overlap");
 }
 
 TEST(Pvh, NoDamageToHeadersOrNotesDoesHarm) {
@@ -158,10 +159,8 @@ TEST(Pvh, NoDamageToHeadersOrNotesDoesHarm) {
         image[offset] = static_cast<uint8_t>(what < 8 ? image[offset] ^ (1u << what) : what == 8 ? 0 : 0xff);
         SCOPED_TRACE(testing::Message() << "offset " << offset << " case " << what);
         l.vcpu = reset_vcpu_state();
-        if (const Result<void> r = load_pvh(t, image))
-          expect_startable(l);
-        else
-          expect_message(r, "name: ");
+        if (const Result<void> r = load_pvh(t, image)) expect_startable(l);
+        else expect_message(r, "name: ");
       }
 }
 
@@ -275,7 +274,7 @@ TEST(Multiboot, WhatCannotBeLoadedIsRefusedForTheRightReason) {
   refused(multiboot(flat, 0, 8), "flags 0x8");
   refused(multiboot(flat, 0, 3), "ELF");
   refused(multiboot(flat, 0x1ff8, 0), "neither");  // no room for a header
-  refused(multiboot(flat, 2, 0), "neither");  // not aligned
+  refused(multiboot(flat, 2, 0), "neither");       // not aligned
   refused(multiboot(flat, 0, 0x10000, {0x200004, 0x200000, 0, 0, 0x200020}), "before the start");  // of the file
   refused(multiboot(flat, 0, 0x10000, {0x200000, 0x200000, 0x203001, 0, 0x200020}), "load_end_addr");
   refused(multiboot(flat, 0, 0x10000, {0x200000, 0x200000, 0x1fffff, 0, 0x200020}), "load_end_addr");
@@ -298,10 +297,8 @@ TEST(Multiboot, NoDamageToTheHeaderDoesHarm) {
         std::vector<uint8_t> image(whole.begin(), whole.begin() + len);
         image[offset] = value;
         l.vcpu = reset_vcpu_state();
-        if (const Result<void> r = load_multiboot(t, image))
-          expect_startable(l);
-        else
-          expect_message(r, "name: ");
+        if (const Result<void> r = load_multiboot(t, image)) expect_startable(l);
+        else expect_message(r, "name: ");
       }
   for (uint64_t len = 0; len < 0x1008; ++len)
     EXPECT_FALSE(load_multiboot(t, {whole.data(), std::min<uint64_t>(len, 0xfff)})) << len;

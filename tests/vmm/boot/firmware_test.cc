@@ -1,7 +1,7 @@
 // Firmware images, and files as such.
+#include "vmm/boot/firmware.h"
 #include "tests/vmm/boot/loading.h"
 #include "vmm/boot/layout.h"
-#include "vmm/boot/firmware.h"
 
 namespace dejavm::boot {
 namespace {

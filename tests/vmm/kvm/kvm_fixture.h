@@ -1,4 +1,5 @@
-// Tests of the hardware engine: on a machine whose KVM is whole, natural or in tools/kvm-lab. Elsewhere they skip and say so.
+// Tests of the hardware engine: on a machine whose KVM is whole, natural or in tools/kvm-lab. Elsewhere they skip and
+// say so.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -12,7 +13,8 @@ class WithKvm : public ::testing::Test {
   void SetUp() override {
     static const Result<KvmProbe> probe = probe_kvm();
     if (!probe) GTEST_SKIP() << probe.error().message;
-    if (!probe->whole()) GTEST_SKIP() << "this machine's KVM is not whole ('dejavm host' tells): tools/kvm-lab runs this test";
+    if (!probe->whole())
+      GTEST_SKIP() << "this machine's KVM is not whole ('dejavm host' tells): tools/kvm-lab runs this test";
   }
 };
 

@@ -1,4 +1,5 @@
-// The machine on the hardware engine: the built-in guest from its start to its end, and across engines through snapshots.
+// The machine on the hardware engine: the built-in guest from its start to its end, and across engines through
+// snapshots.
 #include <algorithm>
 #include <string>
 
@@ -161,7 +162,9 @@ TEST_F(KvmMachine, SwitchesBackAndForth) {
   auto m = booted("deterministic", &console);
   size_t count = 1;
   for (const char* engine : {"kvm", "kvm-step", "deterministic", "kvm", "deterministic"}) {
-    ASSERT_EQ(run_until_sums(*m, console, std::string_view(m->engine().name()) == "kvm-step" ? 0 : count++), RunEnd::kUntil) << m->detail();
+    ASSERT_EQ(run_until_sums(*m, console, std::string_view(m->engine().name()) == "kvm-step" ? 0 : count++),
+              RunEnd::kUntil)
+        << m->detail();
     const auto switched = m->switch_engine(engine);
     ASSERT_TRUE(switched.ok()) << switched.error().message;
     if (m->engine().name() == "kvm-step") {  // too slow for a whole checksum
@@ -177,7 +180,8 @@ TEST_F(KvmMachine, SwitchesBackAndForth) {
 // A guest that uses what this KVM lacks is refused by the feature's name.
 TEST_F(KvmMachine, AMissingFeatureIsNamed) {
   const KvmProbe probe = *probe_kvm();
-  if (std::find(probe.missing.begin(), probe.missing.end(), "pcid") == probe.missing.end()) GTEST_SKIP() << "this KVM has PCIDs";
+  if (std::find(probe.missing.begin(), probe.missing.end(), "pcid") == probe.missing.end())
+    GTEST_SKIP() << "this KVM has PCIDs";
   auto m = booted("kvm", nullptr);
   VcpuState s;
   m->engine().get_state(0, s);

@@ -28,7 +28,8 @@ Vm make_vm() {
 
 std::string differences(const VcpuState& a, const VcpuState& b) {
   std::string out;
-  for (const FieldDiff& d : diff_states(schema_of<Vcpu>(), &a, &b, 40)) out += d.path + ": " + d.expected + ", came back " + d.actual + "\n";
+  for (const FieldDiff& d : diff_states(schema_of<Vcpu>(), &a, &b, 40))
+    out += d.path + ": " + d.expected + ", came back " + d.actual + "\n";
   return out;
 }
 
@@ -55,44 +56,45 @@ TEST_F(KvmState, RandomLongModeStatesComeBack) {
     in.rflags = 2 | (random() & 0xcd5);  // the arithmetic flags, DF; IF below
     in.rflags |= random() & 0x200;
     in.cr0 = 0x80000033;
-in.cr4 = 0x620 | (random() & 0x10084);
-in.efer = 0xd01;
-in.cr3 = random() & 0xff000;
-in.cr2 = random();
+    in.cr4 = 0x620 | (random() & 0x10084);
+    in.efer = 0xd01;
+    in.cr3 = random() & 0xff000;
+    in.cr2 = random();
     in.segment[kCs] = {0x10, kSegL | kSegG | kSegP | kSegS | 0xb, 0xffffffff, 0};
-    for (unsigned seg : {kEs, kSs, kDs, kFs, kGs}) in.segment[seg] = {0x18, kSegDb | kSegG | kSegP | kSegS | 0x3, 0xffffffff, 0};
+    for (unsigned seg : {kEs, kSs, kDs, kFs, kGs})
+      in.segment[seg] = {0x18, kSegDb | kSegG | kSegP | kSegS | 0x3, 0xffffffff, 0};
     in.segment[kFs].base = canonical();
-in.segment[kGs].base = canonical();
+    in.segment[kGs].base = canonical();
     in.segment[kTr] = {0x20, kSegP | 0xb, 0x67, canonical()};
     in.gdtr = {canonical(), random() & 0xffff};
-in.idtr = {canonical(), random() & 0xffff};
+    in.idtr = {canonical(), random() & 0xffff};
     for (uint64_t& d : in.dr) d = canonical();
     in.dr6 = 0xffff0ff0 | (random() & 0xf);
-in.dr7 = 0x400 | (random() & 0xff);
+    in.dr7 = 0x400 | (random() & 0xff);
     in.star = random();
-in.lstar = canonical();
-in.cstar = canonical();
-in.sfmask = random() & 0x3f7fd5;
-in.kernel_gs_base = canonical();
+    in.lstar = canonical();
+    in.cstar = canonical();
+    in.sfmask = random() & 0x3f7fd5;
+    in.kernel_gs_base = canonical();
     in.sysenter_cs = random() & 0xffff;
-in.sysenter_esp = canonical();
-in.sysenter_eip = canonical();
-in.tsc_aux = random() & 0xffffffff;
+    in.sysenter_esp = canonical();
+    in.sysenter_eip = canonical();
+    in.tsc_aux = random() & 0xffffffff;
     in.xcr0 = random() & 2 ? 3 : 1;
     in.nmi_blocked = random() & 1;
     in.sti_shadow = in.rflags & 0x200 && random() & 1;
     for (Xmm& x : in.fpu.xmm) x.q = {random(), random()};
     for (unsigned r = 0; r < 8; ++r) {
-in.fpu.st_mantissa[r] = random();
-in.fpu.st_exponent[r] = static_cast<uint16_t>(random());
-}
+      in.fpu.st_mantissa[r] = random();
+      in.fpu.st_exponent[r] = static_cast<uint16_t>(random());
+    }
     in.fpu.fcw = 0x40 | (random() & 0xf3f);
-in.fpu.fsw = random() & 0x7f00;
-in.fpu.ftw = static_cast<uint8_t>(random());
+    in.fpu.fsw = random() & 0x7f00;
+    in.fpu.ftw = static_cast<uint8_t>(random());
     in.fpu.fip = canonical();
-in.fpu.fdp = canonical();
-in.fpu.fop = random() & 0x7ff;
-in.fpu.mxcsr = random() & 0xffbf;
+    in.fpu.fdp = canonical();
+    in.fpu.fop = random() & 0x7ff;
+    in.fpu.mxcsr = random() & 0xffbf;
     VcpuAvx::State avx;
     if (v.avx && random() % 4 != 0) {
       in.xcr0 = 7;
@@ -103,13 +105,13 @@ in.fpu.mxcsr = random() & 0xffbf;
     VcpuState out = in;
     for (Xmm& x : out.fpu.xmm) x.q = {};  // what load_state leaves alone would not show
     out.gpr = {};
-out.segment = {};
-out.fpu.st_mantissa = {};
-out.dr = {};
-out.star = out.lstar = out.cstar = out.tsc_aux = 0;
+    out.segment = {};
+    out.fpu.st_mantissa = {};
+    out.dr = {};
+    out.star = out.lstar = out.cstar = out.tsc_aux = 0;
     out.sti_shadow = out.nmi_blocked = false;
-out.xcr0 = 0;
-out.rip = out.rflags = out.cr0 = out.cr2 = out.cr3 = out.cr4 = out.efer = 0;
+    out.xcr0 = 0;
+    out.rip = out.rflags = out.cr0 = out.cr2 = out.cr3 = out.cr4 = out.efer = 0;
     VcpuAvx::State avx_out;
     avx_out.ymm_high[3].q = {1, 2};
     ASSERT_TRUE(load_state(*v.vm, out, &avx_out).ok());

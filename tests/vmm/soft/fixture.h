@@ -20,7 +20,12 @@ namespace dejavm::soft {
 
 // Records exits and answers reads from a list (zero when it is empty).
 struct ScriptedExits : ExitHandler {
-  struct Io { char kind; uint64_t address; unsigned size; uint64_t value; };
+  struct Io {
+    char kind;
+    uint64_t address;
+    unsigned size;
+    uint64_t value;
+  };
   std::vector<Io> log;
   std::vector<uint64_t> answers;
   uint64_t next() {
@@ -29,12 +34,25 @@ struct ScriptedExits : ExitHandler {
     answers.erase(answers.begin());
     return v;
   }
-  uint64_t io_read(Position, Port p, unsigned s) override { log.push_back({'i', p.value, s, 0}); return next(); }
+  uint64_t io_read(Position, Port p, unsigned s) override {
+    log.push_back({'i', p.value, s, 0});
+    return next();
+  }
   void io_write(Position, Port p, unsigned s, uint64_t v) override { log.push_back({'o', p.value, s, v}); }
-  uint64_t mmio_read(Position, Gpa a, unsigned s) override { log.push_back({'r', a.value, s, 0}); return next(); }
+  uint64_t mmio_read(Position, Gpa a, unsigned s) override {
+    log.push_back({'r', a.value, s, 0});
+    return next();
+  }
   void mmio_write(Position, Gpa a, unsigned s, uint64_t v) override { log.push_back({'w', a.value, s, v}); }
-  bool msr_read(Position, uint32_t i, uint64_t& v) override { log.push_back({'m', i, 8, 0}); v = next(); return i != 0xdead; }
-  bool msr_write(Position, uint32_t i, uint64_t v) override { log.push_back({'n', i, 8, v}); return i != 0xdead; }
+  bool msr_read(Position, uint32_t i, uint64_t& v) override {
+    log.push_back({'m', i, 8, 0});
+    v = next();
+    return i != 0xdead;
+  }
+  bool msr_write(Position, uint32_t i, uint64_t v) override {
+    log.push_back({'n', i, 8, v});
+    return i != 0xdead;
+  }
   uint64_t cr8_read(Position) override { return next(); }
   void cr8_write(Position, uint64_t v) override { log.push_back({'8', 0, 8, v}); }
   CpuidResult cpuid(Position, uint32_t leaf, uint32_t sub, uint64_t cr4, uint64_t xcr0) override {
@@ -80,7 +98,9 @@ struct TestCpu {
     const bool real = mode == CodeMode::k16;
     const uint32_t limit = real ? 0xffff : 0xffffffff;
     for (unsigned i = kEs; i <= kGs; ++i)
-      c.set_segment(i, {static_cast<uint16_t>(real ? 0 : i == kCs ? 8 : 16),
+      c.set_segment(i, {static_cast<uint16_t>(real       ? 0
+                                              : i == kCs ? 8
+                                                         : 16),
                         static_cast<uint16_t>(kSegP | kSegS | (i == kCs ? 0xb : 3) | db | (real ? 0 : kSegG) |
                                               (mode == CodeMode::k64 && i == kCs ? kSegL : 0)),
                         limit, 0});
@@ -97,8 +117,12 @@ struct TestCpu {
     c.tlb_flush_all();
   }
 
-  template <class T> void write(uint64_t gpa, T v) { CHECK(memory->write(Gpa{gpa}, &v, sizeof v)); }
-  template <class T> T read(uint64_t gpa) {
+  template <class T>
+  void write(uint64_t gpa, T v) {
+    CHECK(memory->write(Gpa{gpa}, &v, sizeof v));
+  }
+  template <class T>
+  T read(uint64_t gpa) {
     T v{};
     CHECK(memory->read(Gpa{gpa}, &v, sizeof v));
     return v;

@@ -43,9 +43,13 @@ TEST(Memory, TheRestIsAtFourGiBAndFirmwareEndsThere) {
 }
 
 TEST(Memory, SizesThatMakeNoMachineAreRefusedWithAReason) {
-  for (const auto& [ram, rom] : std::vector<std::pair<uint64_t, uint64_t>>{
-           {0, 0}, {kMiB - 4096, 0}, {kMiB + 1, 0}, {uint64_t{1} << 40, 0}, {~uint64_t{0}, 0}, {kMiB, 1},
-           {kMiB, 17 * kMiB}}) {
+  for (const auto& [ram, rom] : std::vector<std::pair<uint64_t, uint64_t>>{{0, 0},
+                                                                           {kMiB - 4096, 0},
+                                                                           {kMiB + 1, 0},
+                                                                           {uint64_t{1} << 40, 0},
+                                                                           {~uint64_t{0}, 0},
+                                                                           {kMiB, 1},
+                                                                           {kMiB, 17 * kMiB}}) {
     const auto m = GuestMemory::create(ram, rom);
     ASSERT_FALSE(m) << ram << " " << rom;
     EXPECT_NE(m.error().message.find(std::to_string(rom ? rom : ram)), std::string::npos) << m.error().message;

@@ -1,4 +1,5 @@
-// What AVX and AVX2 have beyond the SSE operations: broadcasts, permutations, masked moves, variable shifts, gathers. Source: SDM vol. 2.
+// What AVX and AVX2 have beyond the SSE operations: broadcasts, permutations, masked moves, variable shifts, gathers.
+// Source: SDM vol. 2.
 #include <algorithm>
 
 #include "vmm/soft/avx/operands.h"
@@ -9,10 +10,17 @@ namespace {
 using avx::Elements;
 using avx::Ymm;
 
-template <class T> unsigned count(const Decoded& d) { return avx::count_of<T>(d); }
-template <class T> void put(Cpu& c, const Decoded& d, const Elements<T>& v) { avx::set_ymm(c, d.operands[0].reg, Ymm(v), d.vex_256); }
+template <class T>
+unsigned count(const Decoded& d) {
+  return avx::count_of<T>(d);
+}
+template <class T>
+void put(Cpu& c, const Decoded& d, const Elements<T>& v) {
+  avx::set_ymm(c, d.operands[0].reg, Ymm(v), d.vex_256);
+}
 
-template <class T> void broadcast(Cpu& c, const Decoded& d) {
+template <class T>
+void broadcast(Cpu& c, const Decoded& d) {
   avx::check_avx(c);
   const Elements<T> from(avx::source(c, d, 1));
   Elements<T> to;
@@ -48,7 +56,8 @@ void permute_halves(Cpu& c, const Decoded& d) {
   avx::set_ymm(c, d.operands[0].reg, v, true);
 }
 // Within each half, by an immediate or by a vector of controls.
-template <class T> void permute_in_halves(Cpu& c, const Decoded& d) {
+template <class T>
+void permute_in_halves(Cpu& c, const Decoded& d) {
   avx::check_avx(c);
   constexpr unsigned kPerHalf = 16 / sizeof(T);
   const bool by_imm = d.operands[2].kind == OperandKind::kImm;
@@ -57,7 +66,9 @@ template <class T> void permute_in_halves(Cpu& c, const Decoded& d) {
   Elements<T> to;
   for (unsigned i = 0; i < count<T>(d); ++i) {
     unsigned which;
-    if (by_imm) which = sizeof(T) == 4 ? static_cast<unsigned>(d.imm >> (2 * (i & 3))) & 3 : static_cast<unsigned>(d.imm >> i) & 1;
+    if (by_imm)
+      which =
+          sizeof(T) == 4 ? static_cast<unsigned>(d.imm >> (2 * (i & 3))) & 3 : static_cast<unsigned>(d.imm >> i) & 1;
     else which = sizeof(T) == 4 ? static_cast<unsigned>(control[i]) & 3 : static_cast<unsigned>(control[i] >> 1) & 1;
     to[i] = from[i / kPerHalf * kPerHalf + which];
   }
@@ -78,28 +89,34 @@ void permute_qwords(Cpu& c, const Decoded& d) {
   for (unsigned i = 0; i < 4; ++i) to[i] = from[static_cast<unsigned>(d.imm >> (2 * i)) & 3];
   put(c, d, to);
 }
-template <class T, class F> void by_element(Cpu& c, const Decoded& d, F f) {
+template <class T, class F>
+void by_element(Cpu& c, const Decoded& d, F f) {
   avx::check_avx(c);
   const Elements<T> b(avx::source(c, d, 2)), a(avx::get_ymm(c, d.operands[1].reg));
   Elements<T> to;
   for (unsigned i = 0; i < count<T>(d); ++i) to[i] = f(a[i], b[i]);
   put(c, d, to);
 }
-template <class T> void shift_left(Cpu& c, const Decoded& d) {
+template <class T>
+void shift_left(Cpu& c, const Decoded& d) {
   by_element<T>(c, d, [](T a, T n) { return n < 8 * sizeof(T) ? static_cast<T>(a << n) : T{0}; });
 }
-template <class T> void shift_right(Cpu& c, const Decoded& d) {
+template <class T>
+void shift_right(Cpu& c, const Decoded& d) {
   by_element<T>(c, d, [](T a, T n) { return n < 8 * sizeof(T) ? static_cast<T>(a >> n) : T{0}; });
 }
 // The sign of each control element chooses.
-template <class T> void blend(Cpu& c, const Decoded& d) {
+template <class T>
+void blend(Cpu& c, const Decoded& d) {
   avx::check_avx(c);
-  const Elements<T> b(avx::source(c, d, 2)), a(avx::get_ymm(c, d.operands[1].reg)), control(avx::get_ymm(c, d.operands[3].reg));
+  const Elements<T> b(avx::source(c, d, 2)), a(avx::get_ymm(c, d.operands[1].reg)),
+      control(avx::get_ymm(c, d.operands[3].reg));
   Elements<T> to;
   for (unsigned i = 0; i < count<T>(d); ++i) to[i] = control[i] >> (8 * sizeof(T) - 1) ? b[i] : a[i];
   put(c, d, to);
 }
-template <class T> void test_signs(Cpu& c, const Decoded& d) {
+template <class T>
+void test_signs(Cpu& c, const Decoded& d) {
   avx::check_avx(c);
   const Elements<T> b(avx::source(c, d, 1)), a(avx::get_ymm(c, d.operands[0].reg));
   bool zf = true, cf = true;
@@ -110,15 +127,18 @@ template <class T> void test_signs(Cpu& c, const Decoded& d) {
   sse::set_flags(c, cf, false, zf, false, false);
 }
 
-// Elements whose control has its sign set are moved; of the others memory is not looked at. One that faults does so before anything
-// is written.
-template <class T> void masked_move(Cpu& c, const Decoded& d) {
+// Elements whose control has its sign set are moved; of the others memory is not looked at. One that faults does so
+// before anything is written.
+template <class T>
+void masked_move(Cpu& c, const Decoded& d) {
   avx::check_avx(c);
   const uint64_t at = c.effective_address(d);
   const Elements<T> control(avx::get_ymm(c, d.operands[1].reg));
   auto chosen = [&](unsigned i) { return control[i] >> (8 * sizeof(T) - 1); };
   const uint64_t wrap = d.addr_size == 8 ? ~uint64_t{0} : (uint64_t{1} << (8 * d.addr_size)) - 1;
-  auto place = [&](unsigned i, Access access) { return c.linear(d.seg, (at + i * sizeof(T)) & wrap, sizeof(T), access); };
+  auto place = [&](unsigned i, Access access) {
+    return c.linear(d.seg, (at + i * sizeof(T)) & wrap, sizeof(T), access);
+  };
   if (d.operands[0].kind == OperandKind::kMem) {
     const Elements<T> from(avx::get_ymm(c, d.operands[2].reg));
     for (const bool really : {false, true})
@@ -135,9 +155,10 @@ template <class T> void masked_move(Cpu& c, const Decoded& d) {
   put(c, d, to);
 }
 
-// Element by element, each one's control cleared as it comes: a fault in between finds what is done done, and the instruction goes on
-// from there (SDM vol. 2, VGATHER). T: of data; I: of the index.
-template <class T, class I> void gather(Cpu& c, const Decoded& d) {
+// Element by element, each one's control cleared as it comes: a fault in between finds what is done done, and the
+// instruction goes on from there (SDM vol. 2, VGATHER). T: of data; I: of the index.
+template <class T, class I>
+void gather(Cpu& c, const Decoded& d) {
   avx::check_avx(c);
   const unsigned to = d.operands[0].reg, control = d.operands[2].reg;
   if (to == control || to == d.index || control == d.index) Cpu::fault(kUD);
@@ -145,14 +166,17 @@ template <class T, class I> void gather(Cpu& c, const Decoded& d) {
   const bool wide_result = n * sizeof(T) > 16;
   Elements<T> mask(avx::get_ymm(c, control)), values(avx::get_ymm(c, to));
   const Elements<I> index(avx::get_ymm(c, d.index));
-  for (unsigned i = 0; i < bytes / sizeof(T); ++i) mask[i] = mask[i] >> (8 * sizeof(T) - 1) ? static_cast<T>(~T{0}) : T{0};
+  for (unsigned i = 0; i < bytes / sizeof(T); ++i)
+    mask[i] = mask[i] >> (8 * sizeof(T) - 1) ? static_cast<T>(~T{0}) : T{0};
   Decoded e = d;  // the address without its index
   e.index = kNoReg;
-  const uint64_t base = c.effective_address(e), wrap = d.addr_size == 8 ? ~uint64_t{0} : (uint64_t{1} << (8 * d.addr_size)) - 1;
+  const uint64_t base = c.effective_address(e),
+                 wrap = d.addr_size == 8 ? ~uint64_t{0} : (uint64_t{1} << (8 * d.addr_size)) - 1;
   try {
     for (unsigned i = 0; i < n; ++i) {
       if (!mask[i]) continue;
-      const uint64_t scaled = static_cast<uint64_t>(static_cast<int64_t>(static_cast<std::make_signed_t<I>>(index[i]))) << d.scale;
+      const uint64_t scaled = static_cast<uint64_t>(static_cast<int64_t>(static_cast<std::make_signed_t<I>>(index[i])))
+                              << d.scale;
       T v;
       c.read_linear(c.linear(d.seg, (base + scaled) & wrap, sizeof(T), Access::kRead), &v, sizeof(T));
       values[i] = v;
@@ -203,7 +227,8 @@ void exec_vpsllvq(Cpu& c, const Decoded& d) { shift_left<uint64_t>(c, d); }
 void exec_vpsrlvd(Cpu& c, const Decoded& d) { shift_right<uint32_t>(c, d); }
 void exec_vpsrlvq(Cpu& c, const Decoded& d) { shift_right<uint64_t>(c, d); }
 void exec_vpsravd(Cpu& c, const Decoded& d) {
-  by_element<uint32_t>(c, d, [](uint32_t a, uint32_t n) { return static_cast<uint32_t>(static_cast<int32_t>(a) >> std::min(n, 31u)); });
+  by_element<uint32_t>(
+      c, d, [](uint32_t a, uint32_t n) { return static_cast<uint32_t>(static_cast<int32_t>(a) >> std::min(n, 31u)); });
 }
 void exec_vpblendd(Cpu& c, const Decoded& d) {
   unsigned i = 0;

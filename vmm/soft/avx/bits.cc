@@ -10,14 +10,16 @@ void check(const Cpu& c, const Decoded& d) {
 uint64_t sz(uint64_t r, unsigned size) { return szp(r, size) & ~uint64_t{kPF_}; }
 
 // op0 = f(op1), with CF by the source.
-template <class F> void lowest_bit(Cpu& c, const Decoded& d, F f, bool carry_if_zero) {
+template <class F>
+void lowest_bit(Cpu& c, const Decoded& d, F f, bool carry_if_zero) {
   check(c, d);
   const unsigned size = d.operands[0].size;
   const uint64_t v = c.read_operand(d, 1), r = f(v) & mask_of(size);
   c.write_operand(d, 0, r);
   c.set_arith(kArithFlags, sz(r, size) | when((v == 0) == carry_if_zero, kCF));
 }
-template <class F> void shift(Cpu& c, const Decoded& d, F f) {
+template <class F>
+void shift(Cpu& c, const Decoded& d, F f) {
   check(c, d);
   const unsigned size = d.operands[0].size;
   const uint64_t v = c.read_operand(d, 1);
@@ -42,7 +44,8 @@ void exec_tzcnt(Cpu& c, const Decoded& d) {
 }
 void exec_lzcnt(Cpu& c, const Decoded& d) {
   const unsigned size = d.operands[0].size;
-  const uint64_t v = c.read_operand(d, 1), r = v == 0 ? 8 * size : static_cast<uint64_t>(std::countl_zero(v)) - (64 - 8 * size);
+  const uint64_t v = c.read_operand(d, 1),
+                 r = v == 0 ? 8 * size : static_cast<uint64_t>(std::countl_zero(v)) - (64 - 8 * size);
   c.write_operand(d, 0, r);
   c.set_arith(kArithFlags, when(v == 0, kCF) | when(r == 0, kZF));
 }
@@ -57,13 +60,16 @@ void exec_andn(Cpu& c, const Decoded& d) {
   c.set_arith(kArithFlags, sz(r, size));
 }
 void exec_blsr(Cpu& c, const Decoded& d) {
-  lowest_bit(c, d, [](uint64_t v) { return v & (v - 1); }, true);
+  lowest_bit(
+      c, d, [](uint64_t v) { return v & (v - 1); }, true);
 }
 void exec_blsmsk(Cpu& c, const Decoded& d) {
-  lowest_bit(c, d, [](uint64_t v) { return v ^ (v - 1); }, true);
+  lowest_bit(
+      c, d, [](uint64_t v) { return v ^ (v - 1); }, true);
 }
 void exec_blsi(Cpu& c, const Decoded& d) {
-  lowest_bit(c, d, [](uint64_t v) { return v & (0 - v); }, false);
+  lowest_bit(
+      c, d, [](uint64_t v) { return v & (0 - v); }, false);
 }
 void exec_bzhi(Cpu& c, const Decoded& d) {
   check(c, d);
@@ -113,7 +119,9 @@ void exec_shrx(Cpu& c, const Decoded& d) {
   shift(c, d, [](uint64_t v, unsigned n, unsigned) { return v >> n; });
 }
 void exec_sarx(Cpu& c, const Decoded& d) {
-  shift(c, d, [](uint64_t v, unsigned n, unsigned size) { return static_cast<uint64_t>(sign_extend(v, size) >> n) & mask_of(size); });
+  shift(c, d, [](uint64_t v, unsigned n, unsigned size) {
+    return static_cast<uint64_t>(sign_extend(v, size) >> n) & mask_of(size);
+  });
 }
 void exec_rorx(Cpu& c, const Decoded& d) {
   check(c, d);

@@ -31,7 +31,8 @@ constexpr auto kSbox = [] {
     uint8_t inverse = 0;
     for (unsigned w = 1; w < 256 && v != 0; ++w)
       if (times(static_cast<uint8_t>(v), static_cast<uint8_t>(w)) == 1) inverse = static_cast<uint8_t>(w);
-    box[v] = static_cast<uint8_t>(inverse ^ std::rotl(inverse, 1) ^ std::rotl(inverse, 2) ^ std::rotl(inverse, 3) ^ std::rotl(inverse, 4) ^ 0x63);
+    box[v] = static_cast<uint8_t>(inverse ^ std::rotl(inverse, 1) ^ std::rotl(inverse, 2) ^ std::rotl(inverse, 3) ^
+                                  std::rotl(inverse, 4) ^ 0x63);
   }
   return box;
 };
@@ -55,7 +56,8 @@ Bytes substitute(Bytes s, const std::array<uint8_t, 256>& box) {
 Bytes shift_rows(const Bytes& s, bool right) {
   Bytes r;
   for (unsigned row = 0; row < 4; ++row)
-    for (unsigned column = 0; column < 4; ++column) r[row + 4 * column] = s[row + 4 * ((column + (right ? 4 - row : row)) & 3)];
+    for (unsigned column = 0; column < 4; ++column)
+      r[row + 4 * column] = s[row + 4 * ((column + (right ? 4 - row : row)) & 3)];
   return r;
 }
 Bytes mix_columns(const Bytes& s, const std::array<uint8_t, 4>& factor) {
@@ -69,7 +71,8 @@ Bytes mix_columns(const Bytes& s, const std::array<uint8_t, 4>& factor) {
 }
 constexpr std::array<uint8_t, 4> kMix{2, 3, 1, 1}, kUnmix{14, 11, 13, 9};
 
-template <class F> void round(Cpu& c, const Decoded& d, F f) {
+template <class F>
+void round(Cpu& c, const Decoded& d, F f) {
   check(c);
   const __m128i key = sse::source(c, d, 1);
   const Bytes state(sse::get_xmm(c, d.operands[0].reg));
@@ -82,7 +85,8 @@ uint32_t substitute_word(uint32_t w) {
   return w;
 }
 
-template <class F> void words(Cpu& c, const Decoded& d, F f) {
+template <class F>
+void words(Cpu& c, const Decoded& d, F f) {
   check(c);
   const Words b(sse::source(c, d, 1)), a(sse::get_xmm(c, d.operands[0].reg));
   sse::set_xmm(c, d.operands[0].reg, static_cast<__m128i>(f(a, b)));
@@ -114,9 +118,9 @@ void exec_aeskeygenassist(Cpu& c, const Decoded& d) {
     const uint32_t one = substitute_word(b[1]), three = substitute_word(b[3]), constant = sse::imm8(d);
     Words r;
     r[0] = one;
-r[1] = std::rotr(one, 8) ^ constant;
-r[2] = three;
-r[3] = std::rotr(three, 8) ^ constant;
+    r[1] = std::rotr(one, 8) ^ constant;
+    r[2] = three;
+    r[3] = std::rotr(three, 8) ^ constant;
     return r;
   });
 }
@@ -130,7 +134,7 @@ void exec_pclmulqdq(Cpu& c, const Decoded& d) {
     if (y >> n & 1) r ^= static_cast<unsigned __int128>(x) << n;
   Lanes<uint64_t> to;
   to[0] = static_cast<uint64_t>(r);
-to[1] = static_cast<uint64_t>(r >> 64);
+  to[1] = static_cast<uint64_t>(r >> 64);
   sse::set_xmm(c, d.operands[0].reg, static_cast<__m128i>(to));
 }
 
@@ -141,13 +145,15 @@ void exec_sha1rnds4(Cpu& c, const Decoded& d) {
     const unsigned which = d.imm & 3;
     uint32_t v[5] = {s[3], s[2], s[1], s[0], 0};  // E is in the message's first word already
     for (unsigned n = 0; n < 4; ++n) {
-      const uint32_t f = which == 0 ? choose(v[1], v[2], v[3]) : which == 2 ? majority(v[1], v[2], v[3]) : v[1] ^ v[2] ^ v[3];
+      const uint32_t f = which == 0   ? choose(v[1], v[2], v[3])
+                         : which == 2 ? majority(v[1], v[2], v[3])
+                                      : v[1] ^ v[2] ^ v[3];
       const uint32_t next = f + std::rotl(v[0], 5) + w[3 - n] + v[4] + kConstant[which];
       v[4] = v[3];
-v[3] = v[2];
-v[2] = std::rotl(v[1], 30);
-v[1] = v[0];
-v[0] = next;
+      v[3] = v[2];
+      v[2] = std::rotl(v[1], 30);
+      v[1] = v[0];
+      v[0] = next;
     }
     Words r;
     for (unsigned n = 0; n < 4; ++n) r[3 - n] = v[n];
@@ -164,9 +170,9 @@ void exec_sha1msg1(Cpu& c, const Decoded& d) {
   words(c, d, [](const Words& a, const Words& b) {
     Words r;
     r[3] = a[1] ^ a[3];
-r[2] = a[0] ^ a[2];
-r[1] = b[3] ^ a[1];
-r[0] = b[2] ^ a[0];
+    r[2] = a[0] ^ a[2];
+    r[1] = b[3] ^ a[1];
+    r[0] = b[2] ^ a[0];
     return r;
   });
 }
@@ -174,9 +180,9 @@ void exec_sha1msg2(Cpu& c, const Decoded& d) {
   words(c, d, [](const Words& a, const Words& b) {
     Words r;
     r[3] = std::rotl(a[3] ^ b[2], 1);
-r[2] = std::rotl(a[2] ^ b[1], 1);
-r[1] = std::rotl(a[1] ^ b[0], 1);
-r[0] = std::rotl(a[0] ^ r[3], 1);
+    r[2] = std::rotl(a[2] ^ b[1], 1);
+    r[1] = std::rotl(a[1] ^ b[0], 1);
+    r[0] = std::rotl(a[0] ^ r[3], 1);
     return r;
   });
 }
@@ -186,21 +192,22 @@ void exec_sha256rnds2(Cpu& c, const Decoded& d) {
   words(c, d, [&](const Words& cdgh, const Words& abef) {
     uint32_t v[8] = {abef[3], abef[2], cdgh[3], cdgh[2], abef[1], abef[0], cdgh[1], cdgh[0]};  // A to H
     for (unsigned n = 0; n < 2; ++n) {
-      const uint32_t t = choose(v[4], v[5], v[6]) + big_sigma1(v[4]) + wk[n] + v[7], next = t + majority(v[0], v[1], v[2]) + big_sigma0(v[0]);
+      const uint32_t t = choose(v[4], v[5], v[6]) + big_sigma1(v[4]) + wk[n] + v[7],
+                     next = t + majority(v[0], v[1], v[2]) + big_sigma0(v[0]);
       v[7] = v[6];
-v[6] = v[5];
-v[5] = v[4];
-v[4] = v[3] + t;
-v[3] = v[2];
-v[2] = v[1];
-v[1] = v[0];
-v[0] = next;
+      v[6] = v[5];
+      v[5] = v[4];
+      v[4] = v[3] + t;
+      v[3] = v[2];
+      v[2] = v[1];
+      v[1] = v[0];
+      v[0] = next;
     }
     Words r;
     r[3] = v[0];
-r[2] = v[1];
-r[1] = v[4];
-r[0] = v[5];
+    r[2] = v[1];
+    r[1] = v[4];
+    r[0] = v[5];
     return r;
   });
 }
@@ -215,9 +222,9 @@ void exec_sha256msg2(Cpu& c, const Decoded& d) {
   words(c, d, [](const Words& a, const Words& b) {
     Words r;
     r[0] = a[0] + small_sigma1(b[2]);
-r[1] = a[1] + small_sigma1(b[3]);
+    r[1] = a[1] + small_sigma1(b[3]);
     r[2] = a[2] + small_sigma1(r[0]);
-r[3] = a[3] + small_sigma1(r[1]);
+    r[3] = a[3] + small_sigma1(r[1]);
     return r;
   });
 }

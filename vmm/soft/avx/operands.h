@@ -14,7 +14,8 @@ struct Ymm {
 // #UD and #NM of an instruction with a VEX prefix that works on vectors (SDM vol. 2, table 2-14 and below).
 inline void check_avx(const Cpu& c) {
   constexpr uint64_t kSseAndAvx = 6;
-  if (!c.model->extended || c.real_or_v86() || !(c.s.cr4 & kCr4OSXSAVE) || (c.s.xcr0 & kSseAndAvx) != kSseAndAvx) Cpu::fault(kUD);
+  if (!c.model->extended || c.real_or_v86() || !(c.s.cr4 & kCr4OSXSAVE) || (c.s.xcr0 & kSseAndAvx) != kSseAndAvx)
+    Cpu::fault(kUD);
   if (c.s.cr0 & kCr0TS) Cpu::fault(kNM);
 }
 
@@ -44,7 +45,8 @@ inline Ymm source(Cpu& c, const Decoded& d, unsigned k) {
 }
 
 // A vector as elements.
-template <class T> struct Elements {
+template <class T>
+struct Elements {
   T v[32 / sizeof(T)];
   Elements() : v{} {}
   explicit Elements(const Ymm& y) { std::memcpy(v, &y, 32); }
@@ -56,6 +58,9 @@ template <class T> struct Elements {
   T& operator[](unsigned i) { return v[i]; }
   T operator[](unsigned i) const { return v[i]; }
 };
-template <class T> unsigned count_of(const Decoded& d) { return static_cast<unsigned>((d.vex_256 ? 32 : 16) / sizeof(T)); }
+template <class T>
+unsigned count_of(const Decoded& d) {
+  return static_cast<unsigned>((d.vex_256 ? 32 : 16) / sizeof(T));
+}
 
 }  // namespace dejavm::soft::avx

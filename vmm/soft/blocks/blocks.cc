@@ -31,14 +31,16 @@ BlockCache::BlockCache(const GuestMemory& memory) : serials(std::make_unique<Pag
   CHECK(p != MAP_FAILED);
   arena = static_cast<std::byte*>(p);
   clear();
-  for (const MemoryRegion& r : memory.regions()) regions.emplace_back(r.start, std::vector<CodePage>(r.len_bytes / kPageSize));
+  for (const MemoryRegion& r : memory.regions())
+    regions.emplace_back(r.start, std::vector<CodePage>(r.len_bytes / kPageSize));
 }
 
 BlockCache::~BlockCache() { munmap(arena, kArenaBytes); }
 
 CodePage* BlockCache::page(uint64_t gpa) {
   for (auto& [start, pages] : regions)
-    if (gpa >= start.value && (gpa - start.value) / kPageSize < pages.size()) return &pages[(gpa - start.value) / kPageSize];
+    if (gpa >= start.value && (gpa - start.value) / kPageSize < pages.size())
+      return &pages[(gpa - start.value) / kPageSize];
   return nullptr;
 }
 
@@ -94,7 +96,8 @@ void blocks_stored(Cpu& c, uint64_t gpa, unsigned len) {
   const uint64_t offset = gpa & 0xfff;
   const bool hit = page->lines & line_mask(offset, len);
   if (!hit && ++page->idle_stores < kIdleStoresMax) return;
-  // Rebuild the page's list without the blocks that overlap the bytes written (all of them, if the page has become data).
+  // Rebuild the page's list without the blocks that overlap the bytes written (all of them, if the page has become
+  // data).
   Block* block = page->blocks;
   page->blocks = nullptr;
   page->lines = 0;

@@ -30,8 +30,8 @@ const Insn* call_direct(Cpu& c, const Insn* i) {
   DEJAVM_JUMP(go_on_and_link(c, i));
 }
 
-// In line: the common way from block to block that is not a link. `guess`: the block that was entered from there last, as its
-// place in the arena; what it saves is the table's cache line.
+// In line: the common way from block to block that is not a link. `guess`: the block that was entered from there last,
+// as its place in the arena; what it saves is the table's cache line.
 inline const Insn* enter(Cpu& c, uint64_t rip, const uint32_t& guess) {
   if (DEJAVM_UNLIKELY(!fetch_page_at_hand(c, rip & ~uint64_t{0xfff}))) {
     c.rip = rip;
@@ -55,9 +55,9 @@ inline const Insn* enter(Cpu& c, uint64_t rip, const uint32_t& guess) {
   return b->first;
 }
 
-#define DEJAVM_ENTER(rip)                                  \
-  const Insn* first = enter(c, rip, i->guess);              \
-  if (DEJAVM_UNLIKELY(first == nullptr)) return nullptr;   \
+#define DEJAVM_ENTER(rip)                                \
+  const Insn* first = enter(c, rip, i->guess);           \
+  if (DEJAVM_UNLIKELY(first == nullptr)) return nullptr; \
   DEJAVM_GO(first)
 
 const Insn* jmp_r(Cpu& c, const Insn* i) {
@@ -131,7 +131,8 @@ const Insn* block_end(Cpu& c, const Insn* i) {
 }
 
 Handler jump_handler(Op op, Form form) {
-  if (op == Op::k_jmp) return form == Form::kRI ? jmp_direct : form == Form::kR ? jmp_r : form == Form::kM ? jmp_m : nullptr;
+  if (op == Op::k_jmp)
+    return form == Form::kRI ? jmp_direct : form == Form::kR ? jmp_r : form == Form::kM ? jmp_m : nullptr;
   if (op == Op::k_call)
     return form == Form::kRI ? call_direct : form == Form::kR ? call_r : form == Form::kM ? call_m : nullptr;
   if (op == Op::k_ret) return form == Form::kR ? ret : nullptr;

@@ -4,27 +4,32 @@
 namespace dejavm::soft {
 namespace {
 
-template <class T> const Insn* mov_rr(Cpu& c, const Insn* i) {
+template <class T>
+const Insn* mov_rr(Cpu& c, const Insn* i) {
   put<T>(c, i->dst, reg_at<T>(c, i->src));
   DEJAVM_NEXT();
 }
-template <class T> const Insn* mov_ri(Cpu& c, const Insn* i) {
+template <class T>
+const Insn* mov_ri(Cpu& c, const Insn* i) {
   put<T>(c, i->dst, static_cast<T>(i->imm));
   DEJAVM_NEXT();
 }
-template <class T, bool kIndexed = true> const Insn* mov_rm(Cpu& c, const Insn* i) {
+template <class T, bool kIndexed = true>
+const Insn* mov_rm(Cpu& c, const Insn* i) {
   const auto* p = readable<T>(c, address_of<kIndexed>(c, i));
   if (DEJAVM_UNLIKELY(p == nullptr)) DEJAVM_JUMP(slow(c, i));
   put<T>(c, i->dst, *p);
   DEJAVM_NEXT();
 }
-template <class T, bool kIndexed = true> const Insn* mov_mr(Cpu& c, const Insn* i) {
+template <class T, bool kIndexed = true>
+const Insn* mov_mr(Cpu& c, const Insn* i) {
   auto* p = writable<T>(c, address_of<kIndexed>(c, i));
   if (DEJAVM_UNLIKELY(p == nullptr)) DEJAVM_JUMP(slow(c, i));
   *p = reg_at<T>(c, i->src);
   DEJAVM_NEXT();
 }
-template <class T, bool kIndexed = true> const Insn* mov_mi(Cpu& c, const Insn* i) {
+template <class T, bool kIndexed = true>
+const Insn* mov_mi(Cpu& c, const Insn* i) {
   auto* p = writable<T>(c, address_of<kIndexed>(c, i));
   if (DEJAVM_UNLIKELY(p == nullptr)) DEJAVM_JUMP(slow(c, i));
   *p = static_cast<T>(i->imm);
@@ -32,24 +37,28 @@ template <class T, bool kIndexed = true> const Insn* mov_mi(Cpu& c, const Insn* 
 }
 
 // D from S, widened by S's signedness.
-template <class D, class S> const Insn* extend_rr(Cpu& c, const Insn* i) {
+template <class D, class S>
+const Insn* extend_rr(Cpu& c, const Insn* i) {
   put<D>(c, i->dst, static_cast<D>(reg_at<S>(c, i->src)));
   DEJAVM_NEXT();
 }
-template <class D, class S, bool kIndexed = true> const Insn* extend_rm(Cpu& c, const Insn* i) {
+template <class D, class S, bool kIndexed = true>
+const Insn* extend_rm(Cpu& c, const Insn* i) {
   const auto* p = readable<S>(c, address_of<kIndexed>(c, i));
   if (DEJAVM_UNLIKELY(p == nullptr)) DEJAVM_JUMP(slow(c, i));
   put<D>(c, i->dst, static_cast<D>(*p));
   DEJAVM_NEXT();
 }
-template <class D, class S> Handler extend(Form form) {
+template <class D, class S>
+Handler extend(Form form) {
   return form == Form::kRR   ? extend_rr<D, S>
          : form == Form::kRM ? extend_rm<D, S>
          : form == Form::kRB ? extend_rm<D, S, false>
                              : nullptr;
 }
 
-template <class T, bool kIndexed = true> const Insn* lea(Cpu& c, const Insn* i) {
+template <class T, bool kIndexed = true>
+const Insn* lea(Cpu& c, const Insn* i) {
   put<T>(c, i->dst, static_cast<T>(address_of<kIndexed>(c, i)));
   DEJAVM_NEXT();
 }
@@ -98,13 +107,15 @@ const Insn* leave(Cpu& c, const Insn* i) {
 
 const Insn* nop([[maybe_unused]] Cpu& c, const Insn* i) { DEJAVM_NEXT(); }
 
-template <class T> const Insn* xchg_rr(Cpu& c, const Insn* i) {
+template <class T>
+const Insn* xchg_rr(Cpu& c, const Insn* i) {
   const T a = reg_at<T>(c, i->dst), b = reg_at<T>(c, i->src);
   put<T>(c, i->dst, b);
   put<T>(c, i->src, a);
   DEJAVM_NEXT();
 }
-template <class T> const Insn* xchg_mr(Cpu& c, const Insn* i) {
+template <class T>
+const Insn* xchg_mr(Cpu& c, const Insn* i) {
   auto* p = writable<T>(c, address_of(c, i));
   if (DEJAVM_UNLIKELY(p == nullptr)) DEJAVM_JUMP(slow(c, i));
   const T old = *p;
@@ -169,10 +180,14 @@ const Insn* movaps_store(Cpu& c, const Insn* i) {
   DEJAVM_NEXT();
 }
 
-#define DEJAVM_MOV_SIZES(fn) (size == 1 ? fn<uint8_t> : size == 2 ? fn<uint16_t> : size == 4 ? fn<uint32_t> : fn<uint64_t>)
+#define DEJAVM_MOV_SIZES(fn) \
+  (size == 1 ? fn<uint8_t> : size == 2 ? fn<uint16_t> : size == 4 ? fn<uint32_t> : fn<uint64_t>)
 
-#define DEJAVM_BASE_SIZES(fn) \
-  (size == 1 ? fn<uint8_t, false> : size == 2 ? fn<uint16_t, false> : size == 4 ? fn<uint32_t, false> : fn<uint64_t, false>)
+#define DEJAVM_BASE_SIZES(fn)        \
+  (size == 1   ? fn<uint8_t, false>  \
+   : size == 2 ? fn<uint16_t, false> \
+   : size == 4 ? fn<uint32_t, false> \
+               : fn<uint64_t, false>)
 
 Handler mov(Form form, unsigned size) {
   switch (form) {
@@ -192,7 +207,8 @@ Handler mov(Form form, unsigned size) {
 
 Handler move_handler(Op op, Form form, unsigned size, unsigned source_size) {
   if (op == Op::k_mov) return mov(form, size);
-  if (op == Op::k_lea && form == Form::kRB) return size == 8 ? lea<uint64_t, false> : size == 4 ? lea<uint32_t, false> : nullptr;
+  if (op == Op::k_lea && form == Form::kRB)
+    return size == 8 ? lea<uint64_t, false> : size == 4 ? lea<uint32_t, false> : nullptr;
   if (op == Op::k_lea) return size == 8 ? lea<uint64_t> : size == 4 ? lea<uint32_t> : nullptr;
   if (op == Op::k_movzx) {  // a 32-bit destination serves the 64-bit one
     if (size < 4) return nullptr;
@@ -210,7 +226,8 @@ Handler move_handler(Op op, Form form, unsigned size, unsigned source_size) {
 }
 
 Handler stack_handler(Op op, Form form) {
-  if (op == Op::k_push) return form == Form::kR ? push_r : form == Form::kRI ? push_i : form == Form::kM ? push_m : nullptr;
+  if (op == Op::k_push)
+    return form == Form::kR ? push_r : form == Form::kRI ? push_i : form == Form::kM ? push_m : nullptr;
   if (op == Op::k_pop) return form == Form::kR ? pop_r : nullptr;
   if (op == Op::k_leave) return leave;
   return nullptr;
@@ -223,7 +240,8 @@ Handler vector_move_handler(bool load, bool aligned) {
 
 Handler other_handler(Op op, Form form, unsigned size) {
   switch (op) {
-    case Op::k_nop: case Op::k_pause: return nop;
+    case Op::k_nop:
+    case Op::k_pause: return nop;
     case Op::k_cdqe: return cdqe;
     case Op::k_cwde: return cwde;
     case Op::k_cdq: return cdq;

@@ -3,10 +3,10 @@
 
 #include "vmm/soft/blocks/blocks.h"
 #include "vmm/soft/blocks/hot.h"
+#include "vmm/soft/integer/exec_string.h"
 #include "vmm/soft/mmu.h"
 #include "vmm/soft/run.h"
 #include "vmm/soft/translate/translator.h"
-#include "vmm/soft/integer/exec_string.h"
 
 namespace dejavm::soft {
 namespace {
@@ -49,7 +49,8 @@ const Insn* plain_end(Cpu& c, const Insn* i) {
   return leave_after(c);
 }
 
-// An instruction across the end of its page, in 64-bit code: what is in the next page is seen anew each time. imm: Decoded.
+// An instruction across the end of its page, in 64-bit code: what is in the next page is seen anew each time. imm:
+// Decoded.
 const Insn* across_pages(Cpu& c, const Insn* i) {
   sync(c, i);
   Decoded& d = *reinterpret_cast<Decoded*>(i->imm);
@@ -73,7 +74,11 @@ const Insn* rep_end(Cpu& c, const Insn* i) {
 
 bool repeats(const Decoded& d) {
   switch (d.op) {
-    case Op::k_movs: case Op::k_cmps: case Op::k_stos: case Op::k_lods: case Op::k_scas: return d.rep != Rep::kNone;
+    case Op::k_movs:
+    case Op::k_cmps:
+    case Op::k_stos:
+    case Op::k_lods:
+    case Op::k_scas: return d.rep != Rep::kNone;
     default: return false;
   }
 }
@@ -84,16 +89,49 @@ bool ends_block(const Decoded& d) {
   if (repeats(d)) return true;
   switch (d.op) {
     case Op::kInvalid:
-    case Op::k_jcc: case Op::k_jmp: case Op::k_call: case Op::k_ret: case Op::k_jrcxz: case Op::k_loop: case Op::k_loope:
-    case Op::k_loopne: case Op::k_popf: case Op::k_in: case Op::k_out: case Op::k_ins: case Op::k_outs:
-    case Op::k_ud0: case Op::k_ud1: case Op::k_ud2: case Op::k_bound:
-      return true;
-    case Op::k_cli: case Op::k_mov_from_seg: case Op::k_push_seg: case Op::k_mov_from_dr: case Op::k_sgdt: case Op::k_sidt:
-    case Op::k_sldt: case Op::k_str: case Op::k_smsw: case Op::k_verr: case Op::k_verw: case Op::k_lar: case Op::k_lsl:
-    case Op::k_rdtsc: case Op::k_rdtscp: case Op::k_rdpmc: case Op::k_swapgs: case Op::k_rdfsbase: case Op::k_rdgsbase:
-    case Op::k_wrfsbase: case Op::k_wrgsbase: case Op::k_clac: case Op::k_stac: case Op::k_xgetbv: case Op::k_rdrand:
-    case Op::k_rdseed:
-      return false;
+    case Op::k_jcc:
+    case Op::k_jmp:
+    case Op::k_call:
+    case Op::k_ret:
+    case Op::k_jrcxz:
+    case Op::k_loop:
+    case Op::k_loope:
+    case Op::k_loopne:
+    case Op::k_popf:
+    case Op::k_in:
+    case Op::k_out:
+    case Op::k_ins:
+    case Op::k_outs:
+    case Op::k_ud0:
+    case Op::k_ud1:
+    case Op::k_ud2:
+    case Op::k_bound: return true;
+    case Op::k_cli:
+    case Op::k_mov_from_seg:
+    case Op::k_push_seg:
+    case Op::k_mov_from_dr:
+    case Op::k_sgdt:
+    case Op::k_sidt:
+    case Op::k_sldt:
+    case Op::k_str:
+    case Op::k_smsw:
+    case Op::k_verr:
+    case Op::k_verw:
+    case Op::k_lar:
+    case Op::k_lsl:
+    case Op::k_rdtsc:
+    case Op::k_rdtscp:
+    case Op::k_rdpmc:
+    case Op::k_swapgs:
+    case Op::k_rdfsbase:
+    case Op::k_rdgsbase:
+    case Op::k_wrfsbase:
+    case Op::k_wrgsbase:
+    case Op::k_clac:
+    case Op::k_stac:
+    case Op::k_xgetbv:
+    case Op::k_rdrand:
+    case Op::k_rdseed: return false;
     default: return op_group(d.op) == OpGroup::kSys;
   }
 }
@@ -146,9 +184,20 @@ bool lower_operands(const Decoded& d, Insn& i, Form& form) {
   const Operand& b = d.operands[1];
   if (d.has_mem && !lower_address(d, i, d.op != Op::k_lea)) return false;
   if (d.operand_count == 1) {
-    if (is_register(a)) { form = Form::kR; i.dst = operand_offset(a); return true; }
-    if (a.kind == OperandKind::kMem) { form = Form::kM; return true; }
-    if (a.kind == OperandKind::kImm) { form = Form::kRI; i.imm = d.imm; return true; }
+    if (is_register(a)) {
+      form = Form::kR;
+      i.dst = operand_offset(a);
+      return true;
+    }
+    if (a.kind == OperandKind::kMem) {
+      form = Form::kM;
+      return true;
+    }
+    if (a.kind == OperandKind::kImm) {
+      form = Form::kRI;
+      i.imm = d.imm;
+      return true;
+    }
     return false;
   }
   if (d.operand_count == 3 && d.op == Op::k_imul) {
@@ -206,17 +255,22 @@ Form simplest(Form form, const Insn& i) {
   return form == Form::kRM ? Form::kRB : form == Form::kMR ? Form::kBR : form == Form::kMI ? Form::kBI : form;
 }
 
-// The specialised handler of a 64-bit-mode instruction, or nullptr. `form` is set when there is one of a family with quiet
-// handlers.
+// The specialised handler of a 64-bit-mode instruction, or nullptr. `form` is set when there is one of a family with
+// quiet handlers.
 Handler specialise(const Decoded& d, Insn& i, Form& form) {
   switch (d.op) {
     case Op::k_jcc: return d.op_size == 8 ? direct_branch(d, i, jcc_handler(d.cc)) : nullptr;
-    case Op::k_jmp: case Op::k_call:
+    case Op::k_jmp:
+    case Op::k_call:
       if (d.op_size != 8) return nullptr;
       if (d.operands[0].kind == OperandKind::kRel) return direct_branch(d, i, jump_handler(d.op, Form::kRI));
       break;
-    case Op::k_movaps: case Op::k_movapd: case Op::k_movdqa: case Op::k_movups: case Op::k_movupd: case Op::k_movdqu:
-      return vector_move(d, i);
+    case Op::k_movaps:
+    case Op::k_movapd:
+    case Op::k_movdqa:
+    case Op::k_movups:
+    case Op::k_movupd:
+    case Op::k_movdqu: return vector_move(d, i);
     default: break;
   }
   if (op_group(d.op) != OpGroup::kInt) return nullptr;
@@ -225,13 +279,19 @@ Handler specialise(const Decoded& d, Insn& i, Form& form) {
   const unsigned size = d.operand_count > 0 ? d.operands[0].size : d.op_size;
   const unsigned source_size = d.operand_count > 1 ? d.operands[1].size : 0;
   switch (d.op) {
-    case Op::k_jmp: case Op::k_call: return size == 8 ? jump_handler(d.op, form) : nullptr;
+    case Op::k_jmp:
+    case Op::k_call: return size == 8 ? jump_handler(d.op, form) : nullptr;
     case Op::k_ret: return d.operand_count == 0 && d.op_size == 8 ? jump_handler(d.op, form) : nullptr;
-    case Op::k_push: case Op::k_pop: case Op::k_leave: return d.op_size == 8 ? stack_handler(d.op, form) : nullptr;
+    case Op::k_push:
+    case Op::k_pop:
+    case Op::k_leave: return d.op_size == 8 ? stack_handler(d.op, form) : nullptr;
     case Op::k_setcc: return setcc_handler(d.cc, form);
     case Op::k_cmovcc: return cmov_handler(d.cc, form, size);
-    case Op::k_mov: case Op::k_lea: case Op::k_movzx: case Op::k_movsx: case Op::k_movsxd:
-      return move_handler(d.op, simplest(form, i), size, source_size);
+    case Op::k_mov:
+    case Op::k_lea:
+    case Op::k_movzx:
+    case Op::k_movsx:
+    case Op::k_movsxd: return move_handler(d.op, simplest(form, i), size, source_size);
     default: break;
   }
   if (Handler h = alu_handler(d.op, simplest(form, i), size)) return h;
@@ -248,24 +308,48 @@ Handler specialise(const Decoded& d, Insn& i, Form& form) {
 enum class FlagUse : uint8_t { kNone, kWritesAll, kKeepsSome, kOther };
 FlagUse flag_use(Op op) {
   switch (op) {
-    case Op::k_mov: case Op::k_lea: case Op::k_movzx: case Op::k_movsx: case Op::k_movsxd: case Op::k_xchg: case Op::k_bswap:
-    case Op::k_not: case Op::k_nop: case Op::k_cdqe: case Op::k_cwde: case Op::k_cdq: case Op::k_cqo:
-      return FlagUse::kNone;
-    case Op::k_add: case Op::k_or: case Op::k_and: case Op::k_sub: case Op::k_xor: case Op::k_cmp: case Op::k_test: case Op::k_neg:
-    case Op::k_shl: case Op::k_shr: case Op::k_sar: case Op::k_imul:
-      return FlagUse::kWritesAll;
-    case Op::k_rol: case Op::k_ror: case Op::k_inc: case Op::k_dec: return FlagUse::kKeepsSome;
+    case Op::k_mov:
+    case Op::k_lea:
+    case Op::k_movzx:
+    case Op::k_movsx:
+    case Op::k_movsxd:
+    case Op::k_xchg:
+    case Op::k_bswap:
+    case Op::k_not:
+    case Op::k_nop:
+    case Op::k_cdqe:
+    case Op::k_cwde:
+    case Op::k_cdq:
+    case Op::k_cqo: return FlagUse::kNone;
+    case Op::k_add:
+    case Op::k_or:
+    case Op::k_and:
+    case Op::k_sub:
+    case Op::k_xor:
+    case Op::k_cmp:
+    case Op::k_test:
+    case Op::k_neg:
+    case Op::k_shl:
+    case Op::k_shr:
+    case Op::k_sar:
+    case Op::k_imul: return FlagUse::kWritesAll;
+    case Op::k_rol:
+    case Op::k_ror:
+    case Op::k_inc:
+    case Op::k_dec: return FlagUse::kKeepsSome;
     default: return FlagUse::kOther;
   }
 }
 
-// Gives instructions whose flags nobody sees a handler that does not compute them: those followed, in the same block, by one
-// that writes all flags, with only register operations in between, which can neither read flags nor fault nor leave.
+// Gives instructions whose flags nobody sees a handler that does not compute them: those followed, in the same block,
+// by one that writes all flags, with only register operations in between, which can neither read flags nor fault nor
+// leave.
 void silence(Insn* insns, const Decoded* decoded, const bool* is_plain, const Form* forms, unsigned n) {
   bool seen = true;
   for (unsigned k = n; k-- > 0;) {
     const Decoded& d = decoded[k];
-    const FlagUse use = is_plain[k] || (d.has_mem && d.op != Op::k_lea && d.op != Op::k_nop) ? FlagUse::kOther : flag_use(d.op);
+    const FlagUse use =
+        is_plain[k] || (d.has_mem && d.op != Op::k_lea && d.op != Op::k_nop) ? FlagUse::kOther : flag_use(d.op);
     if (use == FlagUse::kOther) {
       seen = true;
       continue;
@@ -327,21 +411,21 @@ bool execute_alone(Cpu& c, const Insn* i) {
     return false;
   }
   if (i->fn == plain_end) {
-plain_end(c, i);
-return true;
-}
+    plain_end(c, i);
+    return true;
+  }
   if (i->fn == rep_end) {
-rep_end(c, i);
-return true;
-}
+    rep_end(c, i);
+    return true;
+  }
   if (i->fn == slow_end) {
-slow_end(c, i);
-return true;
-}
+    slow_end(c, i);
+    return true;
+  }
   if (i->fn == across_pages) {
-across_pages(c, i);
-return true;
-}
+    across_pages(c, i);
+    return true;
+  }
   const Decoded& d = decode_again(c, i);
   const bool end = ends_block(d);
   c.mmio_allowed = end;
@@ -350,11 +434,13 @@ return true;
   return end;
 }
 
-// No block begins or goes on at a place in its page at which a debug point is in any: so the run loop comes to each of them.
+// No block begins or goes on at a place in its page at which a debug point is in any: so the run loop comes to each of
+// them.
 static bool debug_point_at(const Cpu& c, uint64_t place) {
   if (c.debug == nullptr) return false;
   if (c.debug->passing && (c.debug->known_address & 0xfff) == place) return true;
-  return std::any_of(c.debug->code.begin(), c.debug->code.end(), [&](uint64_t linear) { return (linear & 0xfff) == place; });
+  return std::any_of(c.debug->code.begin(), c.debug->code.end(),
+                     [&](uint64_t linear) { return (linear & 0xfff) == place; });
 }
 
 // The block of these Insns, the end pseudo-instruction included; nullptr: the arena is full.
@@ -370,8 +456,13 @@ static Block* enter(Cpu& c, uint64_t start, std::span<const Insn> insns, unsigne
     first[0].imm = reinterpret_cast<uint64_t>(block);
   }
   std::copy(insns.begin(), insns.end(), first + front);
-  *block = Block{block_key(start, c.code_mode), static_cast<uint16_t>(count), static_cast<uint16_t>(len_bytes),
-                 front + static_cast<uint32_t>(insns.size()), nullptr, first, 0};
+  *block = Block{block_key(start, c.code_mode),
+                 static_cast<uint16_t>(count),
+                 static_cast<uint16_t>(len_bytes),
+                 front + static_cast<uint32_t>(insns.size()),
+                 nullptr,
+                 first,
+                 0};
   blocks_insert(c, block);
   return block;
 }
@@ -403,7 +494,8 @@ Block* make_block(Cpu& c) {
     Decoded& d = decoded[n];
     const size_t here = std::min<size_t>(15, 4096 - at);
     const DecodeStatus status = decode({page + at, here}, c.code_mode, d);
-    if (status == DecodeStatus::kTruncated && n == 0 && here < 15 && c.code_mode == CodeMode::k64) return make_block_across(c, start);
+    if (status == DecodeStatus::kTruncated && n == 0 && here < 15 && c.code_mode == CodeMode::k64)
+      return make_block_across(c, start);
     if (status != DecodeStatus::kOk) break;
     fit_to_model(*c.model, d);
     if (d.op == Op::kInvalid && n > 0) break;  // alone in its block, so that --strict sees it first
@@ -426,7 +518,8 @@ Block* make_block(Cpu& c) {
       Insn scratch = out[n - 1];
       if (before.op == Op::k_cmp || before.op == Op::k_test)
         if (lower_operands(before, scratch, form))
-          if (Handler fused = fused_handler(before.op, simplest(form, scratch), before.operands[0].size, d.cc)) out[n - 1].fn = fused;
+          if (Handler fused = fused_handler(before.op, simplest(form, scratch), before.operands[0].size, d.cc))
+            out[n - 1].fn = fused;
     }
     off = static_cast<uint16_t>(off + d.len);
     ++n;

@@ -10,22 +10,21 @@ namespace {
 
 using table::Attr;
 using table::Form;
+using table::kIndex;
+using table::kVexIndex;
 using table::OperandForm;
 using table::Place;
 using table::Slot;
-using table::kIndex;
-using table::kVexIndex;
 
 // The widths that depend on the operand size, by its logarithm.
-constexpr uint8_t kWidths[table::kWidthEnd - table::kWidthV][4] = {
-    {1, 2, 4, 8},        // kWidthV
-    {1, 2, 4, 4},        // kWidthZ
-    {2, 4, 8, 16},       // kWidthTwice
-    {0, 4, 6, 10},       // kWidthFar
-    {0, 6, 6, 10},       // kWidthTable
-    {0, 14, 28, 28},     // kWidthEnv
-    {0, 94, 108, 108},   // kWidthState
-    {0, 0, 0, 0}};       // kWidthX: by VEX.L
+constexpr uint8_t kWidths[table::kWidthEnd - table::kWidthV][4] = {{1, 2, 4, 8},       // kWidthV
+                                                                   {1, 2, 4, 4},       // kWidthZ
+                                                                   {2, 4, 8, 16},      // kWidthTwice
+                                                                   {0, 4, 6, 10},      // kWidthFar
+                                                                   {0, 6, 6, 10},      // kWidthTable
+                                                                   {0, 14, 28, 28},    // kWidthEnv
+                                                                   {0, 94, 108, 108},  // kWidthState
+                                                                   {0, 0, 0, 0}};      // kWidthX: by VEX.L
 
 // Effective operand size as a logarithm by mode, rule, REX.W and 66. SDM vol. 2, 2.2.1.2 and table 2-4; vol. 1, 3.6.
 constexpr uint8_t operand_size(CodeMode mode, table::SizeRule rule, bool w, bool p66) {
@@ -75,19 +74,25 @@ constexpr unsigned kSs = 2, kDs = 3;
 struct Address16 {
   uint8_t base, index;
 };
-constexpr Address16 kAddress16[8] = {{3, 6}, {3, 7}, {5, 6}, {5, 7}, {6, kNoReg}, {7, kNoReg}, {5, kNoReg}, {3, kNoReg}};
+constexpr Address16 kAddress16[8] = {{3, 6},      {3, 7},      {5, 6},      {5, 7},
+                                     {6, kNoReg}, {7, kNoReg}, {5, kNoReg}, {3, kNoReg}};
 
 class Decoder {
  public:
   Decoder(std::span<const uint8_t> bytes, CodeMode mode, Decoded& d)
-      : begin_(bytes.data()), at_(begin_), end_(begin_ + (bytes.size() < 15 ? bytes.size() : 15)),
-        mode_(mode), is64_(mode == CodeMode::k64), d_(d) {}
+      : begin_(bytes.data()),
+        at_(begin_),
+        end_(begin_ + (bytes.size() < 15 ? bytes.size() : 15)),
+        mode_(mode),
+        is64_(mode == CodeMode::k64),
+        d_(d) {}
 
   DecodeStatus run();
 
  private:
   // Bytes of the instruction, little-endian; zero with overrun_ set when there are not enough.
-  template <class T> T take() {
+  template <class T>
+  T take() {
     T value = 0;
     if (static_cast<size_t>(end_ - at_) < sizeof(T)) {
       at_ = end_;
@@ -102,7 +107,8 @@ class Decoder {
   int64_t take_signed(unsigned width);
 
   bool prefixes_and_opcode();
-  template <class Index> const Form& find_form(const Index& index);
+  template <class Index>
+  const Form& find_form(const Index& index);
   bool begins_vex(uint8_t byte) const;
   bool vex_prefix(uint8_t byte);
   Form vex_form_of_opcode();
@@ -114,7 +120,9 @@ class Decoder {
   bool legal(const Form& form) const;
   void register_operand(Operand& o, unsigned number, unsigned width);
   void memory_operand(Operand& o, unsigned width) { o = {OperandKind::kMem, 0, static_cast<uint8_t>(width)}; }
-  unsigned width(unsigned w) const { return w == table::kWidthX ? 16u << d_.vex_256 : w < table::kWidthV ? w : kWidths[w - table::kWidthV][log_size_]; }
+  unsigned width(unsigned w) const {
+    return w == table::kWidthX ? 16u << d_.vex_256 : w < table::kWidthV ? w : kWidths[w - table::kWidthV][log_size_];
+  }
   unsigned rm() const { return (d_.modrm & 7u) | (d_.rex & 1u) << 3; }
   unsigned reg() const { return (d_.modrm >> 3 & 7u) | (d_.rex & 4u) << 1; }
   DecodeStatus finish(Op op);
@@ -190,7 +198,8 @@ bool Decoder::prefixes_and_opcode() {
 }
 
 // F2 and F3 as mandatory prefixes come before 66.
-template <class Index> const Form& Decoder::find_form(const Index& index) {
+template <class Index>
+const Form& Decoder::find_form(const Index& index) {
   const Slot slot = index.slots[d_.opcode];
   if ((slot.shape & table::kHasModrm) && !d_.has_modrm) {
     d_.has_modrm = true;
@@ -237,7 +246,8 @@ bool Decoder::vex_prefix(uint8_t byte) {
   return !overrun_;
 }
 
-// The row of an opcode that only VEX has; else that of the SSE operation, if it has such a form, with its operands in their places.
+// The row of an opcode that only VEX has; else that of the SSE operation, if it has such a form, with its operands in
+// their places.
 Form Decoder::vex_form_of_opcode() {
   const Form own = find_form(kVexIndex);
   if (own.op != Op::kInvalid) return own;
@@ -250,12 +260,15 @@ Form Decoder::vex_form_of_opcode() {
   if (how.shape == VexShape::kNone || code_is_mmx(form.operands[0]) || code_is_mmx(form.operands[1])) return {};
   if (how.length == VexLength::k128) form.attr |= table::l0;
   VexShape shape = how.shape;
-  // Shifts by an immediate name their register in ModRM.rm; moves of one element have a first source between registers only, and
-  // those to memory have none.
-  const Place first = table::kOperandForms[form.operands[0]].place, second = table::kOperandForms[form.operands[1]].place;
+  // Shifts by an immediate name their register in ModRM.rm; moves of one element have a first source between registers
+  // only, and those to memory have none.
+  const Place first = table::kOperandForms[form.operands[0]].place,
+              second = table::kOperandForms[form.operands[1]].place;
   if (shape == VexShape::kSource && second == Place::kZero) shape = VexShape::kTarget;
   const bool moves = form.op == Op::k_movss || form.op == Op::k_movsd_x;
-  if (shape == VexShape::kSource && (first == Place::kMemory || (moves && d_.modrm < 0xc0) || (first == Place::kRmXmm && !moves))) shape = VexShape::kSame;
+  if (shape == VexShape::kSource &&
+      (first == Place::kMemory || (moves && d_.modrm < 0xc0) || (first == Place::kRmXmm && !moves)))
+    shape = VexShape::kSame;
   if (shape != VexShape::kSame) {
     const unsigned at = shape == VexShape::kTarget ? 0 : 1;
     for (unsigned n = 3; n > at; --n) form.operands[n] = form.operands[n - 1];
@@ -342,9 +355,7 @@ void Decoder::operand(table::OperandCode code) {
       else register_operand(o, rm(), width(form.width));
       break;
     case Place::kRegGpr: register_operand(o, reg(), width(form.width)); break;
-    case Place::kOpcodeGpr:
-      register_operand(o, (d_.opcode & 7u) | (d_.rex & 1u) << 3, width(form.width));
-      break;
+    case Place::kOpcodeGpr: register_operand(o, (d_.opcode & 7u) | (d_.rex & 1u) << 3, width(form.width)); break;
     case Place::kFixedGpr: set(OperandKind::kGpr, form.value, width(form.width)); break;
     case Place::kMemory: memory_operand(o, width(form.stored_width)); break;
     case Place::kOffset:
@@ -442,12 +453,15 @@ DecodeStatus Decoder::run() {
   if (!prefixes_and_opcode()) return finish(Op::kInvalid);
   const Form form = d_.vex ? vex_form_of_opcode() : find_form(kIndex);
   const bool w = d_.rex & 8;
-  if (d_.vex && !is64_) d_.rex &= ~8;  // VEX.W makes no 64-bit general operand there; where it chooses an operation, it has
+  if (d_.vex && !is64_)
+    d_.rex &= ~8;  // VEX.W makes no 64-bit general operand there; where it chooses an operation, it has
   d_.op = form.op;
   d_.lock = lock_;
-  if (!(form.attr & table::mandatory)) d_.rep = repeat_ == 0xf3 ? Rep::kRep : repeat_ == 0xf2 ? Rep::kRepne : Rep::kNone;
+  if (!(form.attr & table::mandatory))
+    d_.rep = repeat_ == 0xf3 ? Rep::kRep : repeat_ == 0xf2 ? Rep::kRepne : Rep::kNone;
   d_.addr_size = is64_ ? (p67_ ? 4 : 8) : ((mode_ == CodeMode::k16) != p67_) ? 2 : 4;
-  log_size_ = kOperandSizes.log[static_cast<unsigned>(mode_)][form.attr & table::kSizeRuleMask][w && (is64_ || !d_.vex)][p66_];
+  log_size_ =
+      kOperandSizes.log[static_cast<unsigned>(mode_)][form.attr & table::kSizeRuleMask][w && (is64_ || !d_.vex)][p66_];
   d_.op_size = static_cast<uint8_t>(1u << log_size_);
   if (form.op == Op::kInvalid) return finish(Op::kInvalid);
 

@@ -31,10 +31,14 @@ struct Form {
 inline constexpr size_t kSlotCount = 4 * 256;
 
 // The encodings without VEX, and those with it.
-template <bool vex> inline constexpr size_t kRowCount = std::size(kOneByteRows) + std::size(kTwoByteRows) + std::size(kX87Rows) + std::size(kSseRows);
-template <> inline constexpr size_t kRowCount<true> = std::size(kVexRows);
+template <bool vex>
+inline constexpr size_t kRowCount =
+    std::size(kOneByteRows) + std::size(kTwoByteRows) + std::size(kX87Rows) + std::size(kSseRows);
+template <>
+inline constexpr size_t kRowCount<true> = std::size(kVexRows);
 
-template <bool vex, class F> constexpr void for_each_row(F f) {
+template <bool vex, class F>
+constexpr void for_each_row(F f) {
   if constexpr (vex) {
     for (const Row& r : kVexRows) f(r);
     return;
@@ -59,24 +63,29 @@ constexpr unsigned cells_of(unsigned shape) {
          (shape & kByReg ? 8u : 1u) * (shape & kByRm ? 8u : 1u);
 }
 
-template <bool vex> constexpr std::array<uint8_t, kSlotCount> slot_shapes() {
+template <bool vex>
+constexpr std::array<uint8_t, kSlotCount> slot_shapes() {
   std::array<uint8_t, kSlotCount> shapes{};
   for_each_row<vex>([&](const Row& r) {
-    for (unsigned i = 0; i < r.span(); ++i) shapes[r.opcode + i] = static_cast<uint8_t>(shapes[r.opcode + i] | shape_of(r));
+    for (unsigned i = 0; i < r.span(); ++i)
+      shapes[r.opcode + i] = static_cast<uint8_t>(shapes[r.opcode + i] | shape_of(r));
   });
   return shapes;
 }
 
-template <bool vex> constexpr unsigned cell_count() {
+template <bool vex>
+constexpr unsigned cell_count() {
   unsigned n = 1;
   for (unsigned shape : slot_shapes<vex>()) n += shape ? cells_of(shape) : 0;
   return n;
 }
 
 // Slots whose rows have neither conditions nor ModRM have shape 0, and one cell each.
-template <bool vex> inline constexpr size_t kMaxCells = cell_count<vex>() + kSlotCount;
+template <bool vex>
+inline constexpr size_t kMaxCells = cell_count<vex>() + kSlotCount;
 
-template <bool vex> struct Index {
+template <bool vex>
+struct Index {
   std::array<Slot, kSlotCount> slots{};
   std::array<uint16_t, kMaxCells<vex>> cells{};
   std::array<Form, kRowCount<vex> + 1> forms{};
@@ -88,7 +97,8 @@ constexpr void claim(uint16_t& cell, uint16_t form) {
 }
 
 // Enters the row in each cell of the slot that its conditions allow.
-template <bool vex> constexpr void enter(Index<vex>& index, const Slot& slot, const Row& r, uint16_t form) {
+template <bool vex>
+constexpr void enter(Index<vex>& index, const Slot& slot, const Row& r, uint16_t form) {
   const auto count = [&](unsigned dimension, unsigned n) { return slot.shape & dimension ? n : 1u; };
   const auto allows = [](unsigned conditions, unsigned value) { return conditions == 0 || (conditions >> value & 1); };
   const unsigned prefixes = count(kByPrefix, 4), modes = count(kByMode, 2), mods = count(kByMod, 2);
@@ -110,7 +120,8 @@ template <bool vex> constexpr void enter(Index<vex>& index, const Slot& slot, co
   }
 }
 
-template <bool vex> constexpr Index<vex> make_index() {
+template <bool vex>
+constexpr Index<vex> make_index() {
   Index<vex> index;
   const std::array<uint8_t, kSlotCount> shapes = slot_shapes<vex>();
   unsigned next = 1;

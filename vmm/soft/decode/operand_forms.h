@@ -106,10 +106,17 @@ static_assert(operand_forms_are_in_order());
 
 constexpr bool uses_modrm(OperandCode c) {
   switch (kOperandForms[c].place) {
-    case Place::kRmGpr: case Place::kRegGpr: case Place::kMemory: case Place::kRegSeg: case Place::kRegCr:
-    case Place::kRegDr: case Place::kRmMmx: case Place::kRegMmx: case Place::kRmXmm: case Place::kRegXmm:
-    case Place::kRmSt:
-      return true;
+    case Place::kRmGpr:
+    case Place::kRegGpr:
+    case Place::kMemory:
+    case Place::kRegSeg:
+    case Place::kRegCr:
+    case Place::kRegDr:
+    case Place::kRmMmx:
+    case Place::kRegMmx:
+    case Place::kRmXmm:
+    case Place::kRegXmm:
+    case Place::kRmSt: return true;
     default: return false;
   }
 }

@@ -8,16 +8,20 @@ namespace dejavm::soft::table {
 using enum Op;
 
 // The eight forms of an arithmetic operation and its place in group 1.
-#define DEJAVM_ALU(n, op, locked)                                                                          \
-  {8 * n + 0, op, {Eb, Gb}, b | locked}, {8 * n + 1, op, {Ev, Gv}, locked}, {8 * n + 2, op, {Gb, Eb}, b},  \
-  {8 * n + 3, op, {Gv, Ev}}, {8 * n + 4, op, {AL, Ibs}, b}, {8 * n + 5, op, {rAX, Iz}},                    \
-  {0x80, op, {Eb, Ibs}, b | locked | digit(n)}, {0x81, op, {Ev, Iz}, locked | digit(n)},                   \
-  {0x82, op, {Eb, Ibs}, b | i64 | locked | digit(n)}, {0x83, op, {Ev, Ibs}, locked | digit(n)}
+#define DEJAVM_ALU(n, op, locked)                                                                         \
+  {8 * n + 0, op, {Eb, Gb}, b | locked}, {8 * n + 1, op, {Ev, Gv}, locked}, {8 * n + 2, op, {Gb, Eb}, b}, \
+      {8 * n + 3, op, {Gv, Ev}}, {8 * n + 4, op, {AL, Ibs}, b}, {8 * n + 5, op, {rAX, Iz}},               \
+      {0x80, op, {Eb, Ibs}, b | locked | digit(n)}, {0x81, op, {Ev, Iz}, locked | digit(n)},              \
+      {0x82, op, {Eb, Ibs}, b | i64 | locked | digit(n)}, {                                               \
+    0x83, op, {Ev, Ibs}, locked | digit(n)                                                                \
+  }
 
 // Group 2. The SDM's reserved /6 is the same as /4 on every processor.
-#define DEJAVM_SHIFT(n, op)                                                                                 \
-  {0xc0, op, {Eb, Ib}, b | digit(n)}, {0xc1, op, {Ev, Ib}, digit(n)}, {0xd0, op, {Eb, One}, b | digit(n)},  \
-  {0xd1, op, {Ev, One}, digit(n)}, {0xd2, op, {Eb, CL}, b | digit(n)}, {0xd3, op, {Ev, CL}, digit(n)}
+#define DEJAVM_SHIFT(n, op)                                                                                \
+  {0xc0, op, {Eb, Ib}, b | digit(n)}, {0xc1, op, {Ev, Ib}, digit(n)}, {0xd0, op, {Eb, One}, b | digit(n)}, \
+      {0xd1, op, {Ev, One}, digit(n)}, {0xd2, op, {Eb, CL}, b | digit(n)}, {                               \
+    0xd3, op, {Ev, CL}, digit(n)                                                                           \
+  }
 
 inline constexpr Row kOneByteRows[] = {
     DEJAVM_ALU(0, k_add, lockable),

@@ -90,17 +90,17 @@ inline constexpr Attr by_size = 1 << 6;   // op, and the next two in ops.def for
 inline constexpr Attr by_w = 1 << 7;      // op, and the next in ops.def for REX.W
 inline constexpr Attr nop90 = 1 << 8;     // xchg rAX,rAX is nop, or pause after F3
 inline constexpr Attr l0 = 1 << 10, l1 = 1 << 11, w0 = 1 << 12, w1 = 1 << 13;  // of VEX, else #UD
-inline constexpr Attr by_l = 1 << 14;      // op, and the next in ops.def for VEX.L
-inline constexpr Attr vsib = 1 << 15;      // memory with an index that is a vector
-inline constexpr Attr mandatory = 1 << 9;  // F2 and F3 select the row (set by Row)
+inline constexpr Attr by_l = 1 << 14;                                          // op, and the next in ops.def for VEX.L
+inline constexpr Attr vsib = 1 << 15;                                          // memory with an index that is a vector
+inline constexpr Attr mandatory = 1 << 9;                                      // F2 and F3 select the row (set by Row)
 
 // Conditions; without one of a kind, all values match.
 inline constexpr unsigned kPrefixAt = 16, kModeAt = 20, kModAt = 22, kRegAt = 24, kRmAt = 32, kSpanAt = 40;
 inline constexpr Attr np = 1 << kPrefixAt, p66 = 2 << kPrefixAt, pf3 = 4 << kPrefixAt, pf2 = 8 << kPrefixAt;
-inline constexpr Attr i64 = 1 << kModeAt, o64 = 2 << kModeAt;  // invalid in 64-bit mode; only there
-inline constexpr Attr mem = 1 << kModAt, reg = 2 << kModAt;    // ModRM.mod
-constexpr Attr digit(unsigned n) { return Attr{1} << (kRegAt + n); }  // ModRM.reg: the SDM's /n
-constexpr Attr rm(unsigned n) { return Attr{1} << (kRmAt + n); }      // ModRM.rm
+inline constexpr Attr i64 = 1 << kModeAt, o64 = 2 << kModeAt;             // invalid in 64-bit mode; only there
+inline constexpr Attr mem = 1 << kModAt, reg = 2 << kModAt;               // ModRM.mod
+constexpr Attr digit(unsigned n) { return Attr{1} << (kRegAt + n); }      // ModRM.reg: the SDM's /n
+constexpr Attr rm(unsigned n) { return Attr{1} << (kRmAt + n); }          // ModRM.rm
 inline constexpr Attr x8 = Attr{3} << kSpanAt, x16 = Attr{4} << kSpanAt;  // that many opcodes from this one on
 
 struct Row {
@@ -112,7 +112,8 @@ struct Row {
   // `opcode` as the manuals write it: 0x90, 0x0fa2, 0x0f3800, 0x0f3a0f.
   constexpr Row(uint32_t code, Op o, std::initializer_list<OperandCode> list, Attr a = 0)
       : opcode(static_cast<uint16_t>((map(code >> 8) << 8) | (code & 0xff))),
-        op(o), attr(a | ((a >> kPrefixAt & 0xc) ? mandatory : 0)) {
+        op(o),
+        attr(a | ((a >> kPrefixAt & 0xc) ? mandatory : 0)) {
     unsigned n = 0;
     for (OperandCode c : list) operands[n++] = c;
   }

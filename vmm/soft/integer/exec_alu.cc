@@ -25,8 +25,10 @@ void compare(Cpu& c, const Decoded& d, F flags_of) {
 }  // namespace
 
 void exec_add(Cpu& c, const Decoded& d) {
-  update(c, d, [](uint64_t a, uint64_t b, unsigned size, uint64_t& f) { f = add_flags(a, b, a + b, size);
-return a + b; });
+  update(c, d, [](uint64_t a, uint64_t b, unsigned size, uint64_t& f) {
+    f = add_flags(a, b, a + b, size);
+    return a + b;
+  });
 }
 void exec_adc(Cpu& c, const Decoded& d) {
   update(c, d, [](uint64_t a, uint64_t b, unsigned size, uint64_t& f) {
@@ -36,8 +38,10 @@ void exec_adc(Cpu& c, const Decoded& d) {
   });
 }
 void exec_sub(Cpu& c, const Decoded& d) {
-  update(c, d, [](uint64_t a, uint64_t b, unsigned size, uint64_t& f) { f = sub_flags(a, b, a - b, size);
-return a - b; });
+  update(c, d, [](uint64_t a, uint64_t b, unsigned size, uint64_t& f) {
+    f = sub_flags(a, b, a - b, size);
+    return a - b;
+  });
 }
 void exec_sbb(Cpu& c, const Decoded& d) {
   update(c, d, [](uint64_t a, uint64_t b, unsigned size, uint64_t& f) {
@@ -47,16 +51,22 @@ void exec_sbb(Cpu& c, const Decoded& d) {
   });
 }
 void exec_and(Cpu& c, const Decoded& d) {
-  update(c, d, [](uint64_t a, uint64_t b, unsigned size, uint64_t& f) { f = szp(a & b, size);
-return a & b; });
+  update(c, d, [](uint64_t a, uint64_t b, unsigned size, uint64_t& f) {
+    f = szp(a & b, size);
+    return a & b;
+  });
 }
 void exec_or(Cpu& c, const Decoded& d) {
-  update(c, d, [](uint64_t a, uint64_t b, unsigned size, uint64_t& f) { f = szp(a | b, size);
-return a | b; });
+  update(c, d, [](uint64_t a, uint64_t b, unsigned size, uint64_t& f) {
+    f = szp(a | b, size);
+    return a | b;
+  });
 }
 void exec_xor(Cpu& c, const Decoded& d) {
-  update(c, d, [](uint64_t a, uint64_t b, unsigned size, uint64_t& f) { f = szp(a ^ b, size);
-return a ^ b; });
+  update(c, d, [](uint64_t a, uint64_t b, unsigned size, uint64_t& f) {
+    f = szp(a ^ b, size);
+    return a ^ b;
+  });
 }
 void exec_inc(Cpu& c, const Decoded& d) {
   update(c, d, [](uint64_t a, uint64_t, unsigned size, uint64_t& f) {
@@ -71,8 +81,10 @@ void exec_dec(Cpu& c, const Decoded& d) {
   });
 }
 void exec_neg(Cpu& c, const Decoded& d) {
-  update(c, d, [](uint64_t a, uint64_t, unsigned size, uint64_t& f) { f = sub_flags(0, a, 0 - a, size);
-return 0 - a; });
+  update(c, d, [](uint64_t a, uint64_t, unsigned size, uint64_t& f) {
+    f = sub_flags(0, a, 0 - a, size);
+    return 0 - a;
+  });
 }
 void exec_not(Cpu& c, const Decoded& d) {
   update(c, d, [](uint64_t a, uint64_t, unsigned, uint64_t&) { return ~a; });
@@ -120,7 +132,8 @@ template <class T>
 void compare_exchange_pair(Cpu& c, const Decoded& d) {
   constexpr unsigned kHalf = sizeof(T), kBytes = 2 * kHalf;
   const uint64_t offset = c.effective_address(d);
-  const uint64_t at = kBytes == 16 ? c.aligned_linear(d.seg, offset, 16, Access::kWrite) : c.linear(d.seg, offset, kBytes, Access::kWrite);
+  const uint64_t at = kBytes == 16 ? c.aligned_linear(d.seg, offset, 16, Access::kWrite)
+                                   : c.linear(d.seg, offset, kBytes, Access::kWrite);
   c.probe_write(at, kBytes);
   std::array<T, 2> old;
   c.read_linear(at, old.data(), kBytes);

@@ -70,7 +70,8 @@ void exec_bound(Cpu& c, const Decoded& d) {
 
 void exec_arpl(Cpu& c, const Decoded& d) {
   if (c.real_or_v86()) Cpu::fault(kUD);
-  const uint64_t source = c.read_operand(d, 1), dest = c.since(2) ? c.read_operand(d, 0) : c.read_operand_for_update(d, 0);
+  const uint64_t source = c.read_operand(d, 1),
+                 dest = c.since(2) ? c.read_operand(d, 0) : c.read_operand_for_update(d, 0);
   const bool raise = (dest & 3) < (source & 3);
   if (raise) c.write_operand(d, 0, (dest & ~uint64_t{3}) | (source & 3));
   c.set_arith(kZF, when(raise, kZF));

@@ -104,9 +104,9 @@ void exec_leave(Cpu& c, const Decoded& d) {
   c.set_reg(kRbp, d.op_size, v);
 }
 
-// ENTER alloc, level: pushes RBP, the level-1 enclosing frame pointers and the new one. All is read and checked first; then each
-// pointer is read anew as it is pushed, for the pushes may overlap what is read. The new frame pointer is the whole stack
-// pointer after the first push: on a 16-bit stack the upper half of ESP comes with it.
+// ENTER alloc, level: pushes RBP, the level-1 enclosing frame pointers and the new one. All is read and checked first;
+// then each pointer is read anew as it is pushed, for the pushes may overlap what is read. The new frame pointer is the
+// whole stack pointer after the first push: on a 16-bit stack the upper half of ESP comes with it.
 void exec_enter(Cpu& c, const Decoded& d) {
   const unsigned size = d.op_size, width = c.stack_size(), level = d.imm2 & 31;
   const uint64_t sp = c.reg(kRsp, width), bp = c.reg(kRbp, width);

@@ -75,7 +75,8 @@ void exec_idiv(Cpu& c, const Decoded& d) {
   const U128 q = magnitude / by, rest = magnitude % by;
   const bool negative = (a < 0) != (divisor < 0);
   if (q > U128{sign_of(size)} - (negative ? 0 : 1)) Cpu::fault(kDE);
-  write_wide(c, size, static_cast<uint64_t>(negative ? U128{0} - q : q), static_cast<uint64_t>(a < 0 ? U128{0} - rest : rest));
+  write_wide(c, size, static_cast<uint64_t>(negative ? U128{0} - q : q),
+             static_cast<uint64_t>(a < 0 ? U128{0} - rest : rest));
 }
 
 }  // namespace dejavm::soft

@@ -1,5 +1,5 @@
-// Shifts and rotates. Source: Intel SDM vol. 2. A shift by 0 leaves the flags and still writes its destination (a 32-bit
-// register is zero-extended). What the manual leaves undefined is fixed in docs/cpu.md.
+// Shifts and rotates. Source: Intel SDM vol. 2. A shift by 0 leaves the flags and still writes its destination (a
+// 32-bit register is zero-extended). What the manual leaves undefined is fixed in docs/cpu.md.
 #include "vmm/soft/integer/flags.h"
 
 namespace dejavm::soft {

@@ -1,6 +1,6 @@
-// String operations on memory. Source: Intel SDM vol. 2. One call of a plain function is one iteration; a repeated operation with
-// iterations left stays at its own address, so that it is one retired instruction per iteration and interrupts and
-// limits come between any two. With a count of zero it does nothing and is one instruction.
+// String operations on memory. Source: Intel SDM vol. 2. One call of a plain function is one iteration; a repeated
+// operation with iterations left stays at its own address, so that it is one retired instruction per iteration and
+// interrupts and limits come between any two. With a count of zero it does nothing and is one instruction.
 #include "vmm/soft/integer/exec_string.h"
 
 #include <algorithm>
@@ -70,8 +70,8 @@ void exec_scas(Cpu& c, const Decoded& d) {
 
 namespace {
 
-// A run of `n` iterations on the fast path: host address of the first element, n reduced to what stays within the page and
-// does not wrap. n = 0: not on the fast path.
+// A run of `n` iterations on the fast path: host address of the first element, n reduced to what stays within the page
+// and does not wrap. n = 0: not on the fast path.
 uint8_t* run_at(Cpu& c, const Decoded& d, unsigned seg, unsigned reg, Access access, bool down, uint64_t& n) {
   const unsigned size = d.op_size;
   const uint64_t offset = c.reg(reg, d.addr_size);
@@ -138,7 +138,8 @@ uint64_t bulk_string(Cpu& c, const Decoded& d, uint64_t max) {
   if (d.rep == Rep::kNone || (down && d.op != Op::k_movs && d.op != Op::k_stos)) return 0;
   uint64_t n = std::min(max, count);
   if (n == 0) return 0;
-  const bool uses_source = d.op == Op::k_movs || d.op == Op::k_cmps || d.op == Op::k_lods, uses_dest = d.op != Op::k_lods;
+  const bool uses_source = d.op == Op::k_movs || d.op == Op::k_cmps || d.op == Op::k_lods,
+             uses_dest = d.op != Op::k_lods;
   const Access dest_access = d.op == Op::k_movs || d.op == Op::k_stos ? Access::kWrite : Access::kRead;
   const uint8_t* from = uses_source ? run_at(c, d, d.seg, kRsi, Access::kRead, down, n) : nullptr;
   uint8_t* to = uses_dest && n != 0 ? run_at(c, d, kEs, kRdi, dest_access, down, n) : nullptr;

@@ -1,7 +1,7 @@
-// What the string instructions have in common, those that reach ports too. Source: Intel SDM vol. 2. One call of a plain function
-// is one iteration; a repeated operation with iterations left stays at its own address, so that it is one retired
-// instruction per iteration and interrupts and limits come between any two. With a count of zero it does nothing and is
-// one instruction.
+// What the string instructions have in common, those that reach ports too. Source: Intel SDM vol. 2. One call of a
+// plain function is one iteration; a repeated operation with iterations left stays at its own address, so that it is
+// one retired instruction per iteration and interrupts and limits come between any two. With a count of zero it does
+// nothing and is one instruction.
 #pragma once
 
 #include "vmm/soft/cpu.h"

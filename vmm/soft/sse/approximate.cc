@@ -22,8 +22,7 @@ uint32_t rounded(uint32_t sign, int exponent, uint64_t significand) {
     ++exponent;
   }
   if (exponent < -126) return sign;
-  return sign | static_cast<uint32_t>(exponent + 127) << 23 |
-         (static_cast<uint32_t>(s) << (24 - kBits) & 0x007fffff);
+  return sign | static_cast<uint32_t>(exponent + 127) << 23 | (static_cast<uint32_t>(s) << (24 - kBits) & 0x007fffff);
 }
 
 uint32_t reciprocal(uint32_t x) {
@@ -57,14 +56,16 @@ uint32_t reciprocal_root(uint32_t x) {
   return rounded(0, -half - 1, integer_root((uint64_t{1} << (23 + 2 * (kBits + 1))) / m));
 }
 
-template <class F> void each_lane(Cpu& c, const Decoded& d, F f) {
+template <class F>
+void each_lane(Cpu& c, const Decoded& d, F f) {
   xmm_op(c, d, [&](Vec, Vec b) {
     Lanes<uint32_t> r(b);
     for (uint32_t& v : r.v) v = f(v);
     return static_cast<Vec>(r);
   });
 }
-template <class F> void lowest_lane(Cpu& c, const Decoded& d, F f) {
+template <class F>
+void lowest_lane(Cpu& c, const Decoded& d, F f) {
   xmm_op<4>(c, d, [&](Vec a, Vec b) {
     Lanes<uint32_t> r(a);
     r[0] = f(Lanes<uint32_t>(b)[0]);

@@ -28,20 +28,24 @@ DEJAVM_ARITHMETIC(AddSubPs, "addsubps", kSub, kAdd, 4, false);
 DEJAVM_ARITHMETIC(AddSubPd, "addsubpd", kSub, kAdd, 2, true);
 
 // Even lanes of a:b, and odd ones: the first and second operands of the horizontal operations.
-template <class T> Vec even_lanes(Vec a, Vec b) {
+template <class T>
+Vec even_lanes(Vec a, Vec b) {
   if constexpr (sizeof(T) == 8) return _mm_unpacklo_epi64(a, b);
   else return _mm_unpacklo_epi64(_mm_shuffle_epi32(a, 0x88), _mm_shuffle_epi32(b, 0x88));
 }
-template <class T> Vec odd_lanes(Vec a, Vec b) {
+template <class T>
+Vec odd_lanes(Vec a, Vec b) {
   if constexpr (sizeof(T) == 8) return _mm_unpackhi_epi64(a, b);
   else return _mm_unpacklo_epi64(_mm_shuffle_epi32(a, 0xdd), _mm_shuffle_epi32(b, 0xdd));
 }
-template <class Op, class T> void horizontal(Cpu& c, const Decoded& d) {
+template <class Op, class T>
+void horizontal(Cpu& c, const Decoded& d) {
   xmm_op(c, d, [&](Vec a, Vec b) { return arithmetic<Op>(c, even_lanes<T>(a, b), odd_lanes<T>(a, b)); });
 }
 
 // All-ones lanes where the bit of mask is set.
-template <class T> Vec lane_mask(unsigned mask) {
+template <class T>
+Vec lane_mask(unsigned mask) {
   Lanes<T> r;
   for (unsigned i = 0; i < 16 / sizeof(T); ++i) r[i] = mask >> i & 1 ? static_cast<T>(~T{0}) : T{0};
   return static_cast<Vec>(r);
@@ -49,9 +53,9 @@ template <class T> Vec lane_mask(unsigned mask) {
 
 }  // namespace
 
-#define DEJAVM_FP(op, Op, bytes)                                                                  \
-  void exec_##op(Cpu& c, const Decoded& d) {                                                      \
-    xmm_op<bytes>(c, d, [&](Vec a, Vec b) { return arithmetic<Op>(c, a, b); });                   \
+#define DEJAVM_FP(op, Op, bytes)                                                \
+  void exec_##op(Cpu& c, const Decoded& d) {                                    \
+    xmm_op<bytes>(c, d, [&](Vec a, Vec b) { return arithmetic<Op>(c, a, b); }); \
   }
 DEJAVM_FP(addps, AddPs, 16)
 DEJAVM_FP(addpd, AddPd, 16)
@@ -73,16 +77,16 @@ DEJAVM_FP(addsubps, AddSubPs, 16)
 DEJAVM_FP(addsubpd, AddSubPd, 16)
 
 // Operations whose results lie within the range of their operands.
-#define DEJAVM_FP_BOUNDED(op, bytes)                                                              \
-  void exec_##op(Cpu& c, const Decoded& d) {                                                      \
-    xmm_op<bytes>(c, d, [&](Vec a, Vec b) {                                                       \
-      Vec r;                                                                                      \
-      fp_run(c, [&] {                                                                             \
-        r = a;                                                                                    \
-        asm volatile(#op " %1, %0" : "+x"(r) : "x"(b));                                           \
-      });                                                                                         \
-      return r;                                                                                   \
-    });                                                                                           \
+#define DEJAVM_FP_BOUNDED(op, bytes)                    \
+  void exec_##op(Cpu& c, const Decoded& d) {            \
+    xmm_op<bytes>(c, d, [&](Vec a, Vec b) {             \
+      Vec r;                                            \
+      fp_run(c, [&] {                                   \
+        r = a;                                          \
+        asm volatile(#op " %1, %0" : "+x"(r) : "x"(b)); \
+      });                                               \
+      return r;                                         \
+    });                                                 \
   }
 DEJAVM_FP_BOUNDED(sqrtps, 16)
 DEJAVM_FP_BOUNDED(sqrtpd, 16)

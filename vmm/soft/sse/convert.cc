@@ -13,18 +13,19 @@ DEJAVM_ARITHMETIC(NarrowPd, "cvtpd2ps", kNarrow, kNarrow, 2, true);
 DEJAVM_ARITHMETIC(NarrowSd, "cvtsd2ss", kNarrow, kNarrow, 1, true);
 
 // b converted by one instruction, other lanes of the register from a.
-#define DEJAVM_CONVERSION(insn) \
-  [&](Vec a, Vec b) {                                          \
-    Vec result;                                                \
-    fp_run(c, [&] {                                            \
-      result = a;                                              \
-      asm volatile(insn " %1, %0" : "+x"(result) : "x"(b));    \
-    });                                                        \
-    return result;                                             \
+#define DEJAVM_CONVERSION(insn)                             \
+  [&](Vec a, Vec b) {                                       \
+    Vec result;                                             \
+    fp_run(c, [&] {                                         \
+      result = a;                                           \
+      asm volatile(insn " %1, %0" : "+x"(result) : "x"(b)); \
+    });                                                     \
+    return result;                                          \
   }
 
 // An MMX destination; the source is an XMM register or N bytes of memory (16: aligned).
-template <unsigned N, class F> void to_mmx(Cpu& c, const Decoded& d, F convert) {
+template <unsigned N, class F>
+void to_mmx(Cpu& c, const Decoded& d, F convert) {
   check_sse(c);
   check_mmx(c);
   Vec b;
@@ -82,32 +83,32 @@ void exec_cvtpi2pd(Cpu& c, const Decoded& d) {
   set_xmm(c, d.operands[0].reg, DEJAVM_CONVERSION("cvtdq2pd")(_mm_setzero_si128(), mmx_integers(c, d)));
 }
 
-#define DEJAVM_FROM_INTEGER(op)                                                                   \
-  void exec_##op(Cpu& c, const Decoded& d) {                                                      \
-    check_sse(c);                                                                                 \
-    const uint64_t v = integer_source(c, d);                                                      \
-    const Vec a = get_xmm(c, d.operands[0].reg);                                                  \
-    Vec r;                                                                                        \
-    fp_run(c, [&] {                                                                               \
-      r = a;                                                                                      \
-      if (rex_w(d)) asm volatile(#op "q %1, %0" : "+x"(r) : "r"(v));                              \
-      else asm volatile(#op "l %k1, %0" : "+x"(r) : "r"(v));                                      \
-    });                                                                                           \
-    set_xmm(c, d.operands[0].reg, r);                                                             \
+#define DEJAVM_FROM_INTEGER(op)                                      \
+  void exec_##op(Cpu& c, const Decoded& d) {                         \
+    check_sse(c);                                                    \
+    const uint64_t v = integer_source(c, d);                         \
+    const Vec a = get_xmm(c, d.operands[0].reg);                     \
+    Vec r;                                                           \
+    fp_run(c, [&] {                                                  \
+      r = a;                                                         \
+      if (rex_w(d)) asm volatile(#op "q %1, %0" : "+x"(r) : "r"(v)); \
+      else asm volatile(#op "l %k1, %0" : "+x"(r) : "r"(v));         \
+    });                                                              \
+    set_xmm(c, d.operands[0].reg, r);                                \
   }
 DEJAVM_FROM_INTEGER(cvtsi2ss)
 DEJAVM_FROM_INTEGER(cvtsi2sd)
 
-#define DEJAVM_TO_INTEGER(op, bytes)                                                              \
-  void exec_##op(Cpu& c, const Decoded& d) {                                                      \
-    check_sse(c);                                                                                 \
-    const Vec b = source_low<bytes>(c, d, 1);                                                     \
-    uint64_t v = 0;                                                                               \
-    fp_run(c, [&] {                                                                               \
-      if (rex_w(d)) asm volatile(#op " %1, %0" : "=r"(v) : "x"(b));                               \
-      else asm volatile(#op " %1, %k0" : "=r"(v) : "x"(b));                                       \
-    });                                                                                           \
-    c.set_reg(d.operands[0].reg, 8, v);                                                           \
+#define DEJAVM_TO_INTEGER(op, bytes)                                \
+  void exec_##op(Cpu& c, const Decoded& d) {                        \
+    check_sse(c);                                                   \
+    const Vec b = source_low<bytes>(c, d, 1);                       \
+    uint64_t v = 0;                                                 \
+    fp_run(c, [&] {                                                 \
+      if (rex_w(d)) asm volatile(#op " %1, %0" : "=r"(v) : "x"(b)); \
+      else asm volatile(#op " %1, %k0" : "=r"(v) : "x"(b));         \
+    });                                                             \
+    c.set_reg(d.operands[0].reg, 8, v);                             \
   }
 DEJAVM_TO_INTEGER(cvtss2si, 4)
 DEJAVM_TO_INTEGER(cvtsd2si, 8)

@@ -18,10 +18,12 @@ __m128i only_lane(__m128i x, unsigned i, bool wide, uint64_t filler) {
 
 // One lane on the x87 unit: the precision control rounds to the lane's precision, while the exponent has 15 bits, as
 // good as unbounded here. The status word tells whether that rounding was inexact.
-#define DEJAVM_X87(load, insn, operand)                                                                     \
-  asm volatile("fnstcw %[old]\n fldcw %[cw]\n fnclex\n " load " %[a]\n " insn " %[b]\n fnstsw %[sw]\n"      \
-               "fstp %%st(0)\n fnclex\n fldcw %[old]"                                                       \
-               : [old] "=m"(old), [sw] "=m"(status) : [cw] "m"(control), [a] "m"(a), [b] "m"(operand)       \
+#define DEJAVM_X87(load, insn, operand)                                       \
+  asm volatile("fnstcw %[old]\n fldcw %[cw]\n fnclex\n " load " %[a]\n " insn \
+               " %[b]\n fnstsw %[sw]\n"                                       \
+               "fstp %%st(0)\n fnclex\n fldcw %[old]"                         \
+               : [old] "=m"(old), [sw] "=m"(status)                           \
+               : [cw] "m"(control), [a] "m"(a), [b] "m"(operand)              \
                : "st", "memory")
 
 bool inexact_single(Lane kind, uint16_t control, uint32_t a, uint32_t b) {
@@ -44,7 +46,10 @@ bool inexact_double(Lane kind, uint16_t control, uint64_t a, uint64_t b) {
     case Lane::kSub: DEJAVM_X87("fldl", "fsubl", b); break;
     case Lane::kMul: DEJAVM_X87("fldl", "fmull", b); break;
     case Lane::kDiv: DEJAVM_X87("fldl", "fdivl", b); break;
-    case Lane::kNarrow: a = b; DEJAVM_X87("fldl", "fmuls", one); break;
+    case Lane::kNarrow:
+      a = b;
+      DEJAVM_X87("fldl", "fmuls", one);
+      break;
   }
   return status & kPE;
 }
@@ -70,7 +75,10 @@ uint32_t lane_post_flags(const Cpu& c, const Arithmetic& op, __m128i a, __m128i 
   const uint64_t one = op.wide ? 0x3ff0000000000000 : 0x3f800000;
   const __m128i la = only_lane(a, i, op.wide, 0), lb = only_lane(b, i, op.wide, one);
   __m128i r;
-  auto run = [&] { r = la; op.run(r, lb); };
+  auto run = [&] {
+    r = la;
+    op.run(r, lb);
+  };
   const uint32_t masked = run_masked(controls, run) & kPostComputation;
   const uint32_t unmasked = unmasked_flags(c);
   uint32_t decided = 0;
@@ -92,7 +100,10 @@ void raise(Cpu& c, uint32_t flags) {
 
 __m128i arithmetic_slow(Cpu& c, const Arithmetic& op, __m128i a, __m128i b) {
   __m128i r;
-  auto run = [&] { r = a; op.run(r, b); };
+  auto run = [&] {
+    r = a;
+    op.run(r, b);
+  };
   uint32_t flags = run_masked(c.s.fpu.mxcsr, run);
   // FTZ acts only while underflow is masked (SDM vol. 1, 10.2.3.3). Otherwise a tiny lane faults, whatever its
   // value here.

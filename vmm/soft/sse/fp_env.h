@@ -12,8 +12,18 @@
 namespace dejavm::soft::sse {
 
 enum Mxcsr : uint32_t {
-  kIE = 1, kDE = 2, kZE = 4, kOE = 8, kUE = 16, kPE = 32, kDAZ = 64, kMaskShift = 7, kAllMasked = 0x1f80,
-  kRoundShift = 13, kRoundMask = 0x6000, kFTZ = 0x8000
+  kIE = 1,
+  kDE = 2,
+  kZE = 4,
+  kOE = 8,
+  kUE = 16,
+  kPE = 32,
+  kDAZ = 64,
+  kMaskShift = 7,
+  kAllMasked = 0x1f80,
+  kRoundShift = 13,
+  kRoundMask = 0x6000,
+  kFTZ = 0x8000
 };
 inline constexpr uint32_t kMxcsrFlags = 0x3f, kPreComputation = kIE | kDE | kZE, kPostComputation = kOE | kUE | kPE;
 inline constexpr uint32_t kMxcsrControls = kDAZ | kRoundMask | kFTZ;
@@ -36,7 +46,8 @@ inline bool nothing_new(const Cpu& c) { return ((host_mxcsr() ^ kAllMasked) & ~(
 void raise(Cpu& c, uint32_t flags);
 
 // Runs `op` with the guest's controls and every exception masked; returns its flags.
-template <class Op> uint32_t run_masked(uint32_t controls, Op& op) {
+template <class Op>
+uint32_t run_masked(uint32_t controls, Op& op) {
   const uint32_t host = host_mxcsr();
   set_host_mxcsr((controls & kMxcsrControls) | kAllMasked);
   op();
@@ -46,7 +57,8 @@ template <class Op> uint32_t run_masked(uint32_t controls, Op& op) {
 }
 
 // For operations that can neither overflow nor underflow. `ignored`: flags that this instruction does not report.
-template <class Op> void fp_run(Cpu& c, Op op, uint32_t ignored = 0) {
+template <class Op>
+void fp_run(Cpu& c, Op op, uint32_t ignored = 0) {
   if (default_controls(c)) {
     op();
     if (nothing_new(c)) return;
@@ -60,12 +72,13 @@ struct Arithmetic {
   void (*run)(__m128i& a, const __m128i& b);  // a = a op b
   Lane even, odd;                             // by lane number
   uint8_t lanes;
-  bool wide;                                  // double operands
+  bool wide;  // double operands
 };
 __m128i arithmetic_slow(Cpu& c, const Arithmetic& op, __m128i a, __m128i b);
 
 // a op b, with all that the guest's MXCSR asks for. Op has static run() and static constexpr Arithmetic kArithmetic.
-template <class Op> __m128i arithmetic(Cpu& c, __m128i a, __m128i b) {
+template <class Op>
+__m128i arithmetic(Cpu& c, __m128i a, __m128i b) {
   if (default_controls(c)) {
     __m128i r = a;
     Op::run(r, b);
@@ -77,8 +90,8 @@ template <class Op> __m128i arithmetic(Cpu& c, __m128i a, __m128i b) {
 }  // namespace dejavm::soft::sse
 
 // struct name: the packed or scalar instruction `insn` as an Arithmetic.
-#define DEJAVM_ARITHMETIC(name, insn, even, odd, lanes, wide)                                    \
-  struct name {                                                                                  \
+#define DEJAVM_ARITHMETIC(name, insn, even, odd, lanes, wide)                                          \
+  struct name {                                                                                        \
     static void run(__m128i& a, const __m128i& b) { asm volatile(insn " %1, %0" : "+x"(a) : "x"(b)); } \
-    static constexpr Arithmetic kArithmetic{run, Lane::even, Lane::odd, lanes, wide};            \
+    static constexpr Arithmetic kArithmetic{run, Lane::even, Lane::odd, lanes, wide};                  \
   }

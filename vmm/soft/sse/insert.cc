@@ -7,10 +7,14 @@ namespace {
 using namespace sse;
 using Vec = __m128i;
 
-template <class T> unsigned lanes(bool mmx) { return static_cast<unsigned>((mmx ? 8 : 16) / sizeof(T)); }
+template <class T>
+unsigned lanes(bool mmx) {
+  return static_cast<unsigned>((mmx ? 8 : 16) / sizeof(T));
+}
 
 // The lane's index is imm modulo the number of lanes; memory has exactly the lane's bytes.
-template <class T> void insert(Cpu& c, const Decoded& d) {
+template <class T>
+void insert(Cpu& c, const Decoded& d) {
   check(c, d, 0);
   const unsigned n = d.operands[0].reg;
   const T v = is_mem(d, 1) ? c.load<T>(d.seg, c.effective_address(d)) : static_cast<T>(c.r[d.operands[1].reg]);
@@ -21,7 +25,8 @@ template <class T> void insert(Cpu& c, const Decoded& d) {
   else set_xmm(c, n, static_cast<Vec>(r));
 }
 
-template <class T> void extract(Cpu& c, const Decoded& d) {
+template <class T>
+void extract(Cpu& c, const Decoded& d) {
   check(c, d, 1);
   const unsigned n = d.operands[1].reg;
   const bool mmx = is_mmx(d, 1);
@@ -54,9 +59,9 @@ void exec_insertps(Cpu& c, const Decoded& d) {
   });
 }
 
-#define DEJAVM_EXTEND(op, bytes, intrinsic)                                                       \
-  void exec_##op(Cpu& c, const Decoded& d) {                                                      \
-    xmm_op<bytes>(c, d, [](Vec, Vec b) { return intrinsic(b); });                                 \
+#define DEJAVM_EXTEND(op, bytes, intrinsic)                       \
+  void exec_##op(Cpu& c, const Decoded& d) {                      \
+    xmm_op<bytes>(c, d, [](Vec, Vec b) { return intrinsic(b); }); \
   }
 DEJAVM_EXTEND(pmovsxbw, 8, _mm_cvtepi8_epi16)
 DEJAVM_EXTEND(pmovsxbd, 4, _mm_cvtepi8_epi32)

@@ -10,17 +10,19 @@ namespace {
 using Vec = __m128i;
 
 // Operations across neighbours: for MMX both operands together make one vector, whose low half is the result.
-#define DEJAVM_HORIZONTAL(op, intrinsic)                                          \
-  void exec_##op(Cpu& c, const Decoded& d) {                                      \
-    sse::packed(                                                                  \
-        c, d, [](Vec a, Vec b) { return intrinsic(a, b); },                       \
-        [](Vec a, Vec b) {                                                        \
-          const Vec both = _mm_unpacklo_epi64(a, b);                              \
-          return intrinsic(both, both);                                           \
-        });                                                                       \
+#define DEJAVM_HORIZONTAL(op, intrinsic)                    \
+  void exec_##op(Cpu& c, const Decoded& d) {                \
+    sse::packed(                                            \
+        c, d, [](Vec a, Vec b) { return intrinsic(a, b); }, \
+        [](Vec a, Vec b) {                                  \
+          const Vec both = _mm_unpacklo_epi64(a, b);        \
+          return intrinsic(both, both);                     \
+        });                                                 \
   }
-#define DEJAVM_UNARY(op, intrinsic) \
-  void exec_##op(Cpu& c, const Decoded& d) { sse::packed(c, d, [](Vec, Vec b) { return intrinsic(b); }); }
+#define DEJAVM_UNARY(op, intrinsic)                             \
+  void exec_##op(Cpu& c, const Decoded& d) {                    \
+    sse::packed(c, d, [](Vec, Vec b) { return intrinsic(b); }); \
+  }
 
 }  // namespace
 

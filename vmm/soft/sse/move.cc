@@ -21,7 +21,8 @@ void load_or_store_unaligned(Cpu& c, const Decoded& d) {
 }
 
 // movss, movsd: a load clears the rest of the register, a register move keeps it.
-template <class T> void move_scalar(Cpu& c, const Decoded& d) {
+template <class T>
+void move_scalar(Cpu& c, const Decoded& d) {
   check_sse(c);
   if (is_mem(d, 0)) {
     store_mem(c, d, static_cast<T>(low_half(get_xmm(c, d.operands[1].reg))));

@@ -13,9 +13,7 @@ namespace dejavm::soft::sse {
 inline __m128i get_xmm(const Cpu& c, unsigned n) {
   return _mm_loadu_si128(reinterpret_cast<const __m128i*>(&c.s.fpu.xmm[n]));
 }
-inline void set_xmm(Cpu& c, unsigned n, __m128i v) {
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(&c.s.fpu.xmm[n]), v);
-}
+inline void set_xmm(Cpu& c, unsigned n, __m128i v) { _mm_storeu_si128(reinterpret_cast<__m128i*>(&c.s.fpu.xmm[n]), v); }
 inline __m128i low_half(uint64_t v) { return _mm_cvtsi64_si128(static_cast<long long>(v)); }
 inline uint64_t low_half(__m128i v) { return static_cast<uint64_t>(_mm_cvtsi128_si64(v)); }
 
@@ -43,23 +41,29 @@ inline void store_aligned(Cpu& c, const Decoded& d, __m128i v) {
   c.write_linear(aligned_address(c, d, Access::kWrite), &v, 16);
 }
 // N bytes from memory without alignment rule, zero-extended.
-template <unsigned N> __m128i load_low(Cpu& c, const Decoded& d) {
+template <unsigned N>
+__m128i load_low(Cpu& c, const Decoded& d) {
   __m128i v = _mm_setzero_si128();
   c.read_linear(c.linear(d.seg, c.effective_address(d), N, Access::kRead), &v, N);
   return v;
 }
-template <class T> void store_mem(Cpu& c, const Decoded& d, T v) { c.store<T>(d.seg, c.effective_address(d), v); }
+template <class T>
+void store_mem(Cpu& c, const Decoded& d, T v) {
+  c.store<T>(d.seg, c.effective_address(d), v);
+}
 
 // Operand k as a vector: XMM register, or 16 aligned bytes of memory.
 inline __m128i source(Cpu& c, const Decoded& d, unsigned k) {
   return is_mem(d, k) ? load_aligned(c, d) : get_xmm(c, d.operands[k].reg);
 }
 // Operand k: XMM register (whole), or N bytes of memory.
-template <unsigned N> __m128i source_low(Cpu& c, const Decoded& d, unsigned k) {
+template <unsigned N>
+__m128i source_low(Cpu& c, const Decoded& d, unsigned k) {
   return is_mem(d, k) ? load_low<N>(c, d) : get_xmm(c, d.operands[k].reg);
 }
 // Operand k: MMX register, or N bytes of memory.
-template <unsigned N = 8> __m128i mmx_source(Cpu& c, const Decoded& d, unsigned k) {
+template <unsigned N = 8>
+__m128i mmx_source(Cpu& c, const Decoded& d, unsigned k) {
   return is_mem(d, k) ? load_low<N>(c, d) : low_half(mmx_read(c, d.operands[k].reg));
 }
 
@@ -77,7 +81,8 @@ inline void enter_mmx(Cpu& c) {
 }
 
 // op1 = f(op1, op2), by f for XMM and by g, of which the low half counts, for MMX.
-template <class F, class G> void packed(Cpu& c, const Decoded& d, F f, G g) {
+template <class F, class G>
+void packed(Cpu& c, const Decoded& d, F f, G g) {
   if (is_mmx(d, 0)) {
     check_mmx(c);
     const __m128i b = mmx_source(c, d, 1);
@@ -89,10 +94,14 @@ template <class F, class G> void packed(Cpu& c, const Decoded& d, F f, G g) {
   }
 }
 // The same where each 64-bit half is computed alike.
-template <class F> void packed(Cpu& c, const Decoded& d, F f) { packed(c, d, f, f); }
+template <class F>
+void packed(Cpu& c, const Decoded& d, F f) {
+  packed(c, d, f, f);
+}
 
 // op1 = f(op1, op2) with XMM registers only; the source is N bytes wide in memory (16: aligned).
-template <unsigned N = 16, class F> void xmm_op(Cpu& c, const Decoded& d, F f) {
+template <unsigned N = 16, class F>
+void xmm_op(Cpu& c, const Decoded& d, F f) {
   check_sse(c);
   __m128i b;
   if constexpr (N == 16) b = source(c, d, 1);
@@ -101,7 +110,8 @@ template <unsigned N = 16, class F> void xmm_op(Cpu& c, const Decoded& d, F f) {
 }
 
 // A vector as an array of lanes, for what is clearer one lane at a time.
-template <class T> struct Lanes {
+template <class T>
+struct Lanes {
   T v[16 / sizeof(T)];
   Lanes() = default;
   explicit Lanes(__m128i x) { std::memcpy(v, &x, 16); }
@@ -117,11 +127,11 @@ template <class T> struct Lanes {
 }  // namespace dejavm::soft::sse
 
 // Defines exec_<op> as packed() or xmm_op() of an intrinsic whose result is fully defined.
-#define DEJAVM_PACKED(op, intrinsic)                                                              \
-  void exec_##op(Cpu& c, const Decoded& d) {                                                      \
-    sse::packed(c, d, [](__m128i a, __m128i b) { return intrinsic(a, b); });                      \
+#define DEJAVM_PACKED(op, intrinsic)                                         \
+  void exec_##op(Cpu& c, const Decoded& d) {                                 \
+    sse::packed(c, d, [](__m128i a, __m128i b) { return intrinsic(a, b); }); \
   }
-#define DEJAVM_XMM(op, intrinsic)                                                                 \
-  void exec_##op(Cpu& c, const Decoded& d) {                                                      \
-    sse::xmm_op(c, d, [](__m128i a, __m128i b) { return intrinsic(a, b); });                      \
+#define DEJAVM_XMM(op, intrinsic)                                            \
+  void exec_##op(Cpu& c, const Decoded& d) {                                 \
+    sse::xmm_op(c, d, [](__m128i a, __m128i b) { return intrinsic(a, b); }); \
   }

@@ -8,7 +8,8 @@ namespace {
 
 using namespace sse;
 
-template <class F> void shift(Cpu& c, const Decoded& d, F f) {
+template <class F>
+void shift(Cpu& c, const Decoded& d, F f) {
   check(c, d, 0);
   const unsigned n = d.operands[0].reg;
   if (is_mmx(d, 0)) {
@@ -32,9 +33,9 @@ __m128i window(__m128i low, __m128i high, unsigned from) {
 
 }  // namespace
 
-#define DEJAVM_SHIFT(op, intrinsic)                                                               \
-  void exec_##op(Cpu& c, const Decoded& d) {                                                      \
-    shift(c, d, [](__m128i v, __m128i count) { return intrinsic(v, count); });                    \
+#define DEJAVM_SHIFT(op, intrinsic)                                            \
+  void exec_##op(Cpu& c, const Decoded& d) {                                   \
+    shift(c, d, [](__m128i v, __m128i count) { return intrinsic(v, count); }); \
   }
 DEJAVM_SHIFT(psrlw, _mm_srl_epi16)
 DEJAVM_SHIFT(psrld, _mm_srl_epi32)

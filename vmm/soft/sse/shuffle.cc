@@ -10,7 +10,8 @@ using Vec = __m128i;
 Vec high_half(Vec v) { return _mm_unpackhi_epi64(v, v); }
 
 // The memory operand of PUNPCKL* has 4 bytes in the MMX form.
-template <class F> void unpack_low(Cpu& c, const Decoded& d, F f) {
+template <class F>
+void unpack_low(Cpu& c, const Decoded& d, F f) {
   if (!is_mmx(d, 0)) return xmm_op(c, d, f);
   check_mmx(c);
   const Vec b = mmx_source<4>(c, d, 1);
@@ -18,7 +19,8 @@ template <class F> void unpack_low(Cpu& c, const Decoded& d, F f) {
 }
 
 // Lane i of the result is lane (imm >> 2i) & 3 of v, within lanes [first, first + 4); others are kept.
-template <class T> Vec shuffle4(Vec v, unsigned imm, unsigned first = 0) {
+template <class T>
+Vec shuffle4(Vec v, unsigned imm, unsigned first = 0) {
   const Lanes<T> from(v);
   Lanes<T> to(v);
   for (unsigned i = 0; i < 4; ++i) to[first + i] = from[first + (imm >> (2 * i) & 3)];
@@ -26,7 +28,8 @@ template <class T> Vec shuffle4(Vec v, unsigned imm, unsigned first = 0) {
 }
 
 // Lane i from b where bit i of imm is set.
-template <class T> Vec blend(Vec a, Vec b, unsigned imm) {
+template <class T>
+Vec blend(Vec a, Vec b, unsigned imm) {
   Lanes<T> r(a);
   const Lanes<T> from(b);
   for (unsigned i = 0; i < 16 / sizeof(T); ++i)
@@ -36,13 +39,13 @@ template <class T> Vec blend(Vec a, Vec b, unsigned imm) {
 
 }  // namespace
 
-#define DEJAVM_UNPACK_LOW(op, intrinsic)                                                          \
-  void exec_##op(Cpu& c, const Decoded& d) {                                                      \
-    unpack_low(c, d, [](Vec a, Vec b) { return intrinsic(a, b); });                               \
+#define DEJAVM_UNPACK_LOW(op, intrinsic)                            \
+  void exec_##op(Cpu& c, const Decoded& d) {                        \
+    unpack_low(c, d, [](Vec a, Vec b) { return intrinsic(a, b); }); \
   }
-#define DEJAVM_UNPACK_HIGH(op, high, low)                                                         \
-  void exec_##op(Cpu& c, const Decoded& d) {                                                      \
-    packed(                                                                                       \
+#define DEJAVM_UNPACK_HIGH(op, high, low)                                                                  \
+  void exec_##op(Cpu& c, const Decoded& d) {                                                               \
+    packed(                                                                                                \
         c, d, [](Vec a, Vec b) { return high(a, b); }, [](Vec a, Vec b) { return high_half(low(a, b)); }); \
   }
 DEJAVM_UNPACK_LOW(punpcklbw, _mm_unpacklo_epi8)
@@ -58,11 +61,11 @@ DEJAVM_XMM(unpcklpd, _mm_unpacklo_epi64)
 DEJAVM_XMM(unpckhps, _mm_unpackhi_epi32)
 DEJAVM_XMM(unpckhpd, _mm_unpackhi_epi64)
 
-#define DEJAVM_PACK(op, intrinsic)                                                                \
-  void exec_##op(Cpu& c, const Decoded& d) {                                                      \
-    packed(                                                                                       \
-        c, d, [](Vec a, Vec b) { return intrinsic(a, b); },                                       \
-        [](Vec a, Vec b) { return intrinsic(_mm_unpacklo_epi64(a, b), a); });                     \
+#define DEJAVM_PACK(op, intrinsic)                                            \
+  void exec_##op(Cpu& c, const Decoded& d) {                                  \
+    packed(                                                                   \
+        c, d, [](Vec a, Vec b) { return intrinsic(a, b); },                   \
+        [](Vec a, Vec b) { return intrinsic(_mm_unpacklo_epi64(a, b), a); }); \
   }
 DEJAVM_PACK(packsswb, _mm_packs_epi16)
 DEJAVM_PACK(packssdw, _mm_packs_epi32)
@@ -94,9 +97,9 @@ void exec_shufps(Cpu& c, const Decoded& d) {
     const unsigned i = imm8(d);
     Lanes<uint32_t> r;
     r[0] = x[i & 3];
-r[1] = x[i >> 2 & 3];
-r[2] = y[i >> 4 & 3];
-r[3] = y[i >> 6];
+    r[1] = x[i >> 2 & 3];
+    r[2] = y[i >> 4 & 3];
+    r[3] = y[i >> 6];
     return static_cast<Vec>(r);
   });
 }
@@ -105,7 +108,7 @@ void exec_shufpd(Cpu& c, const Decoded& d) {
     const Lanes<uint64_t> x(a), y(b);
     Lanes<uint64_t> r;
     r[0] = x[imm8(d) & 1];
-r[1] = y[imm8(d) >> 1 & 1];
+    r[1] = y[imm8(d) >> 1 & 1];
     return static_cast<Vec>(r);
   });
 }
@@ -125,9 +128,8 @@ void exec_blendvps(Cpu& c, const Decoded& d) {
   xmm_op(c, d, [&](Vec a, Vec b) { return _mm_blendv_epi8(a, b, _mm_srai_epi32(get_xmm(c, 0), 31)); });
 }
 void exec_blendvpd(Cpu& c, const Decoded& d) {
-  xmm_op(c, d, [&](Vec a, Vec b) {
-    return _mm_blendv_epi8(a, b, _mm_cmpgt_epi64(_mm_setzero_si128(), get_xmm(c, 0)));
-  });
+  xmm_op(c, d,
+         [&](Vec a, Vec b) { return _mm_blendv_epi8(a, b, _mm_cmpgt_epi64(_mm_setzero_si128(), get_xmm(c, 0))); });
 }
 void exec_pblendvb(Cpu& c, const Decoded& d) {
   xmm_op(c, d, [&](Vec a, Vec b) { return _mm_blendv_epi8(a, b, get_xmm(c, 0)); });

@@ -111,8 +111,11 @@ using namespace sys;
 void exec_mov_from_cr(Cpu& c, const Decoded& d) {
   const unsigned n = d.operands[1].reg;
   check_access(c, n);
-  const uint64_t value = n == 0 ? c.s.cr0 : n == 2 ? c.s.cr2 : n == 3 ? c.s.cr3 : n == 4 ? c.s.cr4
-                         : c.exits->cr8_read(c.position());
+  const uint64_t value = n == 0   ? c.s.cr0
+                         : n == 2 ? c.s.cr2
+                         : n == 3 ? c.s.cr3
+                         : n == 4 ? c.s.cr4
+                                  : c.exits->cr8_read(c.position());
   c.set_reg(d.operands[0].reg, register_size(c), value);
 }
 
@@ -163,7 +166,9 @@ void exec_xgetbv(Cpu& c, const Decoded&) {
 void exec_xsetbv(Cpu& c, const Decoded&) {
   if (!(c.s.cr4 & kCr4OSXSAVE)) Cpu::fault(kUD);
   const uint64_t value = c.reg(kRax, 4) | c.reg(kRdx, 4) << 32;
-  if (c.cpl != 0 || c.reg(kRcx, 4) != 0 || (value & ~c.model->xcr0_allowed) || !(value & 1) || ((value & 4) && !(value & 2))) Cpu::fault(kGP, 0);
+  if (c.cpl != 0 || c.reg(kRcx, 4) != 0 || (value & ~c.model->xcr0_allowed) || !(value & 1) ||
+      ((value & 4) && !(value & 2)))
+    Cpu::fault(kGP, 0);
   c.s.xcr0 = value;
 }
 

@@ -173,7 +173,11 @@ enum class FaultClass : uint8_t { kBenign, kContributory, kPageFault, kDoubleFau
 FaultClass class_of(const Event& e) {
   if (e.type != EventType::kException) return FaultClass::kBenign;
   switch (e.vector) {
-    case kDE: case kTS: case kNP: case kSS_: case kGP: return FaultClass::kContributory;
+    case kDE:
+    case kTS:
+    case kNP:
+    case kSS_:
+    case kGP: return FaultClass::kContributory;
     case kPF: return FaultClass::kPageFault;
     case kDF: return FaultClass::kDoubleFault;
     default: return FaultClass::kBenign;

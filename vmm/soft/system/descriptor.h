@@ -10,8 +10,18 @@
 namespace dejavm::soft::sys {
 
 enum SystemType : uint8_t {
-  kTss16 = 1, kLdt = 2, kTss16Busy = 3, kCallGate16 = 4, kTaskGate = 5, kInterruptGate16 = 6, kTrapGate16 = 7,
-  kTss32 = 9, kTss32Busy = 0xb, kCallGate32 = 0xc, kInterruptGate32 = 0xe, kTrapGate32 = 0xf
+  kTss16 = 1,
+  kLdt = 2,
+  kTss16Busy = 3,
+  kCallGate16 = 4,
+  kTaskGate = 5,
+  kInterruptGate16 = 6,
+  kTrapGate16 = 7,
+  kTss32 = 9,
+  kTss32Busy = 0xb,
+  kCallGate32 = 0xc,
+  kInterruptGate32 = 0xe,
+  kTrapGate32 = 0xf
 };
 inline constexpr unsigned kBusy = 2;  // type bit of a TSS
 

@@ -45,8 +45,7 @@ void real_transfer(Cpu& c, const Transfer& t) {
 
 uint16_t with_rpl(uint16_t selector, unsigned cpl) { return static_cast<uint16_t>((selector & ~3u) | cpl); }
 
-void same_level(Cpu& c, const Transfer& t, const Descriptor& code, uint16_t selector, uint64_t target,
-                unsigned size) {
+void same_level(Cpu& c, const Transfer& t, const Descriptor& code, uint16_t selector, uint64_t target, unsigned size) {
   check_target(c, code, target);
   if (t.call) {
     const PushFrame stack = return_frame(c, size);

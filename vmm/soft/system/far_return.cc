@@ -144,8 +144,7 @@ void protected_iret(Cpu& c, unsigned size) {
   const uint64_t rip = frame.pop(c, size);
   const uint16_t selector = static_cast<uint16_t>(frame.pop(c, size));
   const uint64_t image = frame.pop(c, size);
-  if (size == 4 && (image & kVM) && c.cpl == 0 && !c.long_mode())
-    return return_to_v86(c, frame, rip, selector, image);
+  if (size == 4 && (image & kVM) && c.cpl == 0 && !c.long_mode()) return return_to_v86(c, frame, rip, selector, image);
   const Target t{rip, selector, return_code(c, selector)};
   const uint64_t flags = returned_flags(c, image, size);
   if (t.cpl() == c.cpl && !c.long64()) {

@@ -2,8 +2,9 @@
 // that the CPU model names; Intel SDM vol. 2 where it is stricter without contradiction.
 //
 // As on AMD: SYSCALL and SYSRET work in compatibility and legacy protected mode too; SYSENTER and SYSEXIT raise #UD
-// in long mode; after SYSCALL and SYSRET, TF traps as they leave it (vol. 2, 6.1); SYSRET to a non-canonical RCX goes there at CPL 3, and the fetch faults (Intel's faults at CPL 0). As
-// on Intel: SYSRET loads SS whole, RPL 3 included, where AMD's leave its hidden part (Linux's SYSRET_SS_ATTRS).
+// in long mode; after SYSCALL and SYSRET, TF traps as they leave it (vol. 2, 6.1); SYSRET to a non-canonical RCX goes
+// there at CPL 3, and the fetch faults (Intel's faults at CPL 0). As on Intel: SYSRET loads SS whole, RPL 3 included,
+// where AMD's leave its hidden part (Linux's SYSRET_SS_ATTRS).
 #include "vmm/soft/system/control.h"
 #include "vmm/soft/system/descriptor.h"
 
@@ -12,9 +13,7 @@ namespace {
 
 using namespace sys;
 
-uint16_t selector_at(uint64_t star, unsigned bit, unsigned add) {
-  return static_cast<uint16_t>((star >> bit) + add);
-}
+uint16_t selector_at(uint64_t star, unsigned bit, unsigned add) { return static_cast<uint16_t>((star >> bit) + add); }
 
 uint16_t with_rpl(uint16_t selector, unsigned rpl) { return static_cast<uint16_t>((selector & 0xfffc) | rpl); }
 

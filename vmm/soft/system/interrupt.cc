@@ -23,7 +23,8 @@ void exec_int(Cpu& c, const Decoded& d) {
   software_interrupt(c, EventType::kSoftware, static_cast<uint8_t>(d.imm));
 }
 
-// A trap that a stack segment load before held back is lost, as it is with a fault; those of the other interrupts come after them.
+// A trap that a stack segment load before held back is lost, as it is with a fault; those of the other interrupts come
+// after them.
 void exec_int1(Cpu& c, const Decoded&) {
   software_interrupt(c, EventType::kIcebp, kDB);
   c.s.pending_debug = 0;

@@ -19,8 +19,8 @@ void check_tsc(const Cpu& c) {
   if ((c.s.cr4 & kCr4TSD) && c.cpl != 0) Cpu::fault(kGP, 0);
 }
 
-// Answer n of RDRAND and RDSEED is SplitMix64's output n for the machine's seed. Part of the trace format: a recording replays only
-// with the same answers.
+// Answer n of RDRAND and RDSEED is SplitMix64's output n for the machine's seed. Part of the trace format: a recording
+// replays only with the same answers.
 uint64_t next_random(Cpu& c) { return SplitMix64::output(c.s.random_seed, c.s.random_counter++); }
 
 // Entropy never runs out: CF is always 1, the other arithmetic flags are 0.

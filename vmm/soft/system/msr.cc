@@ -8,15 +8,37 @@ namespace {
 using sys::set_efer;
 
 enum Msr : uint32_t {
-  kTsc = 0x10, kTscAdjust = 0x3b, kSpecCtrl = 0x48, kMtrrCap = 0xfe, kSysenterCs = 0x174, kSysenterEsp, kSysenterEip,
-  kMiscEnable = 0x1a0, kMtrrBase0 = 0x200, kMtrrMask7 = 0x20f, kMtrr64K = 0x250, kMtrr16K = 0x258, kMtrr4K = 0x268,
-  kPat = 0x277, kMtrrDefType = 0x2ff, kEfer = 0xc0000080, kStar, kLstar, kCstar, kSfmask,
-  kFsBase = 0xc0000100, kGsBase, kKernelGsBase, kTscAux
+  kTsc = 0x10,
+  kTscAdjust = 0x3b,
+  kSpecCtrl = 0x48,
+  kMtrrCap = 0xfe,
+  kSysenterCs = 0x174,
+  kSysenterEsp,
+  kSysenterEip,
+  kMiscEnable = 0x1a0,
+  kMtrrBase0 = 0x200,
+  kMtrrMask7 = 0x20f,
+  kMtrr64K = 0x250,
+  kMtrr16K = 0x258,
+  kMtrr4K = 0x268,
+  kPat = 0x277,
+  kMtrrDefType = 0x2ff,
+  kEfer = 0xc0000080,
+  kStar,
+  kLstar,
+  kCstar,
+  kSfmask,
+  kFsBase = 0xc0000100,
+  kGsBase,
+  kKernelGsBase,
+  kTscAux
 };
 
-// Event selects and counters of AMD's four performance counters. No CPUID bit hides them, so systems look at them without asking:
-// they count nothing, read as zero, and what is written is lost (as in a KVM guest without a PMU).
-bool is_performance_counter(const Cpu& c, uint32_t index) { return c.since(2) && index >= 0xc0010000 && index <= 0xc0010007; }
+// Event selects and counters of AMD's four performance counters. No CPUID bit hides them, so systems look at them
+// without asking: they count nothing, read as zero, and what is written is lost (as in a KVM guest without a PMU).
+bool is_performance_counter(const Cpu& c, uint32_t index) {
+  return c.since(2) && index >= 0xc0010000 && index <= 0xc0010007;
+}
 
 // What an engine without speculation may claim: RDCL_NO, IBRS_ALL, SKIP_L1DFL, SSB_NO, MDS_NO, PSCHANGE_MC_NO,
 // TAA_NO, SBDR_SSDP_NO, FBSDP_NO, PSDP_NO, BHI_NO, PBRSB_NO, GDS_NO, RFDS_NO.
@@ -29,19 +51,19 @@ struct Constant {
   uint64_t value;
 };
 constexpr Constant kConstants[] = {
-    {0x8b, 0},                       // microcode revision
+    {0x8b, 0},  // microcode revision
     {0x10a, kArchCapabilities},
-    {0x1d9, 0},                      // DEBUGCTL: no branch trace, no single-step on branches
-    {0xc0010010, 0},                 // SYSCFG: no memory encryption, no RdMem/WrMem in fixed MTRRs, no TOM2
-    {0xc0010015, uint64_t{1} << 24}, // HWCR: the TSC counts at its nominal frequency
-    {0xc001001f, uint64_t{1} << 46}, // NB_CFG: extended PCI configuration by port 0xcf8 needs no enabling
-    {0xc0010055, 0},                 // interrupt pending message: no C1E
-    {0xc0010058, 0},                 // no MMIO configuration space
-    {0xc0010117, 0},                 // VM_HSAVE_PA: no SVM
-    {0xc0011022, 0},                 // data cache configuration
-    {0xc0011023, 0},                 // bus unit configuration (instruction cache on later families)
-    {0xc0011029, 2},                 // DE_CFG: LFENCE serialises
-    {0xc001102a, 0},                 // bus unit configuration 2
+    {0x1d9, 0},                       // DEBUGCTL: no branch trace, no single-step on branches
+    {0xc0010010, 0},                  // SYSCFG: no memory encryption, no RdMem/WrMem in fixed MTRRs, no TOM2
+    {0xc0010015, uint64_t{1} << 24},  // HWCR: the TSC counts at its nominal frequency
+    {0xc001001f, uint64_t{1} << 46},  // NB_CFG: extended PCI configuration by port 0xcf8 needs no enabling
+    {0xc0010055, 0},                  // interrupt pending message: no C1E
+    {0xc0010058, 0},                  // no MMIO configuration space
+    {0xc0010117, 0},                  // VM_HSAVE_PA: no SVM
+    {0xc0011022, 0},                  // data cache configuration
+    {0xc0011023, 0},                  // bus unit configuration (instruction cache on later families)
+    {0xc0011029, 2},                  // DE_CFG: LFENCE serialises
+    {0xc001102a, 0},                  // bus unit configuration 2
 };
 const Constant* find_constant(uint32_t index) {
   for (const Constant& k : kConstants)
@@ -174,9 +196,7 @@ void write_msr(Cpu& c, uint32_t index, uint64_t value) {
   }
   if (is_performance_counter(c, index)) return;
   switch (index) {
-    case kTsc:
-      c.s.tsc_adjust = value - c.now_ns();
-      return tell_tsc_adjust(c);
+    case kTsc: c.s.tsc_adjust = value - c.now_ns(); return tell_tsc_adjust(c);
     case kEfer: return set_efer(c, value);
     case kFsBase: return write_base(c, kFs, value);
     case kGsBase: return write_base(c, kGs, value);

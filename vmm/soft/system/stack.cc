@@ -45,8 +45,7 @@ void PushFrame::write(Cpu& c) const {
   }
   if (contiguous) {
     std::array<uint8_t, 40 * 8> bytes;
-    for (unsigned i = 0; i < count_; ++i)
-      std::memcpy(&bytes[at[i] - at[count_ - 1]], &items_[i].value, items_[i].size);
+    for (unsigned i = 0; i < count_; ++i) std::memcpy(&bytes[at[i] - at[count_ - 1]], &items_[i].value, items_[i].size);
     c.write_linear(at[count_ - 1], bytes.data(), bytes_);
     return;
   }

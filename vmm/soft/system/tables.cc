@@ -56,7 +56,8 @@ void store_selector(Cpu& c, const Decoded& d, uint16_t selector) {
 }
 
 // The system descriptor that LLDT or LTR loads; `valid` says whether its type will do.
-template <class F> Descriptor fetch_system(Cpu& c, uint16_t selector, F valid) {
+template <class F>
+Descriptor fetch_system(Cpu& c, uint16_t selector, F valid) {
   if (selector & 4) selector_fault(kGP, selector);
   const Descriptor d = fetch_descriptor(c, selector);
   if (!valid(d)) selector_fault(kGP, selector);
@@ -89,8 +90,8 @@ void exec_ltr(Cpu& c, const Decoded& d) {
   const uint16_t selector = read_selector(c, d);
   if (is_null(selector)) Cpu::fault(kGP, 0);
   const bool long_mode = c.long_mode();
-  const Descriptor x = fetch_system(
-      c, selector, [&](const Descriptor& t) { return long_mode ? t.system(kTss32) : t.tss(false); });
+  const Descriptor x =
+      fetch_system(c, selector, [&](const Descriptor& t) { return long_mode ? t.system(kTss32) : t.tss(false); });
   c.store_system<uint8_t>(x.at + 5, static_cast<uint8_t>((x.low >> 40) | kBusy));
   SegmentState tr = cache_of(x, selector);
   tr.attributes |= kBusy;

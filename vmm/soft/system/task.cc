@@ -8,10 +8,10 @@ namespace {
 // Where a TSS keeps what (SDM vol. 3, figures 8-2 and 8-10). Registers in the order of their numbers; segments in the
 // order ES, CS, SS, DS, FS, GS.
 struct Layout {
-  unsigned size;      // bytes of a register
+  unsigned size;  // bytes of a register
   unsigned ip, flags, gpr, seg, ldt;
   unsigned seg_step, seg_count;
-  unsigned end;       // bytes that must lie within the limit
+  unsigned end;  // bytes that must lie within the limit
 };
 constexpr Layout kLayout16{2, 0x0e, 0x10, 0x12, 0x22, 0x2a, 2, 4, 0x2c};
 constexpr Layout kLayout32{4, 0x20, 0x24, 0x28, 0x48, 0x60, 4, 6, 0x68};
@@ -90,7 +90,8 @@ void load_registers(Cpu& c, const Image& image, const Layout& l, bool nested) {
     c.s.cr3 = image.at(kCr3At, 4);
     c.tlb_flush_nonglobal();
   }
-  const uint64_t upper = l.size == 2 && c.since(2) ? 0xffff0000 : 0;  // not documented; processors do so since the 80386
+  const uint64_t upper =
+      l.size == 2 && c.since(2) ? 0xffff0000 : 0;  // not documented; processors do so since the 80386
   for (unsigned n = 0; n < 8; ++n) c.r[n] = upper | image.at(l.gpr + n * l.size, l.size);
   const bool v86 = flags & kVM;
   const uint16_t cs = static_cast<uint16_t>(image.at(l.seg + kCs * l.seg_step, 2));

@@ -9,10 +9,10 @@ enum class TaskCause : uint8_t { kJump, kCall, kEvent, kReturn };
 
 struct TaskSwitch {
   TaskCause cause;
-  uint16_t selector;     // of the new TSS
-  Descriptor tss;        // checked by the caller: type, privilege, presence, each with its own error
-  uint64_t return_rip;   // saved in the old TSS
-  uint64_t flags;        // saved in the old TSS
+  uint16_t selector;    // of the new TSS
+  Descriptor tss;       // checked by the caller: type, privilege, presence, each with its own error
+  uint64_t return_rip;  // saved in the old TSS
+  uint64_t flags;       // saved in the old TSS
   uint32_t ext = 0;
   bool entered = false;  // set once the new task is the current one
 };

@@ -10,7 +10,9 @@
 namespace dejavm::soft {
 
 Result<std::unique_ptr<CodeMemory>> CodeMemory::create(size_t bytes) {
-  auto refused = [](const char* what) { return Error{ErrorKind::kHost, std::string(what) + ": " + std::strerror(errno)}; };
+  auto refused = [](const char* what) {
+    return Error{ErrorKind::kHost, std::string(what) + ": " + std::strerror(errno)};
+  };
   const int fd = memfd_create("dejavm-code", MFD_CLOEXEC);
   if (fd < 0) return refused("memfd_create");
   std::unique_ptr<CodeMemory> m(new CodeMemory);

@@ -1,4 +1,5 @@
-// Memory for generated code: one piece of memory mapped twice, once to write and once to execute, so that no page is ever both.
+// Memory for generated code: one piece of memory mapped twice, once to write and once to execute, so that no page is
+// ever both.
 #pragma once
 
 #include <cstddef>

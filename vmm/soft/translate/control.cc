@@ -100,10 +100,12 @@ void Emitter::move_if(unsigned cc, const Reg& to, const Reg& from) {
 Emitter::Done Emitter::exchange(const Decoded& d) {
   const Operand &a = d.operands[0], &b = d.operands[1];
   switch (d.op) {
-    case Op::k_nop: case Op::k_pause: return Done::kYes;
+    case Op::k_nop:
+    case Op::k_pause: return Done::kYes;
     case Op::k_cdqe: movsxd(Reg64(host(kRax, 8).getIdx()), Reg32(host(kRax, 4).getIdx())); return Done::kYes;
     case Op::k_cwde: movsx(host(kRax, 4), host(kRax, 2)); return Done::kYes;
-    case Op::k_cdq: case Op::k_cqo: {
+    case Op::k_cdq:
+    case Op::k_cqo: {
       const unsigned size = d.op == Op::k_cdq ? 4 : 8;
       host_flags_ = false;
       mov(host(kRdx, size), host(kRax, size));
@@ -256,8 +258,8 @@ void Emitter::go_across(uint64_t target) {
   const size_t index = (target >> 12) & (kFetchTlbEntries - 1);
   mov(rdx, cpu(offsetof(Cpu, fetches)));
   db(0x48);
-db(0xb8);
-dq(~uint64_t{0});  // mov rax, of 64 bits for whatever is patched in
+  db(0xb8);
+  dq(~uint64_t{0});  // mov rax, of 64 bits for whatever is patched in
   const auto serial = static_cast<uint32_t>(getSize() - 8);
   cmp(ptr[rdx + static_cast<int>(index * sizeof(FastFetch) + offsetof(FastFetch, serial))], rax);
   jne(s.from, T_NEAR);
@@ -360,34 +362,78 @@ Emitter::Done Emitter::insn(unsigned k) {
   for (unsigned n = 0; n < d.operand_count; ++n)
     if (d.operands[n].kind == OperandKind::kGprHigh) return high_byte(d);
   switch (d.op) {
-    case Op::k_bt: case Op::k_bts: case Op::k_btr: case Op::k_btc: return bit_test(d);
-    case Op::k_bsf: case Op::k_bsr: case Op::k_popcnt: return bit_scan(d);
-    case Op::k_cmpxchg: case Op::k_xadd: return exchange_memory(d);
+    case Op::k_bt:
+    case Op::k_bts:
+    case Op::k_btr:
+    case Op::k_btc: return bit_test(d);
+    case Op::k_bsf:
+    case Op::k_bsr:
+    case Op::k_popcnt: return bit_scan(d);
+    case Op::k_cmpxchg:
+    case Op::k_xadd: return exchange_memory(d);
     case Op::k_div: return divide(d);
-    case Op::k_shld: case Op::k_shrd: return double_shift(d);
-    case Op::k_prefetch: case Op::k_rdtsc: case Op::k_rdtscp: case Op::k_cli: case Op::k_clac: case Op::k_stac: case Op::k_swapgs:
-    case Op::k_mov_from_seg: case Op::k_fnstcw: case Op::k_pushf:
-      return system(d);
-    case Op::k_movs: case Op::k_stos: return repeat(d);
+    case Op::k_shld:
+    case Op::k_shrd: return double_shift(d);
+    case Op::k_prefetch:
+    case Op::k_rdtsc:
+    case Op::k_rdtscp:
+    case Op::k_cli:
+    case Op::k_clac:
+    case Op::k_stac:
+    case Op::k_swapgs:
+    case Op::k_mov_from_seg:
+    case Op::k_fnstcw:
+    case Op::k_pushf: return system(d);
+    case Op::k_movs:
+    case Op::k_stos: return repeat(d);
     case Op::k_mov: return move(d);
-    case Op::k_movzx: case Op::k_movsx: case Op::k_movsxd: return extend(d);
+    case Op::k_movzx:
+    case Op::k_movsx:
+    case Op::k_movsxd: return extend(d);
     case Op::k_lea: return load_address(d);
-    case Op::k_add: case Op::k_or: case Op::k_adc: case Op::k_sbb: case Op::k_and: case Op::k_sub: case Op::k_xor: case Op::k_cmp: case Op::k_test:
-      return alu(d);
-    case Op::k_inc: case Op::k_dec: case Op::k_neg: case Op::k_not: return unary(d);
-    case Op::k_shl: case Op::k_shr: case Op::k_sar: case Op::k_rol: case Op::k_ror: return shift(d);
-    case Op::k_imul: case Op::k_mul: return multiply(d);
-    case Op::k_setcc: case Op::k_cmovcc: return conditional(d);
-    case Op::k_nop: case Op::k_pause: case Op::k_cdqe: case Op::k_cwde: case Op::k_cdq: case Op::k_cqo: case Op::k_bswap: case Op::k_xchg:
-      return exchange(d);
-    case Op::k_push: case Op::k_pop: case Op::k_leave: return stack(d);
-    case Op::k_jcc: case Op::k_jmp: case Op::k_call: case Op::k_ret: return control(d);
+    case Op::k_add:
+    case Op::k_or:
+    case Op::k_adc:
+    case Op::k_sbb:
+    case Op::k_and:
+    case Op::k_sub:
+    case Op::k_xor:
+    case Op::k_cmp:
+    case Op::k_test: return alu(d);
+    case Op::k_inc:
+    case Op::k_dec:
+    case Op::k_neg:
+    case Op::k_not: return unary(d);
+    case Op::k_shl:
+    case Op::k_shr:
+    case Op::k_sar:
+    case Op::k_rol:
+    case Op::k_ror: return shift(d);
+    case Op::k_imul:
+    case Op::k_mul: return multiply(d);
+    case Op::k_setcc:
+    case Op::k_cmovcc: return conditional(d);
+    case Op::k_nop:
+    case Op::k_pause:
+    case Op::k_cdqe:
+    case Op::k_cwde:
+    case Op::k_cdq:
+    case Op::k_cqo:
+    case Op::k_bswap:
+    case Op::k_xchg: return exchange(d);
+    case Op::k_push:
+    case Op::k_pop:
+    case Op::k_leave: return stack(d);
+    case Op::k_jcc:
+    case Op::k_jmp:
+    case Op::k_call:
+    case Op::k_ret: return control(d);
     default: return op_group(d.op) == OpGroup::kSse ? vector(d) : Done::kNo;
   }
 }
 
-// An instruction's flags are wanted unless, before anything could look, all of them are overwritten: by an instruction that has no
-// other way but to complete.
+// An instruction's flags are wanted unless, before anything could look, all of them are overwritten: by an instruction
+// that has no other way but to complete.
 void Emitter::find_wanted_flags() {
   const auto& insns = work_->decoded;
   wanted_flags_.assign(insns.size(), Wanted::kYes);
@@ -407,17 +453,41 @@ void Emitter::find_wanted_flags() {
     const bool counts = by_imm && (d.imm & (d.operands[0].size == 8 ? 63 : 31)) != 0;
     switch (d.op) {
       // Of these all forms with registers have code, except immediates of 64 bits, which there are none of.
-      case Op::k_add: case Op::k_or: case Op::k_and: case Op::k_sub: case Op::k_xor: case Op::k_cmp: case Op::k_test: case Op::k_neg:
-      case Op::k_popcnt:
-        all = true;
-        break;
-      case Op::k_shl: case Op::k_shr: case Op::k_sar: case Op::k_shld: case Op::k_shrd: all = d.operands[0].size >= 4 && counts; break;
+      case Op::k_add:
+      case Op::k_or:
+      case Op::k_and:
+      case Op::k_sub:
+      case Op::k_xor:
+      case Op::k_cmp:
+      case Op::k_test:
+      case Op::k_neg:
+      case Op::k_popcnt: all = true; break;
+      case Op::k_shl:
+      case Op::k_shr:
+      case Op::k_sar:
+      case Op::k_shld:
+      case Op::k_shrd: all = d.operands[0].size >= 4 && counts; break;
       case Op::k_imul: all = d.operand_count >= 2 && d.operands[0].size >= 4; break;
-      case Op::k_inc: case Op::k_dec: case Op::k_rol: case Op::k_ror: case Op::k_bt: case Op::k_bts: case Op::k_btr: case Op::k_btc:
-      case Op::k_mov: case Op::k_lea: case Op::k_movzx: case Op::k_movsx: case Op::k_movsxd: case Op::k_nop: case Op::k_cdqe: case Op::k_cwde:
-      case Op::k_cdq: case Op::k_cqo: case Op::k_bswap: case Op::k_not:
-        some = true;
-        break;
+      case Op::k_inc:
+      case Op::k_dec:
+      case Op::k_rol:
+      case Op::k_ror:
+      case Op::k_bt:
+      case Op::k_bts:
+      case Op::k_btr:
+      case Op::k_btc:
+      case Op::k_mov:
+      case Op::k_lea:
+      case Op::k_movzx:
+      case Op::k_movsx:
+      case Op::k_movsxd:
+      case Op::k_nop:
+      case Op::k_cdqe:
+      case Op::k_cwde:
+      case Op::k_cdq:
+      case Op::k_cqo:
+      case Op::k_bswap:
+      case Op::k_not: some = true; break;
       default: break;
     }
     if (d.op == Op::k_jcc && d.op_size == width()) seen = seen == Wanted::kYes ? Wanted::kYes : Wanted::kBranches;

@@ -1,8 +1,9 @@
 // The code of one block, instruction by instruction, and the routines that all code shares.
 //
-// Host registers: RBP holds &Cpu + kBias; RAX, RCX and RDX are scratch; eleven of the guest's registers live in the others (kPinned),
-// the rest in Cpu::r. Guest arithmetic flags that anything may still look at are in Cpu::arith whenever an instruction of the guest
-// that accesses memory, or calls a plain function, or ends the block, begins; between two others they may be in the host's flags alone.
+// Host registers: RBP holds &Cpu + kBias; RAX, RCX and RDX are scratch; eleven of the guest's registers live in the
+// others (kPinned), the rest in Cpu::r. Guest arithmetic flags that anything may still look at are in Cpu::arith
+// whenever an instruction of the guest that accesses memory, or calls a plain function, or ends the block, begins;
+// between two others they may be in the host's flags alone.
 #pragma once
 
 #include <deque>
@@ -22,9 +23,11 @@ namespace dejavm::soft {
 
 // Addresses of C++ that generated code calls, in Cpu's neighbourhood.
 struct Helpers {
-  // Executes the instruction `site` (code index * 64 + number) alone. kGoOn: after it; kLeave; or the code to go on with.
+  // Executes the instruction `site` (code index * 64 + number) alone. kGoOn: after it; kLeave; or the code to go on
+  // with.
   uint64_t (*slow)(Cpu*, uint32_t site);
-  // Where code for `rip` is; nullptr: leave. link: the jump to patch; kNoLink; or kIndirect, to be entered in the jump cache.
+  // Where code for `rip` is; nullptr: leave. link: the jump to patch; kNoLink; or kIndirect, to be entered in the jump
+  // cache.
   const void* (*go)(Cpu*, uint64_t rip, uint32_t link);
 };
 inline constexpr uint64_t kGoOn = 0, kLeave = 1;
@@ -39,18 +42,19 @@ inline bool is_imm(const Operand& o) { return o.kind == OperandKind::kImm; }
 
 // A jump to another block's code, and what it does while that has none.
 struct LinkSite {
-  uint32_t jump = 0;    // offset of the 32-bit displacement
-  uint32_t stub = 0;    // offset
-  uint32_t serial = 0;  // offset of the FastFetch::serial that must be the target's page's, where that is another; 0: it is not
+  uint32_t jump = 0;  // offset of the 32-bit displacement
+  uint32_t stub = 0;  // offset
+  uint32_t serial =
+      0;  // offset of the FastFetch::serial that must be the target's page's, where that is another; 0: it is not
   uint32_t patches = 0;
 };
 inline constexpr uint32_t kMaxPatches = 16;  // of a link to another page, whose mapping comes and goes
 
-struct Work {  // what is translated
+struct Work {         // what is translated
   uint32_t code = 0;  // index
   uint64_t rip = 0;
   bool mode32 = false;
-  const Insn* insns = nullptr;   // of the guest's first on
+  const Insn* insns = nullptr;  // of the guest's first on
   std::vector<Decoded> decoded;
 };
 
@@ -59,7 +63,8 @@ class Emitter : public Xbyak::CodeGenerator {
   Emitter(uint8_t* memory, size_t bytes, const Helpers& helpers) : CodeGenerator(bytes, memory), helpers_(helpers) {}
   void shared_routines();
   size_t enter_routine() const { return enter_; }
-  // Code at the end of what there is. Returns the offset of its entry, and in `dead` of what the entry becomes when it dies.
+  // Code at the end of what there is. Returns the offset of its entry, and in `dead` of what the entry becomes when it
+  // dies.
   uint32_t block(const Work&, std::vector<LinkSite>& links, uint32_t& dead);
   void patch_serial(uint32_t at, uint64_t serial) { rewrite(at, serial, 8); }
   void patch_jump(uint32_t displacement_at, uint32_t target) {
@@ -68,17 +73,21 @@ class Emitter : public Xbyak::CodeGenerator {
   }
 
  private:
-  enum class Flags : uint8_t { kAll, kLogic, kNoOverflow };  // kLogic: OF and CF are 0; kNoOverflow: OF is 0. AF is cleared by both
+  enum class Flags : uint8_t {
+    kAll,
+    kLogic,
+    kNoOverflow
+  };             // kLogic: OF and CF are 0; kNoOverflow: OF is 0. AF is cleared by both
   struct Stub {  // out of line
     Xbyak::Label from, back;
     enum Kind { kSlow, kLink, kGo, kAcross, kAcrossMiss, kFull, kMiss } kind = kSlow;
-    uint32_t value = 0;  // site; link
-    uint64_t target = 0;  // kLink, kGo, kAcross
-    bool flags = false;  // kSlow: what follows may look at the host's flags
-    bool returns = false;  // kSlow: to `back`
-    unsigned repeat = 1;   // kSlow: so many sites, one after the other
-    int undo_rsp = 0;    // kMiss: what the instruction has added to RSP
-    int give_back = 0;   // kLink, kGo: instructions that were counted and do not run
+    uint32_t value = 0;            // site; link
+    uint64_t target = 0;           // kLink, kGo, kAcross
+    bool flags = false;            // kSlow: what follows may look at the host's flags
+    bool returns = false;          // kSlow: to `back`
+    unsigned repeat = 1;           // kSlow: so many sites, one after the other
+    int undo_rsp = 0;              // kMiss: what the instruction has added to RSP
+    int give_back = 0;             // kLink, kGo: instructions that were counted and do not run
     std::optional<Flags> unsaved;  // kLink, kGo
   };
   void spill();
@@ -124,33 +133,34 @@ class Emitter : public Xbyak::CodeGenerator {
   unsigned width() const { return work_->mode32 ? 4 : 8; }  // of addresses, the stack and near branches
   uint64_t in_code(uint64_t target) const { return work_->mode32 ? target & 0xffffffff : target; }
   static bool pinned(unsigned guest);
-  static Xbyak::Reg host(unsigned guest, unsigned size);      // pinned only
-  static Xbyak::Reg scratch(unsigned n, unsigned size);       // 0: rax, 1: rcx, 2: rdx
-  Xbyak::Address slot(unsigned guest, unsigned size) const;   // in Cpu::r
+  static Xbyak::Reg host(unsigned guest, unsigned size);     // pinned only
+  static Xbyak::Reg scratch(unsigned n, unsigned size);      // 0: rax, 1: rcx, 2: rdx
+  Xbyak::Address slot(unsigned guest, unsigned size) const;  // in Cpu::r
   static Xbyak::Address at(const Xbyak::Reg64& base, unsigned size);
   Xbyak::Reg in_register(unsigned guest, unsigned size, unsigned scratch_number);  // itself, or loaded
-  void write_guest(unsigned guest, unsigned size, const Xbyak::Reg& value);  // 32 bits clear the upper half
+  void write_guest(unsigned guest, unsigned size, const Xbyak::Reg& value);        // 32 bits clear the upper half
   bool has_address(const Decoded& d) const;
-  void effective_address(const Decoded& d, bool with_segment);               // to rax; clobbers rcx and flags
+  void effective_address(const Decoded& d, bool with_segment);  // to rax; clobbers rcx and flags
   void add_segment_base(const Decoded& d);
-  void effective_address_to(const Xbyak::Reg& to, const Decoded& d);         // lea
-  // Host address of the access at rax to rax, or the plain function instead of the whole instruction. Clobbers rcx, rdx, flags.
+  void effective_address_to(const Xbyak::Reg& to, const Decoded& d);  // lea
+  // Host address of the access at rax to rax, or the plain function instead of the whole instruction. Clobbers rcx,
+  // rdx, flags.
   void probe(bool write, unsigned size);
   // The FastEntry of the access from `first` to the byte at rdx to rcx. Clobbers rdx, flags.
   void probe_to(const Xbyak::Reg64& first, bool write);
   void add_rsp(int n);  // flags stay
 
   // --- flags ---
-  Xbyak::Address arith() const;                  // Cpu::arith
-  Xbyak::Address arith_byte(unsigned n) const;   // 0: OF; 1: the others, as LAHF gives them
-  // Who looks at an instruction's flags. kBranches: only the conditional branches right behind it, and what these lead to: so they are
-  // stored on the way there.
+  Xbyak::Address arith() const;                 // Cpu::arith
+  Xbyak::Address arith_byte(unsigned n) const;  // 0: OF; 1: the others, as LAHF gives them
+  // Who looks at an instruction's flags. kBranches: only the conditional branches right behind it, and what these lead
+  // to: so they are stored on the way there.
   enum class Wanted : uint8_t { kNo, kBranches, kYes };
   bool wanted() const { return flags_wanted_ != Wanted::kNo; }
   void save_flags(Flags);
-  void store_flags(Flags);      // from the host's; clobbers ah
-  void load_carry();            // Cpu::arith's CF to the host's; clobbers ecx
-  void load_flags();            // all; clobbers eax
+  void store_flags(Flags);                         // from the host's; clobbers ah
+  void load_carry();                               // Cpu::arith's CF to the host's; clobbers ecx
+  void load_flags();                               // all; clobbers eax
   unsigned condition(unsigned cc, bool keep_rax);  // leaves the host's flags so that this condition code holds or not
   void find_wanted_flags();
   Stub& new_stub(Stub::Kind kind, uint32_t value, uint64_t target) {
@@ -182,14 +192,14 @@ class Emitter : public Xbyak::CodeGenerator {
   const Work* work_ = nullptr;
   std::vector<LinkSite>* links_ = nullptr;
   std::deque<Stub> stubs_;
-  unsigned k_ = 0;                  // the instruction at hand
-  Stub* slow_stub_ = nullptr;       // its, if it has one
+  unsigned k_ = 0;             // the instruction at hand
+  Stub* slow_stub_ = nullptr;  // its, if it has one
   Wanted flags_wanted_ = Wanted::kNo;
-  std::optional<Flags> unsaved_;    // the host's flags, of this kind, are the guest's, and Cpu::arith is not
-  bool segment_checked_[2] = {};    // FS, GS of 32-bit code: writable data of 4 GiB
-  bool sse_checked_ = false;        // SSE is on, or the block would have been left
-  bool host_flags_ = false;         // the host's flags are the guest's
-  bool next_reads_ = false;         // the next instruction looks at them
+  std::optional<Flags> unsaved_;      // the host's flags, of this kind, are the guest's, and Cpu::arith is not
+  bool segment_checked_[2] = {};      // FS, GS of 32-bit code: writable data of 4 GiB
+  bool sse_checked_ = false;          // SSE is on, or the block would have been left
+  bool host_flags_ = false;           // the host's flags are the guest's
+  bool next_reads_ = false;           // the next instruction looks at them
   std::vector<Wanted> wanted_flags_;  // by instruction
 };
 

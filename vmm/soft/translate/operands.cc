@@ -35,9 +35,7 @@ Address Emitter::slot(unsigned guest, unsigned size) const {
   const Xbyak::RegExp where = rbp + (static_cast<int>(offsetof(Cpu, r) + 8 * guest) - kBias);
   return size == 1 ? byte[where] : size == 2 ? word[where] : size == 4 ? dword[where] : qword[where];
 }
-Address Emitter::at(const Reg64& base, unsigned size) {
-  return Address(8 * size, false, Xbyak::RegExp(base));
-}
+Address Emitter::at(const Reg64& base, unsigned size) { return Address(8 * size, false, Xbyak::RegExp(base)); }
 
 Reg Emitter::in_register(unsigned guest, unsigned size, unsigned scratch_number) {
   if (pinned(guest)) return host(guest, size);
@@ -73,7 +71,8 @@ void Emitter::effective_address(const Decoded& d, bool with_segment) {
   }
   if (d.rip_relative) mov(rax, work_->rip + work_->insns[k_].off + d.len + static_cast<uint64_t>(d.disp));
   else effective_address_to(rax, d);
-  if (with_segment && (d.seg == kFs || d.seg == kGs)) add(rax, slot(d.seg == kFs ? unsigned{kSlotFsBase} : unsigned{kSlotGsBase}, 8));
+  if (with_segment && (d.seg == kFs || d.seg == kGs))
+    add(rax, slot(d.seg == kFs ? unsigned{kSlotFsBase} : unsigned{kSlotGsBase}, 8));
 }
 
 // 32-bit code: the segment must be writable data of 4 GiB, and the access must not go beyond them.
@@ -97,8 +96,9 @@ void Emitter::add_segment_base(const Decoded& d) {
 
 void Emitter::effective_address_to(const Reg& to, const Decoded& d) {
   if (d.rip_relative) {
-    mov(to, to.getBit() == 64 ? work_->rip + work_->insns[k_].off + d.len + static_cast<uint64_t>(d.disp)
-                              : static_cast<uint32_t>(work_->rip + work_->insns[k_].off + d.len + static_cast<uint64_t>(d.disp)));
+    mov(to, to.getBit() == 64
+                ? work_->rip + work_->insns[k_].off + d.len + static_cast<uint64_t>(d.disp)
+                : static_cast<uint32_t>(work_->rip + work_->insns[k_].off + d.len + static_cast<uint64_t>(d.disp)));
     return;
   }
   const int disp = static_cast<int>(d.disp);
@@ -157,7 +157,9 @@ void Emitter::add_rsp(int n) {
 // --- flags ---
 
 Address Emitter::arith() const { return word[rbp + (static_cast<int>(offsetof(Cpu, arith)) - kBias)]; }
-Address Emitter::arith_byte(unsigned n) const { return byte[rbp + (static_cast<int>(offsetof(Cpu, arith) + n) - kBias)]; }
+Address Emitter::arith_byte(unsigned n) const {
+  return byte[rbp + (static_cast<int>(offsetof(Cpu, arith) + n) - kBias)];
+}
 
 void Emitter::save_flags(Flags kind) {
   host_flags_ = kind == Flags::kAll;
@@ -187,7 +189,8 @@ void Emitter::store_flags(Flags kind) {
   else mov(arith_byte(0), 0);
 }
 
-// Flags are mostly stored as two bytes, and a load of both would wait for the stores to reach the cache: so they are loaded as two.
+// Flags are mostly stored as two bytes, and a load of both would wait for the stores to reach the cache: so they are
+// loaded as two.
 void Emitter::load_carry() {
   if (host_flags_) return;
   movzx(ecx, arith_byte(1));

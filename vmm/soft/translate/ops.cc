@@ -1,5 +1,5 @@
-// Generated code by instruction: data movement, arithmetic, logic. Flags that the manuals leave undefined are the interpreter's
-// (hot_alu.cc, hot_shift.cc; docs/cpu.md), never the host's.
+// Generated code by instruction: data movement, arithmetic, logic. Flags that the manuals leave undefined are the
+// interpreter's (hot_alu.cc, hot_shift.cc; docs/cpu.md), never the host's.
 #include <cstddef>
 
 #include "vmm/soft/translate/emit.h"
@@ -23,7 +23,9 @@ uint32_t imm32(const Decoded& d, unsigned size) {
 uint32_t alu_imm(const Decoded& d, unsigned size) {
   return size == 2 ? static_cast<uint32_t>(int32_t{static_cast<int16_t>(d.imm)}) : imm32(d, size);
 }
-bool imm_fits(const Decoded& d, unsigned size) { return size < 8 || static_cast<int64_t>(d.imm) == static_cast<int32_t>(d.imm); }
+bool imm_fits(const Decoded& d, unsigned size) {
+  return size < 8 || static_cast<int64_t>(d.imm) == static_cast<int32_t>(d.imm);
+}
 
 }  // namespace
 
@@ -147,7 +149,8 @@ void Emitter::copy_guest(const Reg64& to, unsigned guest) {
 Emitter::Done Emitter::high_byte(const Decoded& d) {
   const Operand &a = d.operands[0], &b = d.operands[1];
   auto is_high = [](const Operand& o) { return o.kind == OperandKind::kGprHigh; };
-  if (d.operand_count != 2 || d.has_mem || !(is_gpr(a) || is_high(a)) || !(is_gpr(b) || is_high(b) || is_imm(b))) return Done::kNo;
+  if (d.operand_count != 2 || d.has_mem || !(is_gpr(a) || is_high(a)) || !(is_gpr(b) || is_high(b) || is_imm(b)))
+    return Done::kNo;
   if (!is_imm(b)) copy_guest(rcx, b.reg);
   const Xbyak::Reg8 from = is_high(b) ? Xbyak::Reg8(ch) : Xbyak::Reg8(cl);
   switch (d.op) {
@@ -159,7 +162,14 @@ Emitter::Done Emitter::high_byte(const Decoded& d) {
       if (d.op == Op::k_movsx && a.size == 8) movsxd(rcx, ecx);
       write_guest(a.reg, d.op == Op::k_movzx ? 4 : a.size, scratch(1, d.op == Op::k_movzx ? 4 : a.size));
       return Done::kYes;
-    case Op::k_mov: case Op::k_add: case Op::k_or: case Op::k_and: case Op::k_sub: case Op::k_xor: case Op::k_cmp: case Op::k_test: break;
+    case Op::k_mov:
+    case Op::k_add:
+    case Op::k_or:
+    case Op::k_and:
+    case Op::k_sub:
+    case Op::k_xor:
+    case Op::k_cmp:
+    case Op::k_test: break;
     default: return Done::kNo;
   }
   copy_guest(rax, a.reg);
@@ -197,7 +207,8 @@ Emitter::Done Emitter::alu(const Decoded& d) {
       if (in_slot) emit(slot(a.reg, size), from);
       else emit(host(a.reg, size), from);
     }
-    if (in_slot && writes && size == 4) mov(dword[rbp + (static_cast<int>(offsetof(Cpu, r) + 8 * a.reg) + 4 - kBias)], 0);
+    if (in_slot && writes && size == 4)
+      mov(dword[rbp + (static_cast<int>(offsetof(Cpu, r) + 8 * a.reg) + 4 - kBias)], 0);
   } else if (is_gpr(a) && is_mem(b) && has_address(d)) {
     effective_address(d, true);
     probe(false, size);
@@ -259,8 +270,8 @@ Emitter::Done Emitter::unary(const Decoded& d) {
   return Done::kYes;
 }
 
-// 32 and 64 bits. AF is cleared; OF is of any count: of a left shift SF ^ CF, of a right one whether the two top bits of the result differ,
-// of an arithmetic one 0.
+// 32 and 64 bits. AF is cleared; OF is of any count: of a left shift SF ^ CF, of a right one whether the two top bits
+// of the result differ, of an arithmetic one 0.
 Emitter::Done Emitter::shift(const Decoded& d) {
   const Operand &a = d.operands[0], &b = d.operands[1];
   const unsigned size = a.size;
@@ -315,7 +326,7 @@ Emitter::Done Emitter::shift(const Decoded& d) {
     lahf();
     if (d.op == Op::k_shl) {
       mov(ecx, eax);
-      shr(ecx, 7);   // bit 8 is SF
+      shr(ecx, 7);  // bit 8 is SF
       xor_(ecx, eax);
       shr(ecx, 8);
       and_(ecx, 1);  // SF ^ CF

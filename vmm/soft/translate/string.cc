@@ -10,7 +10,8 @@ namespace dejavm::soft {
 
 using Xbyak::Reg64;
 
-// Each iteration counts as an instruction. The block has counted one, and none is left to count when the limit comes first.
+// Each iteration counts as an instruction. The block has counted one, and none is left to count when the limit comes
+// first.
 Emitter::Done Emitter::repeat(const Decoded& d) {
   static_assert(kPinned[kRsi] == 6 && kPinned[kRdi] == 7 && kPinned[kRcx] != kNotPinned && kPinned[kRax] != kNotPinned);
   const bool moves = d.op == Op::k_movs;

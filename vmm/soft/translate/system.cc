@@ -1,4 +1,5 @@
-// Generated code by instruction: what kernels do most of the rest: the clock, the interrupt flag, segments, the control word, double shifts.
+// Generated code by instruction: what kernels do most of the rest: the clock, the interrupt flag, segments, the control
+// word, double shifts.
 #include <cstddef>
 
 #include "vmm/soft/translate/emit.h"
@@ -42,12 +43,14 @@ Emitter::Done Emitter::system(const Decoded& d) {
   const Operand& a = d.operands[0];
   switch (d.op) {
     case Op::k_prefetch: return Done::kYes;
-    case Op::k_rdtsc: case Op::k_rdtscp: return read_clock(d);
+    case Op::k_rdtsc:
+    case Op::k_rdtscp: return read_clock(d);
     case Op::k_cli:
       require_cpl0();
       and_(cpu(offsetof(Cpu, other_flags), 4), static_cast<uint32_t>(~kIF));
       return Done::kYes;
-    case Op::k_clac: case Op::k_stac: {
+    case Op::k_clac:
+    case Op::k_stac: {
       const bool set = d.op == Op::k_stac;
       require_cpl0();
       if (set) or_(cpu(offsetof(Cpu, other_flags), 4), static_cast<uint32_t>(kAC_));
@@ -69,8 +72,8 @@ Emitter::Done Emitter::system(const Decoded& d) {
       return Done::kYes;
     }
     case Op::k_mov_from_seg: {
-      const Xbyak::Address selector =
-          cpu(offsetof(Cpu, s.segment) + d.operands[1].reg * sizeof(SegmentState) + offsetof(SegmentState, selector), 2);
+      const Xbyak::Address selector = cpu(
+          offsetof(Cpu, s.segment) + d.operands[1].reg * sizeof(SegmentState) + offsetof(SegmentState, selector), 2);
       if (is_gpr(a)) {
         movzx(edx, selector);
         write_guest(a.reg, d.op_size == 2 ? 2 : 4, d.op_size == 2 ? scratch(2, 2) : scratch(2, 4));

@@ -17,7 +17,9 @@ constexpr int64_t kMaxLeft = int64_t{1} << 62;
 bool code_can_run(const Cpu& c) {
   if (c.code_mode == CodeMode::k64) return true;
   auto flat = [&](unsigned seg) { return c.s.segment[seg].base == 0 && c.s.segment[seg].limit == 0xffffffff; };
-  auto flat_data = [&](unsigned seg) { return flat(seg) && (c.s.segment[seg].attributes & kDataMask) == kWritableData; };
+  auto flat_data = [&](unsigned seg) {
+    return flat(seg) && (c.s.segment[seg].attributes & kDataMask) == kWritableData;
+  };
   return flat(kCs) && flat_data(kSs) && (c.s.segment[kSs].attributes & kSegDb) && flat_data(kDs) && flat_data(kEs);
 }
 
@@ -33,12 +35,12 @@ struct Translator::Impl {
   std::unique_ptr<Emitter> emit;
   size_t shared_bytes = 0;
   void (*enter)(Cpu*, const void* code) = nullptr;
-  std::vector<Code> codes{1};       // 0: none
+  std::vector<Code> codes{1};  // 0: none
   std::vector<LinkSite> links;
   // What ended a run of generated code besides having got somewhere.
   enum class Pending : uint8_t { kNothing, kFault, kLeaveBlock } pending = Pending::kNothing;
   GuestFault fault{};
-  const Insn* resume = nullptr;     // where the interpreter goes on
+  const Insn* resume = nullptr;  // where the interpreter goes on
 
   static void start_countdown(Cpu& c) {
     c.left = static_cast<int64_t>(std::min<uint64_t>(c.limit - c.block_base, kMaxLeft));
@@ -61,7 +63,8 @@ Result<std::unique_ptr<Translator>> Translator::create(const TranslateOptions& o
   m.emit = std::make_unique<Emitter>(m.memory->writable(), m.memory->bytes(), m.helpers);
   m.emit->shared_routines();
   m.shared_bytes = m.emit->getSize();
-  m.enter = reinterpret_cast<void (*)(Cpu*, const void*)>(reinterpret_cast<uintptr_t>(m.memory->executable() + m.emit->enter_routine()));
+  m.enter = reinterpret_cast<void (*)(Cpu*, const void*)>(
+      reinterpret_cast<uintptr_t>(m.memory->executable() + m.emit->enter_routine()));
   return t;
 }
 
@@ -80,7 +83,8 @@ bool Translator::translate(Cpu& c, Block* block) {
   w.decoded.resize(block->count);
   for (unsigned k = 0; k < block->count; ++k) {
     if (w.insns[k].len == 0) continue;  // across pages: nothing to translate
-    CHECK(decode({page + ((block->key >> 2) & 0xfff) + w.insns[k].off, w.insns[k].len}, c.code_mode, w.decoded[k]) == DecodeStatus::kOk);
+    CHECK(decode({page + ((block->key >> 2) & 0xfff) + w.insns[k].off, w.insns[k].len}, c.code_mode, w.decoded[k]) ==
+          DecodeStatus::kOk);
     fit_to_model(*c.model, w.decoded[k]);
   }
   Code& code = m.codes.emplace_back();
@@ -121,7 +125,8 @@ void Translator::set_threshold(unsigned threshold) { impl_->options.threshold = 
 #ifdef __clang__
 [[clang::no_sanitize("function")]]  // generated code has no type
 #endif
-const Insn* enter_block(Cpu& c, const Insn* i) {
+const Insn*
+enter_block(Cpu& c, const Insn* i) {
   Translator::Impl& m = c.translator->impl();
   const Block* block = reinterpret_cast<const Block*>(i->imm);
   const Code& code = m.codes[block->code];
@@ -163,8 +168,8 @@ bool may_go_on(Cpu& c) {
   return true;
 }
 
-// Goes on at c.rip, block_base, where the run loop would only find the next block: code, or nullptr to leave, perhaps for the
-// interpreter's block in m.resume.
+// Goes on at c.rip, block_base, where the run loop would only find the next block: code, or nullptr to leave, perhaps
+// for the interpreter's block in m.resume.
 const void* next_block(Translator::Impl& m, Cpu& c) {
   if (!may_go_on(c)) return nullptr;
   const Block* b = find_block(c);
@@ -179,12 +184,14 @@ const void* next_block(Translator::Impl& m, Cpu& c) {
 // c.rip is behind an instruction that ended `b`. Whether nothing keeps the code behind it from going on.
 bool goes_straight_on(Cpu& c, const Block& b) {
   const uint64_t gpa = b.key >> 2;
-  if (c.code_mode != CodeMode::k64 || (c.rip & 0xfff) < (gpa & 0xfff) || !fetch_page_at_hand(c, c.rip & ~uint64_t{0xfff}) || c.fetch_gpa != (gpa & ~uint64_t{0xfff}))
+  if (c.code_mode != CodeMode::k64 || (c.rip & 0xfff) < (gpa & 0xfff) ||
+      !fetch_page_at_hand(c, c.rip & ~uint64_t{0xfff}) || c.fetch_gpa != (gpa & ~uint64_t{0xfff}))
     return false;
   return may_go_on(c);
 }
 
-// Behind an STI: executes the next instruction, which its shadow covers, as the run loop would. If anything is due, does nothing.
+// Behind an STI: executes the next instruction, which its shadow covers, as the run loop would. If anything is due,
+// does nothing.
 void step_over_shadow(Cpu& c) {
   c.s.sti_shadow = false;
   const bool due = !may_go_on(c);
@@ -220,8 +227,8 @@ uint64_t slow_helper(Cpu* c, uint32_t site) {
       // The block was overwritten, perhaps by this very instruction.
       c->rip = c->next_rip;
       c->block_base = c->retired + 1;
-    } else if (m.codes[index].entry != nullptr && i->n + 1 == block->count && i->len != 0 && c->rip == m.codes[index].rip + i->off + i->len &&
-               goes_straight_on(*c, *block)) {
+    } else if (m.codes[index].entry != nullptr && i->n + 1 == block->count && i->len != 0 &&
+               c->rip == m.codes[index].rip + i->off + i->len && goes_straight_on(*c, *block)) {
       m.start_countdown(*c);
       return kGoOn;
     }

@@ -1,6 +1,7 @@
-// Translation: blocks that are executed often become host code. It does what the interpreter's handlers do, to the bit: the same
-// state, counts, exits and faults; docs/translator.md says how. What it has no code for, and every access that misses the fast TLB,
-// goes to the interpreter's plain function for the whole instruction, so coverage is whole and faults are exact.
+// Translation: blocks that are executed often become host code. It does what the interpreter's handlers do, to the bit:
+// the same state, counts, exits and faults; docs/translator.md says how. What it has no code for, and every access that
+// misses the fast TLB, goes to the interpreter's plain function for the whole instruction, so coverage is whole and
+// faults are exact.
 //
 // A translated block's first Insn is a pseudo-instruction that counts executions and, once there is code, enters it.
 #pragma once
@@ -18,11 +19,11 @@ namespace dejavm::soft {
 
 // The code of a block, for one virtual address.
 struct Code {
-  const uint8_t* entry = nullptr;      // nullptr: dead
+  const uint8_t* entry = nullptr;  // nullptr: dead
   uint64_t rip = 0;
   Block* block = nullptr;
-  std::vector<uint32_t> links;         // offsets of jumps that lead to the entry
-  uint32_t dead = 0;                   // offset of what the entry becomes
+  std::vector<uint32_t> links;  // offsets of jumps that lead to the entry
+  uint32_t dead = 0;            // offset of what the entry becomes
 };
 
 class Translator {

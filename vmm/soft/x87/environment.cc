@@ -1,5 +1,5 @@
-// FLDENV, FNSTENV, FRSTOR, FNSAVE: the state in memory, in four layouts (SDM vol. 1, 8.1.10, figures 8-9 to 8-12). FIP and
-// FDP are offsets; the selectors FCS and FDS are stored as 0, as processors do that have deprecated them.
+// FLDENV, FNSTENV, FRSTOR, FNSAVE: the state in memory, in four layouts (SDM vol. 1, 8.1.10, figures 8-9 to 8-12). FIP
+// and FDP are offsets; the selectors FCS and FDS are stored as 0, as processors do that have deprecated them.
 #include "vmm/soft/x87/state.h"
 
 namespace dejavm::soft {
@@ -35,8 +35,8 @@ using namespace x87;
 
 // Environment first; FNSAVE's registers follow it.
 struct Layout {
-  bool wide;        // 32-bit format: 28 bytes, else 14
-  bool linear;      // real-address and virtual-8086 format
+  bool wide;    // 32-bit format: 28 bytes, else 14
+  bool linear;  // real-address and virtual-8086 format
   unsigned bytes() const { return wide ? 28 : 14; }
 };
 constexpr unsigned kRegisters = 80;

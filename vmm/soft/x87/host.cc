@@ -11,11 +11,11 @@ namespace {
 
 using Runner = void (*)(Image* image, void* memory, uint8_t* flags);
 
-#define DEJAVM_X87_CLOBBERS \
-  "rax", "memory", "cc", "st", "st(1)", "st(2)", "st(3)", "st(4)", "st(5)", "st(6)", "st(7)"
+#define DEJAVM_X87_CLOBBERS "rax", "memory", "cc", "st", "st(1)", "st(2)", "st(3)", "st(4)", "st(5)", "st(6)", "st(7)"
 
 // kModrm 00 digit 111 is the memory operand at RDI in memory forms.
-template <unsigned kOpcode, unsigned kModrm> void run(Image* image, void* memory, uint8_t* flags) {
+template <unsigned kOpcode, unsigned kModrm>
+void run(Image* image, void* memory, uint8_t* flags) {
   asm volatile(
       "frstor (%[image])\n\t"
       "movb (%[flags]), %%ah\n\t"
@@ -29,10 +29,12 @@ template <unsigned kOpcode, unsigned kModrm> void run(Image* image, void* memory
       : DEJAVM_X87_CLOBBERS);
 }
 
-template <size_t... kN> constexpr auto register_forms(std::index_sequence<kN...>) {
+template <size_t... kN>
+constexpr auto register_forms(std::index_sequence<kN...>) {
   return std::array<Runner, sizeof...(kN)>{run<0xd8 + kN / 64, 0xc0 + kN % 64>...};
 }
-template <size_t... kN> constexpr auto memory_forms(std::index_sequence<kN...>) {
+template <size_t... kN>
+constexpr auto memory_forms(std::index_sequence<kN...>) {
   return std::array<Runner, sizeof...(kN)>{run<0xd8 + kN / 8, (kN % 8) << 3 | 7>...};
 }
 constexpr auto kRegisterForms = register_forms(std::make_index_sequence<512>());
@@ -53,7 +55,8 @@ bool run_on_host(FpuState& f, uint8_t opcode, uint8_t modrm, void* memory, uint8
     image.st[n] = {f.st_mantissa[p], f.st_exponent[p]};
   }
   const unsigned row = opcode & 7u;
-  (modrm >= 0xc0 ? kRegisterForms[row * 64 + (modrm & 63)] : kMemoryForms[row * 8 + (modrm >> 3 & 7)])(&image, memory, &flags);
+  (modrm >= 0xc0 ? kRegisterForms[row * 64 + (modrm & 63)] : kMemoryForms[row * 8 + (modrm >> 3 & 7)])(&image, memory,
+                                                                                                       &flags);
   const uint16_t raised = image.fsw & kFlags, older = f.fsw & kFlags;
   f.fsw = static_cast<uint16_t>((image.fsw & (kConditions | kTop)) | raised | older);
   update_summary(f);

@@ -57,7 +57,8 @@ void run_store(Cpu& c, const Decoded& d) {
   FpuState f = c.s.fpu;
   uint8_t flags = 0;
   // Without a store the address is checked all the same, so that #PF does not depend on the data.
-  if (run_on_host(f, static_cast<uint8_t>(d.opcode), d.modrm & 0x38, memory, flags)) c.write_linear(linear, memory, size);
+  if (run_on_host(f, static_cast<uint8_t>(d.opcode), d.modrm & 0x38, memory, flags))
+    c.write_linear(linear, memory, size);
   else c.probe_write(linear, size);
   finish(c, d, f);
 }

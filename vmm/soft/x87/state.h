@@ -9,8 +9,20 @@ namespace dejavm::soft::x87 {
 
 // The status word. Exception flags 0-5 are numbered as the control word's masks are.
 enum Fsw : uint16_t {
-  kIE = 1, kDE = 2, kZE = 4, kOE = 8, kUE = 16, kPE = 32, kStackFault = 64, kES = 128, kC0 = 0x100, kC1 = 0x200, kC2 = 0x400,
-  kTop = 0x3800, kC3 = 0x4000, kBusy = 0x8000
+  kIE = 1,
+  kDE = 2,
+  kZE = 4,
+  kOE = 8,
+  kUE = 16,
+  kPE = 32,
+  kStackFault = 64,
+  kES = 128,
+  kC0 = 0x100,
+  kC1 = 0x200,
+  kC2 = 0x400,
+  kTop = 0x3800,
+  kC3 = 0x4000,
+  kBusy = 0x8000
 };
 inline constexpr uint16_t kExceptions = 0x3f, kConditions = kC0 | kC1 | kC2 | kC3;
 inline constexpr uint16_t kFcwFixed1 = 0x40, kFcwWritable = 0x1f3f;
@@ -58,10 +70,10 @@ static_assert(sizeof(Image) == 108);
 // Records this instruction as the last one: FIP, FOP and, with a memory operand, FDP.
 void note_instruction(Cpu& c, const Decoded& d);
 
-// Executes one non-control instruction on the host's x87 unit, with the guest's whole x87 state in it, so that stack faults,
-// tags, C0-C3, rounding and responses to unmasked exceptions are the hardware's own. `memory`: its memory operand, of up
-// to 10 bytes. True: a store took place (it does not when an unmasked exception forbids it). `flags`: SF ZF AF PF CF as
-// LAHF has them; in and out. Nothing of the host's own state changes.
+// Executes one non-control instruction on the host's x87 unit, with the guest's whole x87 state in it, so that stack
+// faults, tags, C0-C3, rounding and responses to unmasked exceptions are the hardware's own. `memory`: its memory
+// operand, of up to 10 bytes. True: a store took place (it does not when an unmasked exception forbids it). `flags`: SF
+// ZF AF PF CF as LAHF has them; in and out. Nothing of the host's own state changes.
 bool run_on_host(FpuState& f, uint8_t opcode, uint8_t modrm, void* memory, uint8_t& flags);
 
 }  // namespace dejavm::soft::x87

@@ -1,9 +1,9 @@
-// FSIN, FCOS, FSINCOS, FPTAN, FPATAN, F2XM1, FYL2X, FYL2XP1. Processors differ in the last bits of these, so they are ours:
-// series in IEEE binary128 with add, subtract, multiply and divide only (exact operations, so the same bits from every
-// compiler and host), rounded once to 64 bits. Special operands (empty, NaN, infinity, zero, unsupported, out of range)
-// have one defined answer and go to the host. Arguments of the trigonometric ones are reduced by Intel's 66-bit pi
-// (SDM vol. 1, 8.3.8), exactly. The error is at most 0.501 units in the last place to the nearest and 1.001 otherwise, shown against MPFR
-// (tests/vmm/soft/x87). C1 tells whether the result was rounded up in magnitude.
+// FSIN, FCOS, FSINCOS, FPTAN, FPATAN, F2XM1, FYL2X, FYL2XP1. Processors differ in the last bits of these, so they are
+// ours: series in IEEE binary128 with add, subtract, multiply and divide only (exact operations, so the same bits from
+// every compiler and host), rounded once to 64 bits. Special operands (empty, NaN, infinity, zero, unsupported, out of
+// range) have one defined answer and go to the host. Arguments of the trigonometric ones are reduced by Intel's 66-bit
+// pi (SDM vol. 1, 8.3.8), exactly. The error is at most 0.501 units in the last place to the nearest and 1.001
+// otherwise, shown against MPFR (tests/vmm/soft/x87). C1 tells whether the result was rounded up in magnitude.
 //
 // Unmasked overflow and underflow give the masked response, with ES set.
 #include "vmm/soft/x87/state.h"
@@ -58,7 +58,8 @@ Rounded round(Quad q, unsigned rounding) {
   }
   U128 significand = bits & ((U128{1} << 112) - 1);
   if (exponent != 0) significand |= U128{1} << 112;
-  const uint64_t rest = static_cast<uint64_t>(significand) & ((uint64_t{1} << kExtra) - 1), half = uint64_t{1} << (kExtra - 1);
+  const uint64_t rest = static_cast<uint64_t>(significand) & ((uint64_t{1} << kExtra) - 1),
+                 half = uint64_t{1} << (kExtra - 1);
   uint64_t mantissa = static_cast<uint64_t>(significand >> kExtra);
   const bool up = rounding == 0 ? rest > half || (rest == half && (mantissa & 1)) : away && rest != 0;
   uint16_t flags = rest ? kPE : 0;
@@ -151,7 +152,8 @@ Reduced reduce(Ten x) {
   }
   const bool beyond = rest > kHalfPi / 2;
   const U128 distance = beyond ? kHalfPi - rest : rest;
-  Quad angle = Quad(static_cast<uint64_t>(distance >> 64)) * Quad(18446744073709551616.0) + Quad(static_cast<uint64_t>(distance));
+  Quad angle = Quad(static_cast<uint64_t>(distance >> 64)) * Quad(18446744073709551616.0) +
+               Quad(static_cast<uint64_t>(distance));
   angle = angle * from_bits(U128{kBias - 67} << 112);
   return {beyond ? -angle : angle, (quotient + (beyond ? 1 : 0)) & 3};
 }
@@ -225,7 +227,8 @@ void push(FpuState& f, Ten t) {
 }
 
 // ST(0) = f(ST(0)), where `takes` tells which ordinary operands are ours.
-template <class Takes, class F> void unary(Cpu& c, const Decoded& d, Takes takes, F compute) {
+template <class Takes, class F>
+void unary(Cpu& c, const Decoded& d, Takes takes, F compute) {
   check_x87(c, true);
   note_instruction(c, d);
   FpuState& f = c.s.fpu;
@@ -238,7 +241,8 @@ template <class Takes, class F> void unary(Cpu& c, const Decoded& d, Takes takes
 }
 
 // ST(1) = f(ST(1), ST(0)); pop.
-template <class Takes, class F> void binary(Cpu& c, const Decoded& d, Takes takes, F compute) {
+template <class Takes, class F>
+void binary(Cpu& c, const Decoded& d, Takes takes, F compute) {
   check_x87(c, true);
   note_instruction(c, d);
   FpuState& f = c.s.fpu;
@@ -255,7 +259,8 @@ constexpr auto kBelow63 = [](Ten t) { return (t.exponent & 0x7fff) < kBias + 63;
 bool negative(Ten t) { return t.exponent >> 15; }
 
 // Two results: the first replaces ST(0), the second is pushed.
-template <class F> void two_results(Cpu& c, const Decoded& d, F compute) {
+template <class F>
+void two_results(Cpu& c, const Decoded& d, F compute) {
   check_x87(c, true);
   note_instruction(c, d);
   FpuState& f = c.s.fpu;
@@ -280,7 +285,9 @@ void exec_fcos(Cpu& c, const Decoded& d) {
   unary(c, d, kBelow63, [](Ten x) { return sine_of(reduce(x), false, 1); });
 }
 void exec_fsincos(Cpu& c, const Decoded& d) {
-  two_results(c, d, [](const Reduced& r, bool negative) { return std::pair{sine_of(r, negative, 0), sine_of(r, false, 1)}; });
+  two_results(c, d, [](const Reduced& r, bool negative) {
+    return std::pair{sine_of(r, negative, 0), sine_of(r, false, 1)};
+  });
 }
 void exec_fptan(Cpu& c, const Decoded& d) {
   two_results(c, d, [](const Reduced& r, bool negative) {
@@ -297,7 +304,8 @@ void exec_f2xm1(Cpu& c, const Decoded& d) {
 }
 
 void exec_fyl2x(Cpu& c, const Decoded& d) {
-  binary(c, d, [](Ten x) { return !negative(x); }, [](Ten y, Ten x) { return quad(y) * log2_of(x); });
+  binary(
+      c, d, [](Ten x) { return !negative(x); }, [](Ten y, Ten x) { return quad(y) * log2_of(x); });
 }
 
 // At -1 and below, where the manuals leave the result undefined, x stands for log2(1 + x).

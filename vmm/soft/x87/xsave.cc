@@ -1,5 +1,5 @@
-// FXSAVE, FXRSTOR, XSAVE, XSAVEOPT, XRSTOR (SDM vol. 1, 10.5 and ch. 13; AMD APM vol. 2, 11.5). Our rules where a choice
-// is left: FIP, FDP and FOP are stored as 0 unless an unmasked exception is pending, and always loaded (AMD's
+// FXSAVE, FXRSTOR, XSAVE, XSAVEOPT, XRSTOR (SDM vol. 1, 10.5 and ch. 13; AMD APM vol. 2, 11.5). Our rules where a
+// choice is left: FIP, FDP and FOP are stored as 0 unless an unmasked exception is pending, and always loaded (AMD's
 // XSaveErPtr); bytes that are reserved or available to software are not written; MXCSR_MASK is ffffh; a component is in
 // use (XSTATE_BV) when it differs from its initial state; XSAVEOPT leaves out exactly the components that are not.
 #include "vmm/soft/x87/state.h"
@@ -167,7 +167,7 @@ void exec_xrstor(Cpu& c, const Decoded& d) {
   VcpuAvx::State avx;
   if (rfbm & bv & kAvx) c.read_linear(at + kAvxArea, avx.ymm_high.data(), 16 * xmm_count(c));
   FpuState& f = c.s.fpu;
-  if (rfbm & kX87) bv & kX87 ? load_x87(f, h, area, d.rex & 8) : initialise_x87(f);
+  if (rfbm & kX87) bv& kX87 ? load_x87(f, h, area, d.rex & 8) : initialise_x87(f);
   if (rfbm & (kSse | kAvx)) f.mxcsr = h.mxcsr;
   if (rfbm & kAvx)
     for (unsigned n = 0; n < xmm_count(c); ++n) c.avx.ymm_high[n] = avx.ymm_high[n];

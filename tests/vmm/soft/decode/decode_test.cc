@@ -31,7 +31,9 @@ Bytes random_string(std::mt19937_64& g) {
       case 0: break;
       case 5:
         if (g() % 2) b.insert(b.end(), {0xc5, static_cast<uint8_t>(g())});
-        else b.insert(b.end(), {0xc4, static_cast<uint8_t>((g() & 0xe0) | g() % 4), static_cast<uint8_t>(g() % 2 ? g() : (g() & 7) | 0x78)});
+        else
+          b.insert(b.end(), {0xc4, static_cast<uint8_t>((g() & 0xe0) | g() % 4),
+                             static_cast<uint8_t>(g() % 2 ? g() : (g() & 7) | 0x78)});
         break;
       case 3: b.insert(b.end(), {0x0f, 0x38}); break;
       case 4: b.insert(b.end(), {0x0f, 0x3a}); break;
@@ -49,19 +51,24 @@ bool is_quirk(const Reading& ours, const OracleAnswer& zydis, const std::string&
   // SIB with base 5 and mod 0 has no base register, whatever REX.B says (SDM vol. 2, table 2-3, note 1).
   if (difference.find("base: 255") == 0 && ours.address_size == 4) return true;
   // A near branch with 66 after an ignored REX (40 66 ff e1): 16 bits wide on AMD processors; to Zydis 64.
-  if ((m == "jmp" || m == "call") && difference.find(":2 / ") != std::string::npos && difference.find("operand") == 0) return true;
-  static const std::set<std::pair<std::string, std::string>> kNames = {
-      {"fstp", "fstpnce"}, {"fstp", "fstp"}, {"fucomp", "fucomp"}, {"xchg", "pause"}, {"fcomp", "fcomp"}, {"fxch", "fxch"}};
+  if ((m == "jmp" || m == "call") && difference.find(":2 / ") != std::string::npos && difference.find("operand") == 0)
+    return true;
+  static const std::set<std::pair<std::string, std::string>> kNames = {{"fstp", "fstpnce"},  {"fstp", "fstp"},
+                                                                       {"fucomp", "fucomp"}, {"xchg", "pause"},
+                                                                       {"fcomp", "fcomp"},   {"fxch", "fxch"}};
   return zydis.reading && kNames.contains({m, zydis.reading->mnemonic}) && difference.find("length") != 0;
 }
-// Operations that the CPU model lacks, but Zydis counts to a set that it has; and one hint that is a prefetch elsewhere.
-// PREFETCH of a register is #UD on AMD, and a NOP elsewhere.
+// Operations that the CPU model lacks, but Zydis counts to a set that it has; and one hint that is a prefetch
+// elsewhere. PREFETCH of a register is #UD on AMD, and a NOP elsewhere.
 bool is_known_outside(const OracleAnswer& zydis, const Decoded& ours) {
   if (zydis.outside == "PREFETCHWT1") return true;
   // Gathers whose registers overlap are #UD when they are executed.
   const bool gathers = ours.op >= Op::k_vpgatherdd && ours.op <= Op::k_vgatherqpd;
-  if (gathers && (ours.operands[0].reg == ours.operands[2].reg || ours.operands[0].reg == ours.index || ours.operands[2].reg == ours.index)) return true;
-  return zydis.reading && (zydis.reading->mnemonic == "rsm" || (zydis.reading->mnemonic == "nop" && ours.opcode == 0x10d));
+  if (gathers && (ours.operands[0].reg == ours.operands[2].reg || ours.operands[0].reg == ours.index ||
+                  ours.operands[2].reg == ours.index))
+    return true;
+  return zydis.reading &&
+         (zydis.reading->mnemonic == "rsm" || (zydis.reading->mnemonic == "nop" && ours.opcode == 0x10d));
 }
 
 // VEX behind a prefix that it does not allow: of one that is too long as well, Zydis says that it is invalid.
@@ -69,7 +76,8 @@ bool is_vex_behind_prefix(const Bytes& bytes, CodeMode mode) {
   bool forbidden = false;
   for (const uint8_t b : bytes) {
     if (b == 0x66 || b == 0xf2 || b == 0xf3 || b == 0xf0 || (mode == CodeMode::k64 && b >> 4 == 4)) forbidden = true;
-    else if (b != 0x67 && b != 0x26 && b != 0x2e && b != 0x36 && b != 0x3e && b != 0x64 && b != 0x65) return forbidden && (b == 0xc4 || b == 0xc5);
+    else if (b != 0x67 && b != 0x26 && b != 0x2e && b != 0x36 && b != 0x3e && b != 0x64 && b != 0x65)
+      return forbidden && (b == 0xc4 || b == 0xc5);
   }
   return false;
 }
@@ -79,12 +87,14 @@ std::string compare(const Bytes& bytes, CodeMode mode) {
   Decoded d;
   const DecodeStatus status = decode(bytes, mode, d);
   const OracleAnswer zydis = ask_zydis(bytes, mode);
-  if (status == DecodeStatus::kTooLong && !zydis.too_long && !zydis.reading && is_vex_behind_prefix(bytes, mode)) return "";
+  if (status == DecodeStatus::kTooLong && !zydis.too_long && !zydis.reading && is_vex_behind_prefix(bytes, mode))
+    return "";
   if ((status == DecodeStatus::kTooLong) != zydis.too_long) return "one says that it is too long";
   const bool valid = status == DecodeStatus::kOk && d.op != Op::kInvalid;
   if (valid != zydis.reading.has_value()) {
     if (is_known_outside(zydis, d)) return "";
-    return valid ? "valid for us only: " + std::string(op_name(d.op)) : "valid for Zydis only: " + zydis.reading->mnemonic;
+    return valid ? "valid for us only: " + std::string(op_name(d.op))
+                 : "valid for Zydis only: " + zydis.reading->mnemonic;
   }
   if (!valid) return "";
   const Reading ours = reading_of(d);
@@ -105,7 +115,8 @@ TEST(Decode, RandomStringsReadAsZydisReadsThem) {
 }
 
 TEST(Decode, VexWMakesA64BitOperandIn64BitModeOnly) {
-  for (const Bytes& bytes : {Bytes{0xc4, 0xe3, 0xf1, 0x22, 0x06, 0x01}, Bytes{0xc4, 0xe3, 0xf9, 0x16, 0xc0, 0x01}, Bytes{0xc4, 0xe1, 0xf9, 0x6e, 0xc0}, Bytes{0xc4, 0xe1, 0xfa, 0x2a, 0xc0}}) {
+  for (const Bytes& bytes : {Bytes{0xc4, 0xe3, 0xf1, 0x22, 0x06, 0x01}, Bytes{0xc4, 0xe3, 0xf9, 0x16, 0xc0, 0x01},
+                             Bytes{0xc4, 0xe1, 0xf9, 0x6e, 0xc0}, Bytes{0xc4, 0xe1, 0xfa, 0x2a, 0xc0}}) {
     Bytes whole = bytes;
     whole.resize(15, 0x90);
     for (CodeMode mode : {CodeMode::k16, CodeMode::k32, CodeMode::k64}) {
@@ -127,7 +138,9 @@ TEST(Decode, AShortStringIsTruncatedOrReadsAlike) {
       const DecodeStatus s = decode(std::span(bytes).first(len), CodeMode::k64, part);
       if (whole.op == Op::kInvalid) continue;
       ASSERT_EQ(s == DecodeStatus::kOk, len >= whole.len) << to_hex(bytes) << " cut to " << len;
-      if (s == DecodeStatus::kOk) { ASSERT_EQ(part.len, whole.len); }
+      if (s == DecodeStatus::kOk) {
+        ASSERT_EQ(part.len, whole.len);
+      }
     }
   }
 }
@@ -143,12 +156,14 @@ Bytes kernel_text() {
   std::memcpy(sections.data(), elf.data() + e.e_shoff, sections.size() * sizeof(Elf64_Shdr));
   for (const Elf64_Shdr& s : sections)
     if (s.sh_type == SHT_PROGBITS && (s.sh_flags & SHF_EXECINSTR))
-      return Bytes(elf.begin() + static_cast<long>(s.sh_offset), elf.begin() + static_cast<long>(s.sh_offset + s.sh_size));
+      return Bytes(elf.begin() + static_cast<long>(s.sh_offset),
+                   elf.begin() + static_cast<long>(s.sh_offset + s.sh_size));
   return {};
 }
 
-// Linear sweep. Where we find an instruction, both oracles find one of that length. What Capstone 4 does not know, Zydis
-// alone decides; the kernel also holds instructions outside the CPU model (AVX, VMX ...), which it executes nowhere.
+// Linear sweep. Where we find an instruction, both oracles find one of that length. What Capstone 4 does not know,
+// Zydis alone decides; the kernel also holds instructions outside the CPU model (AVX, VMX ...), which it executes
+// nowhere.
 TEST(Decode, TheKernelsTextHasTheLengthsThatCapstoneAndZydisSee) {
   const Bytes text = kernel_text();
   if (text.empty()) GTEST_SKIP() << "no vmlinux in " DEJAVM_GUEST_DIR " (tools/get-guest)";
@@ -173,7 +188,8 @@ TEST(Decode, TheKernelsTextHasTheLengthsThatCapstoneAndZydisSee) {
     }
     ++ours;
     ASSERT_EQ(unsigned{d.len}, zydis.reading->len) << "at offset " << at << ": " << to_hex(rest);
-    if (known && insn->size != d.len && d.op != Op::k_ud1) ADD_FAILURE() << "at offset " << at << ": " << to_hex(rest) << " Capstone: " << insn->size;
+    if (known && insn->size != d.len && d.op != Op::k_ud1)
+      ADD_FAILURE() << "at offset " << at << ": " << to_hex(rest) << " Capstone: " << insn->size;
     unknown_to_capstone += known ? 0 : 1;
     at += d.len;
   }
@@ -183,7 +199,8 @@ TEST(Decode, TheKernelsTextHasTheLengthsThatCapstoneAndZydisSee) {
   EXPECT_LT(outside, ours / 500);
   EXPECT_LT(unknown_to_capstone, ours / 10'000);
   RecordProperty("instructions", std::to_string(ours));
-  std::printf("%zu instructions compared, %zu outside the CPU model, %zu unknown to Capstone\n", ours, outside, unknown_to_capstone);
+  std::printf("%zu instructions compared, %zu outside the CPU model, %zu unknown to Capstone\n", ours, outside,
+              unknown_to_capstone);
 }
 
 }  // namespace

@@ -14,10 +14,12 @@ struct Spelling {
   const char* mnemonic;
 };
 constexpr Spelling kSpellings[] = {
-    {Op::k_mov_from_seg, "mov"}, {Op::k_mov_to_seg, "mov"}, {Op::k_mov_from_cr, "mov"}, {Op::k_mov_to_cr, "mov"},
-    {Op::k_mov_from_dr, "mov"}, {Op::k_mov_to_dr, "mov"}, {Op::k_push_seg, "push"}, {Op::k_pop_seg, "pop"},
-    {Op::k_call_far, "call"}, {Op::k_jmp_far, "jmp"}, {Op::k_ret_far, "ret"}, {Op::k_movsd_x, "movsd"},
-    {Op::k_cmpsd_x, "cmpsd"}, {Op::k_fneni, "feni8087_nop"}, {Op::k_fndisi, "fdisi8087_nop"}, {Op::k_fnsetpm, "fsetpm287_nop"},
+    {Op::k_mov_from_seg, "mov"},      {Op::k_mov_to_seg, "mov"},     {Op::k_mov_from_cr, "mov"},
+    {Op::k_mov_to_cr, "mov"},         {Op::k_mov_from_dr, "mov"},    {Op::k_mov_to_dr, "mov"},
+    {Op::k_push_seg, "push"},         {Op::k_pop_seg, "pop"},        {Op::k_call_far, "call"},
+    {Op::k_jmp_far, "jmp"},           {Op::k_ret_far, "ret"},        {Op::k_movsd_x, "movsd"},
+    {Op::k_cmpsd_x, "cmpsd"},         {Op::k_fneni, "feni8087_nop"}, {Op::k_fndisi, "fdisi8087_nop"},
+    {Op::k_fnsetpm, "fsetpm287_nop"},
 };
 
 std::string by_size(const char* stem, unsigned size) {
@@ -45,23 +47,35 @@ std::string mnemonic_of(const Decoded& d) {
     case Op::k_jcc: return std::string("j") + kConditions[d.cc];
     case Op::k_setcc: return std::string("set") + kConditions[d.cc];
     case Op::k_cmovcc: return std::string("cmov") + kConditions[d.cc];
-    case Op::k_movs: case Op::k_cmps: case Op::k_stos: case Op::k_lods: case Op::k_scas: case Op::k_ins: case Op::k_outs:
-      return by_size(name.c_str(), d.op_size);
+    case Op::k_movs:
+    case Op::k_cmps:
+    case Op::k_stos:
+    case Op::k_lods:
+    case Op::k_scas:
+    case Op::k_ins:
+    case Op::k_outs: return by_size(name.c_str(), d.op_size);
     case Op::k_jrcxz: return d.addr_size == 8 ? "jrcxz" : d.addr_size == 4 ? "jecxz" : "jcxz";
-    case Op::k_iret: case Op::k_pushf: case Op::k_popf:
-      return name + (d.op_size == 8 ? "q" : d.op_size == 4 ? "d" : "");
-    case Op::k_pusha: case Op::k_popa: return name + (d.op_size == 4 ? "d" : "");
+    case Op::k_iret:
+    case Op::k_pushf:
+    case Op::k_popf: return name + (d.op_size == 8 ? "q" : d.op_size == 4 ? "d" : "");
+    case Op::k_pusha:
+    case Op::k_popa: return name + (d.op_size == 4 ? "d" : "");
     case Op::k_movd: return w ? "movq" : "movd";
     case Op::k_pinsrd: return w ? "pinsrq" : "pinsrd";
     case Op::k_pextrd: return w ? "pextrq" : "pextrd";
-    case Op::k_fxsave: case Op::k_fxrstor: case Op::k_xsave: case Op::k_xsaveopt: case Op::k_xrstor:
-      return name + (w ? "64" : "");
+    case Op::k_fxsave:
+    case Op::k_fxrstor:
+    case Op::k_xsave:
+    case Op::k_xsaveopt:
+    case Op::k_xrstor: return name + (w ? "64" : "");
     case Op::k_prefetch: return prefetch_mnemonic(d);
     default: return name;
   }
 }
 
-uint64_t truncate(uint64_t v, unsigned size) { return size >= 8 || size == 0 ? v : v & ((uint64_t{1} << (8 * size)) - 1); }
+uint64_t truncate(uint64_t v, unsigned size) {
+  return size >= 8 || size == 0 ? v : v & ((uint64_t{1} << (8 * size)) - 1);
+}
 
 bool is_string(Op op) {
   return op == Op::k_movs || op == Op::k_cmps || op == Op::k_stos || op == Op::k_lods || op == Op::k_scas ||
@@ -79,8 +93,8 @@ std::string number(uint64_t v) {
 
 // Selectors, MOVSXD of 16 bits, and results that are zero-extended: the size that is shown does not matter.
 bool sizes_are_views(const std::string& mnemonic) {
-  for (const char* m : {"lar", "lsl", "crc32", "movsxd", "pmovmskb", "movmskps", "movmskpd", "pextrw", "pextrb", "extractps",
-                        "pinsrw", "pinsrb", "smsw", "str", "sldt"})
+  for (const char* m : {"lar", "lsl", "crc32", "movsxd", "pmovmskb", "movmskps", "movmskpd", "pextrw", "pextrb",
+                        "extractps", "pinsrw", "pinsrb", "smsw", "str", "sldt"})
     if (mnemonic == m || mnemonic == std::string("v") + m) return true;
   return false;
 }
@@ -88,8 +102,8 @@ bool sizes_are_views(const std::string& mnemonic) {
 bool has_immediate(OperandKind k) { return k == OperandKind::kImm || k == OperandKind::kRel || k == OperandKind::kFar; }
 
 std::string operand_text(const Operand& o) {
-  static constexpr const char* kKinds[] = {"none", "gpr", "high", "mem", "imm", "rel", "far", "seg",
-                                           "cr", "dr", "st", "mmx", "xmm"};
+  static constexpr const char* kKinds[] = {"none", "gpr", "high", "mem", "imm", "rel", "far",
+                                           "seg",  "cr",  "dr",   "st",  "mmx", "xmm"};
   return std::string(kKinds[static_cast<unsigned>(o.kind)]) + std::to_string(o.reg) + ":" + std::to_string(o.size);
 }
 
@@ -116,9 +130,7 @@ Reading reading_of(const Decoded& d) {
         r.rip_relative = d.rip_relative;
         r.disp = truncate(static_cast<uint64_t>(d.disp), d.addr_size);
         break;
-      case OperandKind::kImm:
-        r.immediates.push_back(truncate(immediates++ ? d.imm2 : d.imm, o.size));
-        break;
+      case OperandKind::kImm: r.immediates.push_back(truncate(immediates++ ? d.imm2 : d.imm, o.size)); break;
       case OperandKind::kRel: r.immediates.push_back(d.imm); break;
       case OperandKind::kFar:
         r.immediates.push_back(d.imm);
@@ -160,7 +172,8 @@ std::string difference(const Reading& a, const Reading& b) {
   for (size_t i = 0, k = 0; i < a.immediates.size(); ++i) {
     while (k < b.operands.size() && !has_immediate(b.operands[k].kind)) ++k;
     const unsigned size = k < b.operands.size() && b.operands[k].kind != OperandKind::kFar ? b.operands[k++].size : 8u;
-    if (truncate(a.immediates[i], size) != truncate(b.immediates[i], size)) return field("immediate", number(a.immediates[i]), number(b.immediates[i]));
+    if (truncate(a.immediates[i], size) != truncate(b.immediates[i], size))
+      return field("immediate", number(a.immediates[i]), number(b.immediates[i]));
   }
   if (a.lock != b.lock) return field("lock", std::to_string(a.lock), std::to_string(b.lock));
   if (a.rep != b.rep) return field("rep", std::to_string(a.rep), std::to_string(b.rep));

@@ -19,7 +19,7 @@ struct Reading {
   uint8_t base = kNoReg, index = kNoReg, scale = 0, seg = 0;
   bool rip_relative = false;
   uint64_t disp = 0;
-  std::vector<uint64_t> immediates;  // truncated to the size of their operands
+  std::vector<uint64_t> immediates;               // truncated to the size of their operands
   bool lock = false, rep = false, repne = false;  // rep, repne: of string operations
 };
 

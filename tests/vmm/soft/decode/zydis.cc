@@ -21,21 +21,62 @@ struct Decoders {
 
 bool in_model(ZydisISASet set) {
   switch (set) {
-    case ZYDIS_ISA_SET_AMD: case ZYDIS_ISA_SET_CLFSH: case ZYDIS_ISA_SET_CMOV: case ZYDIS_ISA_SET_CMPXCHG16B:
-    case ZYDIS_ISA_SET_FAT_NOP: case ZYDIS_ISA_SET_FCMOV: case ZYDIS_ISA_SET_FXSAVE: case ZYDIS_ISA_SET_FXSAVE64:
-    case ZYDIS_ISA_SET_I186: case ZYDIS_ISA_SET_I286PROTECTED: case ZYDIS_ISA_SET_I286REAL: case ZYDIS_ISA_SET_I386:
-    case ZYDIS_ISA_SET_I486: case ZYDIS_ISA_SET_I486REAL: case ZYDIS_ISA_SET_I86: case ZYDIS_ISA_SET_INVPCID:
-    case ZYDIS_ISA_SET_LAHF: case ZYDIS_ISA_SET_LONGMODE: case ZYDIS_ISA_SET_MONITOR: case ZYDIS_ISA_SET_PAUSE:
-    case ZYDIS_ISA_SET_PENTIUMMMX: case ZYDIS_ISA_SET_PENTIUMREAL: case ZYDIS_ISA_SET_POPCNT: case ZYDIS_ISA_SET_PPRO:
-    case ZYDIS_ISA_SET_PREFETCH_NOP: case ZYDIS_ISA_SET_RDPMC: case ZYDIS_ISA_SET_RDRAND: case ZYDIS_ISA_SET_RDSEED:
-    case ZYDIS_ISA_SET_RDTSCP: case ZYDIS_ISA_SET_RDWRFSGS: case ZYDIS_ISA_SET_SMAP: case ZYDIS_ISA_SET_SSE:
-    case ZYDIS_ISA_SET_SSE2: case ZYDIS_ISA_SET_SSE2MMX: case ZYDIS_ISA_SET_SSE3: case ZYDIS_ISA_SET_SSE3X87:
-    case ZYDIS_ISA_SET_SSE4: case ZYDIS_ISA_SET_SSE42: case ZYDIS_ISA_SET_SSEMXCSR: case ZYDIS_ISA_SET_SSE_PREFETCH:
-    case ZYDIS_ISA_SET_SSSE3: case ZYDIS_ISA_SET_SSSE3MMX: case ZYDIS_ISA_SET_X87: case ZYDIS_ISA_SET_XSAVE:
-    case ZYDIS_ISA_SET_XSAVEOPT: case ZYDIS_ISA_SET_AVX: case ZYDIS_ISA_SET_AVX2: case ZYDIS_ISA_SET_AVX2GATHER: case ZYDIS_ISA_SET_AVXAES:
-    case ZYDIS_ISA_SET_AES: case ZYDIS_ISA_SET_PCLMULQDQ: case ZYDIS_ISA_SET_SHA: case ZYDIS_ISA_SET_BMI1: case ZYDIS_ISA_SET_BMI2:
-    case ZYDIS_ISA_SET_LZCNT: case ZYDIS_ISA_SET_ADOX_ADCX:
-      return true;
+    case ZYDIS_ISA_SET_AMD:
+    case ZYDIS_ISA_SET_CLFSH:
+    case ZYDIS_ISA_SET_CMOV:
+    case ZYDIS_ISA_SET_CMPXCHG16B:
+    case ZYDIS_ISA_SET_FAT_NOP:
+    case ZYDIS_ISA_SET_FCMOV:
+    case ZYDIS_ISA_SET_FXSAVE:
+    case ZYDIS_ISA_SET_FXSAVE64:
+    case ZYDIS_ISA_SET_I186:
+    case ZYDIS_ISA_SET_I286PROTECTED:
+    case ZYDIS_ISA_SET_I286REAL:
+    case ZYDIS_ISA_SET_I386:
+    case ZYDIS_ISA_SET_I486:
+    case ZYDIS_ISA_SET_I486REAL:
+    case ZYDIS_ISA_SET_I86:
+    case ZYDIS_ISA_SET_INVPCID:
+    case ZYDIS_ISA_SET_LAHF:
+    case ZYDIS_ISA_SET_LONGMODE:
+    case ZYDIS_ISA_SET_MONITOR:
+    case ZYDIS_ISA_SET_PAUSE:
+    case ZYDIS_ISA_SET_PENTIUMMMX:
+    case ZYDIS_ISA_SET_PENTIUMREAL:
+    case ZYDIS_ISA_SET_POPCNT:
+    case ZYDIS_ISA_SET_PPRO:
+    case ZYDIS_ISA_SET_PREFETCH_NOP:
+    case ZYDIS_ISA_SET_RDPMC:
+    case ZYDIS_ISA_SET_RDRAND:
+    case ZYDIS_ISA_SET_RDSEED:
+    case ZYDIS_ISA_SET_RDTSCP:
+    case ZYDIS_ISA_SET_RDWRFSGS:
+    case ZYDIS_ISA_SET_SMAP:
+    case ZYDIS_ISA_SET_SSE:
+    case ZYDIS_ISA_SET_SSE2:
+    case ZYDIS_ISA_SET_SSE2MMX:
+    case ZYDIS_ISA_SET_SSE3:
+    case ZYDIS_ISA_SET_SSE3X87:
+    case ZYDIS_ISA_SET_SSE4:
+    case ZYDIS_ISA_SET_SSE42:
+    case ZYDIS_ISA_SET_SSEMXCSR:
+    case ZYDIS_ISA_SET_SSE_PREFETCH:
+    case ZYDIS_ISA_SET_SSSE3:
+    case ZYDIS_ISA_SET_SSSE3MMX:
+    case ZYDIS_ISA_SET_X87:
+    case ZYDIS_ISA_SET_XSAVE:
+    case ZYDIS_ISA_SET_XSAVEOPT:
+    case ZYDIS_ISA_SET_AVX:
+    case ZYDIS_ISA_SET_AVX2:
+    case ZYDIS_ISA_SET_AVX2GATHER:
+    case ZYDIS_ISA_SET_AVXAES:
+    case ZYDIS_ISA_SET_AES:
+    case ZYDIS_ISA_SET_PCLMULQDQ:
+    case ZYDIS_ISA_SET_SHA:
+    case ZYDIS_ISA_SET_BMI1:
+    case ZYDIS_ISA_SET_BMI2:
+    case ZYDIS_ISA_SET_LZCNT:
+    case ZYDIS_ISA_SET_ADOX_ADCX: return true;
     default: return false;
   }
 }
@@ -54,7 +95,8 @@ Operand register_operand(ZydisRegister reg, unsigned bits) {
     case ZYDIS_REGCLASS_GPR64: return {OperandKind::kGpr, number, 8};
     case ZYDIS_REGCLASS_X87: return {OperandKind::kSt, number, 10};
     case ZYDIS_REGCLASS_MMX: return {OperandKind::kMmx, number, size};
-    case ZYDIS_REGCLASS_XMM: case ZYDIS_REGCLASS_YMM: return {OperandKind::kXmm, number, size};
+    case ZYDIS_REGCLASS_XMM:
+    case ZYDIS_REGCLASS_YMM: return {OperandKind::kXmm, number, size};
     case ZYDIS_REGCLASS_SEGMENT: return {OperandKind::kSeg, number, 2};
     case ZYDIS_REGCLASS_CONTROL: return {OperandKind::kCr, number, size};
     case ZYDIS_REGCLASS_DEBUG: return {OperandKind::kDr, number, size};
@@ -62,7 +104,9 @@ Operand register_operand(ZydisRegister reg, unsigned bits) {
   }
 }
 
-uint64_t truncate(uint64_t v, unsigned size) { return size >= 8 || size == 0 ? v : v & ((uint64_t{1} << (8 * size)) - 1); }
+uint64_t truncate(uint64_t v, unsigned size) {
+  return size >= 8 || size == 0 ? v : v & ((uint64_t{1} << (8 * size)) - 1);
+}
 
 void memory_operand(const ZydisDecodedOperand& o, Reading& r) {
   const auto number = [](ZydisRegister reg) {
@@ -74,7 +118,8 @@ void memory_operand(const ZydisDecodedOperand& o, Reading& r) {
   r.scale = o.mem.scale == 8 ? 3 : o.mem.scale == 4 ? 2 : o.mem.scale == 2 ? 1 : 0;
   r.seg = number(o.mem.segment);
   r.disp = truncate(static_cast<uint64_t>(o.mem.disp.value), r.address_size);
-  r.operands.push_back({OperandKind::kMem, 0, static_cast<uint8_t>(o.mem.type == ZYDIS_MEMOP_TYPE_AGEN ? 0 : o.size / 8)});
+  r.operands.push_back(
+      {OperandKind::kMem, 0, static_cast<uint8_t>(o.mem.type == ZYDIS_MEMOP_TYPE_AGEN ? 0 : o.size / 8)});
 }
 
 void immediate_operand(const ZydisDecodedOperand& o, Reading& r) {

@@ -1,4 +1,5 @@
-// Debug points over the built-in guest: translated code stops exactly where single steps stand, and nothing that the guest does changes.
+// Debug points over the built-in guest: translated code stops exactly where single steps stand, and nothing that the
+// guest does changes.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -39,7 +40,8 @@ struct Runner {
   NoInputs inputs;
 };
 
-using Hits = std::vector<std::tuple<DebugPoints::Kind, uint64_t, uint64_t, uint64_t>>;  // kind, address, its count, RIP of the stop
+using Hits = std::vector<std::tuple<DebugPoints::Kind, uint64_t, uint64_t, uint64_t>>;  // kind, address, its count, RIP
+                                                                                        // of the stop
 
 Hits hits(Runner& run, DebugPoints points) {
   Hits out;
@@ -105,7 +107,8 @@ TEST(DebugPoints, DataStopsAfterTheAccess) {
     DebugPoints points;
     for (int n = 0; n < 4; ++n) {
       const uint64_t near = random() % 4 == 0 ? r.gpr[4] : r.gpr[random() % 16];
-      points.data.push_back({near - 64 + random() % 128, 1 + random() % (round % 4 == 3 ? 4096 : 16), round % 3 != 0, round % 3 != 1});
+      points.data.push_back(
+          {near - 64 + random() % 128, 1 + random() % (round % 4 == 3 ? 4096 : 16), round % 3 != 0, round % 3 != 1});
     }
     const Hits found = hits(run, points);
     all += found.size();

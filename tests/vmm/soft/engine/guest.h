@@ -1,5 +1,5 @@
-// A machine without a board for engine tests: RAM, one vCPU in 64-bit mode at 1 MiB, identity-mapped 4 KiB pages, an IDT
-// whose handlers halt. Code is given as bytes; `run_to` stops anywhere.
+// A machine without a board for engine tests: RAM, one vCPU in 64-bit mode at 1 MiB, identity-mapped 4 KiB pages, an
+// IDT whose handlers halt. Code is given as bytes; `run_to` stops anywhere.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -21,11 +21,13 @@ struct Guest {
   RunControl control;
   ScriptedExits exits;
 
-  explicit Guest(bool use_blocks = true, TranslateOptions translation = {.on = true, .threshold = 2}, const char* model = "dejavm-v1", uint32_t vcpus = 1) {
+  explicit Guest(bool use_blocks = true, TranslateOptions translation = {.on = true, .threshold = 2},
+                 const char* model = "dejavm-v1", uint32_t vcpus = 1) {
     auto m = GuestMemory::create(kRamBytes, 0);
     CHECK(m.ok());
     memory = m.take();
-    engine = make_soft_engine(*find_cpu_model(model), *memory, vcpus, {.strict = false, .use_blocks = use_blocks, .translation = translation});
+    engine = make_soft_engine(*find_cpu_model(model), *memory, vcpus,
+                              {.strict = false, .use_blocks = use_blocks, .translation = translation});
     write<uint64_t>(kPml4, kPdpt | 7);
     write<uint64_t>(kPdpt, kPd | 7);
     for (uint64_t t = 0; t < 8; ++t) {
@@ -49,7 +51,8 @@ struct Guest {
     s.efer = kEferLME | kEferLMA | kEferNXE | kEferSCE;
     for (unsigned seg = kEs; seg <= kGs; ++seg)
       s.segment[seg] = {static_cast<uint16_t>(seg == kCs ? 8 : 16),
-                        static_cast<uint16_t>(kSegP | kSegS | kSegG | (seg == kCs ? 0xb | kSegL : 3 | kSegDb)), 0xffffffff, 0};
+                        static_cast<uint16_t>(kSegP | kSegS | kSegG | (seg == kCs ? 0xb | kSegL : 3 | kSegDb)),
+                        0xffffffff, 0};
     s.idtr = {0x8000, 0xfff};
     s.gdtr = {0xa000, 0x17};
     s.rip = kCode;
@@ -58,11 +61,13 @@ struct Guest {
     control.until = kForever;
   }
 
-  template <class T> void write(uint64_t gpa, T v) {
+  template <class T>
+  void write(uint64_t gpa, T v) {
     CHECK(memory->write(Gpa{gpa}, &v, sizeof v));
     engine ? engine->memory_written(Gpa{gpa}, sizeof v) : void();
   }
-  template <class T> T read(uint64_t gpa) {
+  template <class T>
+  T read(uint64_t gpa) {
     T v{};
     CHECK(memory->read(Gpa{gpa}, &v, sizeof v));
     return v;

@@ -1,5 +1,6 @@
-// The specialised handlers against the plain functions: random programs run with and without blocks, in one go and sliced
-// at random stops, must end in the same state and memory. DEJAVM_SEED picks the programs, DEJAVM_NIGHTLY=1 runs 20 times as many.
+// The specialised handlers against the plain functions: random programs run with and without blocks, in one go and
+// sliced at random stops, must end in the same state and memory. DEJAVM_SEED picks the programs, DEJAVM_NIGHTLY=1 runs
+// 20 times as many.
 #include <cstdlib>
 
 #include <fmt/format.h>
@@ -24,53 +25,66 @@ struct Shape {
   int reg;  // ModRM.reg, or -1 for any
 };
 constexpr Shape kShapes[] = {
-    {"\x00", 1, 0, -1}, {"\x01", 1, 0, -1}, {"\x02", 1, 0, -1}, {"\x03", 1, 0, -1}, {"\x09", 1, 0, -1}, {"\x0b", 1, 0, -1},
-    {"\x10", 1, 0, -1}, {"\x11", 1, 0, -1}, {"\x13", 1, 0, -1}, {"\x19", 1, 0, -1}, {"\x1b", 1, 0, -1}, {"\x20", 1, 0, -1},
-    {"\x21", 1, 0, -1}, {"\x23", 1, 0, -1}, {"\x28", 1, 0, -1}, {"\x29", 1, 0, -1}, {"\x2b", 1, 0, -1}, {"\x31", 1, 0, -1},
-    {"\x33", 1, 0, -1}, {"\x38", 1, 0, -1}, {"\x39", 1, 0, -1}, {"\x3b", 1, 0, -1}, {"\x84", 1, 0, -1}, {"\x85", 1, 0, -1},
-    {"\x86", 1, 0, -1}, {"\x87", 1, 0, -1}, {"\x88", 1, 0, -1}, {"\x89", 1, 0, -1}, {"\x8a", 1, 0, -1}, {"\x8b", 1, 0, -1},
-    {"\x8d", 1, 0, -1}, {"\x63", 1, 0, -1}, {"\x80", 1, 1, -1}, {"\x81", 1, 9, -1}, {"\x83", 1, 1, -1}, {"\xc6", 1, 1, 0},
-    {"\xc7", 1, 9, 0},  {"\x69", 1, 9, -1}, {"\x6b", 1, 1, -1}, {"\xf6", 1, 0, 2},  {"\xf6", 1, 0, 3},  {"\xf6", 1, 1, 0},
-    {"\xf7", 1, 0, 2},  {"\xf7", 1, 0, 3},  {"\xf7", 1, 0, 4},  {"\xf7", 1, 0, 5},  {"\xf7", 1, 9, 0},  {"\xf7", 1, 0, 6},
-    {"\xc0", 1, 1, -1}, {"\xc1", 1, 1, -1}, {"\xd0", 1, 0, -1}, {"\xd1", 1, 0, -1}, {"\xd2", 1, 0, -1}, {"\xd3", 1, 0, -1},
-    {"\xfe", 1, 0, 0},  {"\xfe", 1, 0, 1},  {"\xff", 1, 0, 0},  {"\xff", 1, 0, 1},  {"\xff", 1, 0, 6},  {"\x8f", 1, 0, 0},
-    {"\x0f\xaf", 2, 0, -1}, {"\x0f\xb6", 2, 0, -1}, {"\x0f\xb7", 2, 0, -1}, {"\x0f\xbe", 2, 0, -1}, {"\x0f\xbf", 2, 0, -1},
-    {"\x0f\xa3", 2, 0, -1}, {"\x0f\xab", 2, 0, -1}, {"\x0f\xb3", 2, 0, -1}, {"\x0f\xbb", 2, 0, -1}, {"\x0f\xba", 2, 1, 4},
-    {"\x0f\xba", 2, 1, 5},  {"\x0f\xba", 2, 1, 6},  {"\x0f\xba", 2, 1, 7},  {"\x0f\xbc", 2, 0, -1}, {"\x0f\xbd", 2, 0, -1},
-    {"\x0f\xa4", 2, 1, -1}, {"\x0f\xa5", 2, 0, -1}, {"\x0f\xac", 2, 1, -1}, {"\x0f\xad", 2, 0, -1}, {"\x0f\xb0", 2, 0, -1},
-    {"\x0f\xb1", 2, 0, -1}, {"\x0f\xc0", 2, 0, -1}, {"\x0f\xc1", 2, 0, -1}, {"\x0f\x1f", 2, 0, 0},  {"\x0f\x10", 2, 0, -1},
-    {"\x0f\x11", 2, 0, -1}, {"\x0f\x28", 2, 0, -1}, {"\x0f\x29", 2, 0, -1}, {"\x0f\x6f", 2, 0, -1}, {"\x0f\xef", 2, 0, -1},
-    {"\x8c", 1, 0, 0}, {"\x8c", 1, 0, 4}, {"\xd9", 1, 0, 7}, {"\x0f\x18", 2, 0, 1}, {"\x0f\xa4", 2, 1, -1}, {"\x0f\xad", 2, 0, -1},
+    {"\x00", 1, 0, -1},     {"\x01", 1, 0, -1},     {"\x02", 1, 0, -1},     {"\x03", 1, 0, -1},
+    {"\x09", 1, 0, -1},     {"\x0b", 1, 0, -1},     {"\x10", 1, 0, -1},     {"\x11", 1, 0, -1},
+    {"\x13", 1, 0, -1},     {"\x19", 1, 0, -1},     {"\x1b", 1, 0, -1},     {"\x20", 1, 0, -1},
+    {"\x21", 1, 0, -1},     {"\x23", 1, 0, -1},     {"\x28", 1, 0, -1},     {"\x29", 1, 0, -1},
+    {"\x2b", 1, 0, -1},     {"\x31", 1, 0, -1},     {"\x33", 1, 0, -1},     {"\x38", 1, 0, -1},
+    {"\x39", 1, 0, -1},     {"\x3b", 1, 0, -1},     {"\x84", 1, 0, -1},     {"\x85", 1, 0, -1},
+    {"\x86", 1, 0, -1},     {"\x87", 1, 0, -1},     {"\x88", 1, 0, -1},     {"\x89", 1, 0, -1},
+    {"\x8a", 1, 0, -1},     {"\x8b", 1, 0, -1},     {"\x8d", 1, 0, -1},     {"\x63", 1, 0, -1},
+    {"\x80", 1, 1, -1},     {"\x81", 1, 9, -1},     {"\x83", 1, 1, -1},     {"\xc6", 1, 1, 0},
+    {"\xc7", 1, 9, 0},      {"\x69", 1, 9, -1},     {"\x6b", 1, 1, -1},     {"\xf6", 1, 0, 2},
+    {"\xf6", 1, 0, 3},      {"\xf6", 1, 1, 0},      {"\xf7", 1, 0, 2},      {"\xf7", 1, 0, 3},
+    {"\xf7", 1, 0, 4},      {"\xf7", 1, 0, 5},      {"\xf7", 1, 9, 0},      {"\xf7", 1, 0, 6},
+    {"\xc0", 1, 1, -1},     {"\xc1", 1, 1, -1},     {"\xd0", 1, 0, -1},     {"\xd1", 1, 0, -1},
+    {"\xd2", 1, 0, -1},     {"\xd3", 1, 0, -1},     {"\xfe", 1, 0, 0},      {"\xfe", 1, 0, 1},
+    {"\xff", 1, 0, 0},      {"\xff", 1, 0, 1},      {"\xff", 1, 0, 6},      {"\x8f", 1, 0, 0},
+    {"\x0f\xaf", 2, 0, -1}, {"\x0f\xb6", 2, 0, -1}, {"\x0f\xb7", 2, 0, -1}, {"\x0f\xbe", 2, 0, -1},
+    {"\x0f\xbf", 2, 0, -1}, {"\x0f\xa3", 2, 0, -1}, {"\x0f\xab", 2, 0, -1}, {"\x0f\xb3", 2, 0, -1},
+    {"\x0f\xbb", 2, 0, -1}, {"\x0f\xba", 2, 1, 4},  {"\x0f\xba", 2, 1, 5},  {"\x0f\xba", 2, 1, 6},
+    {"\x0f\xba", 2, 1, 7},  {"\x0f\xbc", 2, 0, -1}, {"\x0f\xbd", 2, 0, -1}, {"\x0f\xa4", 2, 1, -1},
+    {"\x0f\xa5", 2, 0, -1}, {"\x0f\xac", 2, 1, -1}, {"\x0f\xad", 2, 0, -1}, {"\x0f\xb0", 2, 0, -1},
+    {"\x0f\xb1", 2, 0, -1}, {"\x0f\xc0", 2, 0, -1}, {"\x0f\xc1", 2, 0, -1}, {"\x0f\x1f", 2, 0, 0},
+    {"\x0f\x10", 2, 0, -1}, {"\x0f\x11", 2, 0, -1}, {"\x0f\x28", 2, 0, -1}, {"\x0f\x29", 2, 0, -1},
+    {"\x0f\x6f", 2, 0, -1}, {"\x0f\xef", 2, 0, -1}, {"\x8c", 1, 0, 0},      {"\x8c", 1, 0, 4},
+    {"\xd9", 1, 0, 7},      {"\x0f\x18", 2, 0, 1},  {"\x0f\xa4", 2, 1, -1}, {"\x0f\xad", 2, 0, -1},
 };
-constexpr const char* kPlain[] = {"\x98", "\x99", "\x48\x98", "\x48\x99", "\x90", "\xc9", "\x50", "\x53", "\x58", "\x5a",
-                                  "\xf8", "\xf9", "\xfc", "\xf5", "\x9c", "\x0f\xc8", "\x48\x0f\xcb", "\xaa", "\x48\xab",
-                                  "\xf3\xaa", "\xf3\x48\xa5", "\xa4", "\xac", "\x9e", "\x9f", "\x0f\x31", "\x0f\x01\xf9",
-                                  "\xfa", "\xfb", "\x0f\x01\xf8", "\x0f\x01\xca", "\x0f\x01\xcb", "\xf3\xa4", "\xf3\xa5", "\xf3\x66\xab", "\xf3\x48\xab",
-                                  "\xf3\x64\xa4", "\xf2\xaa", "\xfd"};
+constexpr const char* kPlain[] = {
+    "\x98",         "\x99",         "\x48\x98",     "\x48\x99",     "\x90",     "\xc9",         "\x50",
+    "\x53",         "\x58",         "\x5a",         "\xf8",         "\xf9",     "\xfc",         "\xf5",
+    "\x9c",         "\x0f\xc8",     "\x48\x0f\xcb", "\xaa",         "\x48\xab", "\xf3\xaa",     "\xf3\x48\xa5",
+    "\xa4",         "\xac",         "\x9e",         "\x9f",         "\x0f\x31", "\x0f\x01\xf9", "\xfa",
+    "\xfb",         "\x0f\x01\xf8", "\x0f\x01\xca", "\x0f\x01\xcb", "\xf3\xa4", "\xf3\xa5",     "\xf3\x66\xab",
+    "\xf3\x48\xab", "\xf3\x64\xa4", "\xf2\xaa",     "\xfd"};
 
 // MMX and SSE: map 0f, with each of the prefixes or none. imm follows the opcode's rule below.
 std::string random_vector_opcode(Random& r, unsigned& imm, int& reg) {
-  static constexpr uint8_t kOpcodes[] = {0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x28, 0x29, 0x2b, 0x50, 0x54, 0x55, 0x56, 0x57, 0x60, 0x61,
-      0x62, 0x63, 0x64, 0x65, 0x66, 0x67, 0x68, 0x69, 0x6a, 0x6b, 0x6c, 0x6d, 0x6e, 0x6f, 0x70, 0x71, 0x72, 0x73, 0x74, 0x75, 0x76, 0x7e, 0x7f,
-      0xc6, 0xd1, 0xd2, 0xd3, 0xd4, 0xd5, 0xd6, 0xd7, 0xd8, 0xd9, 0xda, 0xdb, 0xdc, 0xdd, 0xde, 0xdf, 0xe0, 0xe1, 0xe2, 0xe3, 0xe4, 0xe5, 0xe7,
-      0xe8, 0xe9, 0xea, 0xeb, 0xec, 0xed, 0xee, 0xef, 0xf0, 0xf1, 0xf2, 0xf3, 0xf4, 0xf5, 0xf6, 0xf8, 0xf9, 0xfa, 0xfb, 0xfc, 0xfd, 0xfe};
+  static constexpr uint8_t kOpcodes[] = {
+      0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x28, 0x29, 0x2b, 0x50, 0x54, 0x55, 0x56, 0x57, 0x60, 0x61,
+      0x62, 0x63, 0x64, 0x65, 0x66, 0x67, 0x68, 0x69, 0x6a, 0x6b, 0x6c, 0x6d, 0x6e, 0x6f, 0x70, 0x71, 0x72, 0x73,
+      0x74, 0x75, 0x76, 0x7e, 0x7f, 0xc6, 0xd1, 0xd2, 0xd3, 0xd4, 0xd5, 0xd6, 0xd7, 0xd8, 0xd9, 0xda, 0xdb, 0xdc,
+      0xdd, 0xde, 0xdf, 0xe0, 0xe1, 0xe2, 0xe3, 0xe4, 0xe5, 0xe7, 0xe8, 0xe9, 0xea, 0xeb, 0xec, 0xed, 0xee, 0xef,
+      0xf0, 0xf1, 0xf2, 0xf3, 0xf4, 0xf5, 0xf6, 0xf8, 0xf9, 0xfa, 0xfb, 0xfc, 0xfd, 0xfe};
   std::string out;
   const uint64_t p = r.below(8);
   if (p < 4) out += '\x66';
   else if (p < 6) out += p == 4 ? '\xf2' : '\xf3';
-  if (r.below(2)) out += static_cast<char>(0x40 | (r.below(4) == 0 ? 8 : 0) | (r.below(2) << 2) | (r.below(4) == 0 ? 1 : 0));
+  if (r.below(2))
+    out += static_cast<char>(0x40 | (r.below(4) == 0 ? 8 : 0) | (r.below(2) << 2) | (r.below(4) == 0 ? 1 : 0));
   out += '\x0f';
   if (r.below(8) == 0) {  // map 0f 38: pshufb, pminsb, pcmpeqq, pmulld, ...
-    static constexpr uint8_t kMap38[] = {0x00, 0x04, 0x28, 0x29, 0x2b, 0x37, 0x38, 0x39, 0x3a, 0x3b, 0x3c, 0x3d, 0x3e, 0x3f, 0x40};
+    static constexpr uint8_t kMap38[] = {0x00, 0x04, 0x28, 0x29, 0x2b, 0x37, 0x38, 0x39,
+                                         0x3a, 0x3b, 0x3c, 0x3d, 0x3e, 0x3f, 0x40};
     out += '\x38';
     return out += static_cast<char>(kMap38[r.below(std::size(kMap38))]);
   }
   const uint8_t opcode = kOpcodes[r.below(std::size(kOpcodes))];
   if (opcode == 0x70 || opcode == 0xc6) imm = 1;
   if (opcode >= 0x71 && opcode <= 0x73) {
-imm = 1;
-reg = static_cast<int>(2 + 2 * r.below(3));
-}
+    imm = 1;
+    reg = static_cast<int>(2 + 2 * r.below(3));
+  }
   return out += static_cast<char>(opcode);
 }
 
@@ -100,9 +114,9 @@ std::string random_instruction(Random& r) {
   }
   const bool operand16 = shape != &vector && r.below(8) == 0;
   if (operand16) {
-out += '\x66';
-imm_size = 2;
-}
+    out += '\x66';
+    imm_size = 2;
+  }
   if (shape != &vector && r.below(2)) {
     const char rex = static_cast<char>(0x40 | (r.below(2) << 3) | (r.below(2) << 2) | (r.below(4) == 0 ? 1 : 0));
     out += rex;
@@ -112,18 +126,23 @@ imm_size = 2;
   if (cc >= 0) out += static_cast<char>(cc);
   const unsigned reg = shape->reg >= 0 ? static_cast<unsigned>(shape->reg) : static_cast<unsigned>(r.below(8));
   switch (r.below(6)) {
-    case 0: case 1: out += static_cast<char>(0xc0 | reg << 3 | r.below(8)); break;
-    case 2: out += static_cast<char>(0x43 | reg << 3);
-out += static_cast<char>(r.next()); break;  // [rbx + disp8]
+    case 0:
+    case 1: out += static_cast<char>(0xc0 | reg << 3 | r.below(8)); break;
+    case 2:
+      out += static_cast<char>(0x43 | reg << 3);
+      out += static_cast<char>(r.next());
+      break;   // [rbx + disp8]
     case 3: {  // [rsi + disp32], near a page end now and then
       const auto disp = static_cast<int32_t>(r.below(4) == 0 ? 4090 + r.below(8) : r.below(0x3000));
       out += static_cast<char>(0x86 | reg << 3);
       out.append(reinterpret_cast<const char*>(&disp), 4);
       break;
     }
-    case 4: out += static_cast<char>(0x44 | reg << 3);
-out += static_cast<char>(r.below(4) << 6 | 1 << 3 | 3);
-out += static_cast<char>(r.below(128)); break;
+    case 4:
+      out += static_cast<char>(0x44 | reg << 3);
+      out += static_cast<char>(r.below(4) << 6 | 1 << 3 | 3);
+      out += static_cast<char>(r.below(128));
+      break;
     default: {  // [rip + disp32], in the data area
       const int32_t disp = static_cast<int32_t>(0x100000 + r.below(0x1000));
       out += static_cast<char>(0x05 | reg << 3);
@@ -182,7 +201,8 @@ void compare_random_programs(bool compatibility_mode) {
       g->engine->set_state(0, fresh);
       prepare(*g, program, seed);
       VcpuState s = g->state();
-      s.segment[kCs].attributes = static_cast<uint16_t>(kSegP | kSegS | kSegG | 0xb | (compatibility_mode ? kSegDb : kSegL));
+      s.segment[kCs].attributes =
+          static_cast<uint16_t>(kSegP | kSegS | kSegG | 0xb | (compatibility_mode ? kSegDb : kSegL));
       // FS has a base, and now and then a limit that it is checked against.
       s.segment[kFs].base = 0x1000;
       s.segment[kFs].limit = compatibility_mode && seed % 4 == 0 ? 0xfffff : 0xffffffff;
@@ -196,21 +216,26 @@ void compare_random_programs(bool compatibility_mode) {
       for (uint64_t at = 0; at < 2000 && g->state().activity == Activity::kRunning;)
         g->run_to(at = std::min<uint64_t>(at + 1 + r.below(g == &sliced ? 7 : 40), 2000));
     static constexpr const char* kNames[] = {"blocks", "plain", "sliced", "translated", "translated and sliced"};
-    const auto bytes = [](Guest& g, uint64_t at, size_t n) { return std::string_view(reinterpret_cast<char*>(g.memory->page(Gpa{at})), n); };
+    const auto bytes = [](Guest& g, uint64_t at, size_t n) {
+      return std::string_view(reinterpret_cast<char*>(g.memory->page(Gpa{at})), n);
+    };
     for (size_t n = 0; n < std::size(all); ++n) {
       ASSERT_EQ(differing(all[n]->state(), slow.state()), "") << kNames[n] << " against plain, DEJAVM_SEED=" << seed;
-      ASSERT_TRUE(bytes(*all[n], Guest::kData, 0x4000) == bytes(slow, Guest::kData, 0x4000)) << kNames[n] << ": memory, DEJAVM_SEED=" << seed;
+      ASSERT_TRUE(bytes(*all[n], Guest::kData, 0x4000) == bytes(slow, Guest::kData, 0x4000))
+          << kNames[n] << ": memory, DEJAVM_SEED=" << seed;
       ASSERT_TRUE(bytes(*all[n], Guest::kPt, 0x8000) == bytes(slow, Guest::kPt, 0x8000))
           << kNames[n] << ": accessed and dirty bits, DEJAVM_SEED=" << seed;
     }
   }
 }
 
-// Elements of each size, up and down, source and destination overlapping or not, within pages and across, stopped on the way.
+// Elements of each size, up and down, source and destination overlapping or not, within pages and across, stopped on
+// the way.
 TEST(SoftHot, RepeatedMovesAndStoresEndAlike) {
   Guest plain(false), blocks(true, {.on = false}), translated(true, {.on = true, .threshold = 1});
   Guest* const all[] = {&plain, &blocks, &translated};
-  constexpr std::string_view kOps[] = {"\xf3\xa4", "\xf3\x66\xa5", "\xf3\xa5", "\xf3\x48\xa5", "\xf3\xaa", "\xf3\x66\xab", "\xf3\xab", "\xf3\x48\xab"};
+  constexpr std::string_view kOps[] = {"\xf3\xa4", "\xf3\x66\xa5", "\xf3\xa5", "\xf3\x48\xa5",
+                                       "\xf3\xaa", "\xf3\x66\xab", "\xf3\xab", "\xf3\x48\xab"};
   constexpr int64_t kDistances[] = {-5000, -4096, -17, -8, -7, -3, -2, -1, 0, 1, 2, 4, 7, 8, 9, 24, 4096, 6001};
   uint64_t seed = 0;
   for (const std::string_view op : kOps)
@@ -218,7 +243,8 @@ TEST(SoftHot, RepeatedMovesAndStoresEndAlike) {
       for (const int64_t distance : kDistances)
         for (const uint64_t count : {0, 1, 2, 5, 63, 300, 2000}) {
           // MOV BL, [RSI]; OR BYTE [RDI], 0: both pages are at hand.
-          const std::string code = "\x8a\x1e\x80\x0f" + std::string(1, '\0') + (down ? "\xfd" : "\xfc") + std::string(op) + "\x90\xf4";
+          const std::string code =
+              "\x8a\x1e\x80\x0f" + std::string(1, '\0') + (down ? "\xfd" : "\xfc") + std::string(op) + "\x90\xf4";
           const Random random{++seed};
           std::string ends[3];
           for (size_t n = 0; n < 3; ++n) {
@@ -239,12 +265,17 @@ TEST(SoftHot, RepeatedMovesAndStoresEndAlike) {
             const VcpuState middle = g.state();
             EXPECT_EQ(g.run_to(count + 100), StopReason::kHalted);
             s = g.state();
-            ends[n] = fmt::format("{} {:x} {} {:x} {:x} {}, then {} {} {:x} {:x} ", middle.retired, middle.rip, middle.gpr[kRcx], middle.gpr[kRsi], middle.gpr[kRdi],
-                                  middle.rflags, s.retired, s.gpr[kRcx], s.gpr[kRsi], s.gpr[kRdi]) +
+            ends[n] = fmt::format("{} {:x} {} {:x} {:x} {}, then {} {} {:x} {:x} ", middle.retired, middle.rip,
+                                  middle.gpr[kRcx], middle.gpr[kRsi], middle.gpr[kRdi], middle.rflags, s.retired,
+                                  s.gpr[kRcx], s.gpr[kRsi], s.gpr[kRdi]) +
                       std::string(reinterpret_cast<char*>(g.memory->page(Gpa{Guest::kData})), 0x10000);
           }
-          ASSERT_TRUE(ends[1] == ends[0]) << "blocks: " << seed << '\n' << ends[0].substr(0, 120) << '\n' << ends[1].substr(0, 120);
-          ASSERT_TRUE(ends[2] == ends[0]) << "translated: " << seed << '\n' << ends[0].substr(0, 120) << '\n' << ends[2].substr(0, 120);
+          ASSERT_TRUE(ends[1] == ends[0]) << "blocks: " << seed << '\n'
+                                          << ends[0].substr(0, 120) << '\n'
+                                          << ends[1].substr(0, 120);
+          ASSERT_TRUE(ends[2] == ends[0]) << "translated: " << seed << '\n'
+                                          << ends[0].substr(0, 120) << '\n'
+                                          << ends[2].substr(0, 120);
         }
 }
 

@@ -1,9 +1,11 @@
 // Judges translated code by single-stepping, on a recorded run.
 //   judge windows TRACE [WINDOWS (100)] [SEED (1)] [LENGTH (20000)]
-//     At random places of the run, so many instructions are executed alone, decoded afresh, by one machine, and as translated code by
-//     another (of a threshold drawn from 1, 2, 10, 50); the whole machines must be the same after each window.
+//     At random places of the run, so many instructions are executed alone, decoded afresh, by one machine, and as
+//     translated code by another (of a threshold drawn from 1, 2, 10, 50); the whole machines must be the same after
+//     each window.
 //   judge find TRACE [THRESHOLD (50)] [FIRST_KEYFRAME (0)] [KEYFRAMES (all)] [LOW HIGH]
-//     Interpreted against translated from one keyframe on, compared at the later ones; a difference is traced to its instruction.
+//     Interpreted against translated from one keyframe on, compared at the later ones; a difference is traced to its
+//     instruction.
 // Exit status: 0 the same, 4 a difference.
 #include <algorithm>
 #include <cstdio>
@@ -12,10 +14,10 @@
 #include <string>
 #include <vector>
 
-#include "replay/replay/replayer.h"
-#include "replay/timeline/timeline.h"
-#include "replay/state/stored_state.h"
 #include "replay/record/digest.h"
+#include "replay/replay/replayer.h"
+#include "replay/state/stored_state.h"
+#include "replay/timeline/timeline.h"
 #include "vmm/soft/soft_engine.h"
 
 using namespace dejavm;
@@ -30,7 +32,8 @@ struct Side {
   // The digest after `to`, run in one go from the keyframe; an empty one if the run does not get there.
   Hash128 run(Retired to, std::function<void(Machine&)> then = {}) const {
     const EngineChoice engine("", {.on = translate, .threshold = threshold});
-    auto s = replay(trace, nullptr, {.from_keyframe = keyframe, .until = to, .engine = engine, .at_end = std::move(then)});
+    auto s =
+        replay(trace, nullptr, {.from_keyframe = keyframe, .until = to, .engine = engine, .at_end = std::move(then)});
     return s ? s->digest : Hash128{};
   }
 };
@@ -43,9 +46,9 @@ int find(const std::unique_ptr<TraceReader>* trace, int argc, char** argv) {
   const Side reference{**trace, first, false, 0}, judged{**trace, first, true, threshold};
   Retired low = keyframes[first].at, high = low;  // equal at low, different at high
   if (argc > 6) {
-low = {std::strtoull(argv[5], nullptr, 0)};
-high = {std::strtoull(argv[6], nullptr, 0)};
-}
+    low = {std::strtoull(argv[5], nullptr, 0)};
+    high = {std::strtoull(argv[6], nullptr, 0)};
+  }
   for (size_t k = first + 1; k < keyframes.size() && k - first <= count && high == low; ++k) {
     high = keyframes[k].at;
     if (reference.run(high) == judged.run(high)) low = high;
@@ -55,7 +58,8 @@ high = {std::strtoull(argv[6], nullptr, 0)};
   while (high.value - low.value > 1) {
     const Retired mid{low.value + (high.value - low.value) / 2};
     (reference.run(mid) == judged.run(mid) ? low : high) = mid;
-    std::printf("%llu..%llu\n", static_cast<unsigned long long>(low.value), static_cast<unsigned long long>(high.value));
+    std::printf("%llu..%llu\n", static_cast<unsigned long long>(low.value),
+                static_cast<unsigned long long>(high.value));
   }
   // A block that the end of the run cuts short is interpreted: the difference is in the block that ends here.
   for (uint64_t at = low.value - std::min<uint64_t>(low.value - keyframes[first].at.value, 20); at <= low.value; ++at)
@@ -75,15 +79,17 @@ high = {std::strtoull(argv[6], nullptr, 0)};
 // --- windows ---
 
 int windows(const TraceReader& trace, int argc, char** argv) {
-  const auto number = [&](int n, uint64_t otherwise) { return argc > n ? std::strtoull(argv[n], nullptr, 0) : otherwise; };
+  const auto number = [&](int n, uint64_t otherwise) {
+    return argc > n ? std::strtoull(argv[n], nullptr, 0) : otherwise;
+  };
   const uint64_t count = number(1, 100), seed = number(2, 1), length = number(3, 20000);
   std::mt19937_64 random(seed);  // the same everywhere, unlike the distributions
   auto open = [&] {
     auto t = Timeline::open(trace, nullptr);
     if (!t) {
-std::puts(t.error().message.c_str());
-std::exit(1);
-}
+      std::puts(t.error().message.c_str());
+      std::exit(1);
+    }
     return t.take();
   };
   auto steps = open();
@@ -98,26 +104,28 @@ std::exit(1);
     if (n > 0 && from.value < at[n - 1] + length) continue;  // it would go back
     for (Timeline* t : {steps.get(), hot.get()})
       if (auto done = t->seek(from); !done) {
-std::puts(done.error().message.c_str());
-return 4;
-}
+        std::puts(done.error().message.c_str());
+        return 4;
+      }
     soft::set_execution(steps->machine().engine(), soft::Execution::kSteps);
     const Retired now = steps->machine().position().retired;
     if (auto done = steps->seek(to); !done) {
-std::puts(done.error().message.c_str());
-return 4;
-}
+      std::puts(done.error().message.c_str());
+      return 4;
+    }
     soft::set_threshold(hot->machine().engine(), kThresholds[random() % 4]);
     if (auto done = hot->seek(to); !done) {
-std::puts(done.error().message.c_str());
-return 4;
-}
+      std::puts(done.error().message.c_str());
+      return 4;
+    }
     if (steps->digest() != hot->digest()) {
-      std::printf("windows: different after instructions %llu to %llu (seed %llu)\n", static_cast<unsigned long long>(now.value),
-                  static_cast<unsigned long long>(to.value), static_cast<unsigned long long>(seed));
+      std::printf("windows: different after instructions %llu to %llu (seed %llu)\n",
+                  static_cast<unsigned long long>(now.value), static_cast<unsigned long long>(to.value),
+                  static_cast<unsigned long long>(seed));
       MemorySummer a;
       const Snapshot expected = take_snapshot(steps->machine(), a);
-      for (const std::string& line : diff_chunks(expected.chunks, hot->machine().chunks(), 40)) std::printf("  %s\n", line.c_str());
+      for (const std::string& line : diff_chunks(expected.chunks, hot->machine().chunks(), 40))
+        std::printf("  %s\n", line.c_str());
       return 4;
     }
     soft::set_execution(steps->machine().engine(), soft::Execution::kTranslated);
@@ -133,13 +141,13 @@ return 4;
 int main(int argc, char** argv) {
   const std::string what = argc > 2 ? argv[1] : "";
   if (what != "windows" && what != "find") {
-std::puts("judge windows|find TRACE ...");
-return 1;
-}
+    std::puts("judge windows|find TRACE ...");
+    return 1;
+  }
   auto trace = TraceReader::open(argv[2], TraceReader::Check::kHeads);
   if (!trace) {
-std::puts(trace.error().message.c_str());
-return 1;
-}
+    std::puts(trace.error().message.c_str());
+    return 1;
+  }
   return what == "windows" ? windows(**trace, argc - 2, argv + 2) : find(&*trace, argc - 1, argv + 1);
 }

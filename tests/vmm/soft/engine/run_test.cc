@@ -33,7 +33,8 @@ TEST(SoftRun, StopsAtEachInstructionAskedForWithTheSameStateAsStepping) {
 
 TEST(SoftRun, EachRepIterationIsOneInstruction) {
   Guest g;
-  g.code("\xfc\xb9\x10\x00\x00\x00\xbf\x00\x00\x20\x00\xf3\xaa\xf4"sv);  // cld; mov ecx,16; mov edi,kData; rep stosb; hlt
+  g.code(
+      "\xfc\xb9\x10\x00\x00\x00\xbf\x00\x00\x20\x00\xf3\xaa\xf4"sv);  // cld; mov ecx,16; mov edi,kData; rep stosb; hlt
   EXPECT_EQ(g.run_to(3 + 5), StopReason::kLimit);
   EXPECT_EQ(g.state().gpr[kRcx], 11u);
   EXPECT_EQ(g.state().rip, Guest::kCode + 11);
@@ -54,7 +55,8 @@ TEST(SoftRun, AStoreIntoTheRunningBlockTakesEffectAtTheNextInstruction) {
 TEST(SoftRun, CodePatchedInALoopIsDecodedAnew) {
   for (bool blocks : {true, false}) {
     Guest g(blocks);
-    // mov ecx,100; L: mov eax,imm32 (patched each time with ecx); add rbx,rax; mov [rip-10], ecx (the imm32); dec ecx; jnz L; hlt
+    // mov ecx,100; L: mov eax,imm32 (patched each time with ecx); add rbx,rax; mov [rip-10], ecx (the imm32); dec ecx;
+    // jnz L; hlt
     g.code("\xb9\x64\x00\x00\x00\xb8\x00\x00\x00\x00\x48\x01\xc3\x89\x0d\xf3\xff\xff\xff\xff\xc9\x75\xee\xf4"sv);
     EXPECT_EQ(g.run_to(~uint64_t{0}), StopReason::kHalted);
     EXPECT_EQ(g.state().gpr[kRbx], 100u * 101 / 2 - 1) << "blocks " << blocks;
@@ -94,9 +96,11 @@ TEST(SoftRun, StiHoldsInterruptsBackForOneInstruction) {
 
 // An interrupt raised at each place of a loop goes in where single-stepping has it, whatever the shadow covers.
 TEST(SoftRun, TranslatedCodeKeepsTheShadowOfSti) {
-  const std::string_view covered[] = {"\x90"sv, "\x8b\x04\x25\x00\x00\x02\x00"sv /* MMIO */, "\xf3\xa4"sv, "\xfa"sv, "\x31\xc0"sv};
+  const std::string_view covered[] = {"\x90"sv, "\x8b\x04\x25\x00\x00\x02\x00"sv /* MMIO */, "\xf3\xa4"sv, "\xfa"sv,
+                                      "\x31\xc0"sv};
   for (const std::string_view next : covered) {
-    const std::string code = "\xfa\xfb" + std::string(next) + "\x90\xff\xcd\x75" + static_cast<char>(-(6 + static_cast<int>(next.size()) + 1)) + "\xf4";
+    const std::string code = "\xfa\xfb" + std::string(next) + "\x90\xff\xcd\x75" +
+                             static_cast<char>(-(6 + static_cast<int>(next.size()) + 1)) + "\xf4";
     for (uint64_t at = 1; at < 60; ++at) {
       std::string ends[2];
       for (const bool translated : {false, true}) {
@@ -114,7 +118,8 @@ TEST(SoftRun, TranslatedCodeKeepsTheShadowOfSti) {
         g.control.until = Retired{at + 3};
         g.engine->run(0, g.control, g.exits);
         s = g.state();
-        ends[translated] = fmt::format("rip {:#x} retired {} rcx {} shadow {} exits {}", s.rip, s.retired, s.gpr[kRcx], s.sti_shadow, g.exits.log.size());
+        ends[translated] = fmt::format("rip {:#x} retired {} rcx {} shadow {} exits {}", s.rip, s.retired, s.gpr[kRcx],
+                                       s.sti_shadow, g.exits.log.size());
       }
       ASSERT_EQ(ends[1], ends[0]) << "covered: " << next.size() << " bytes, raised at " << at;
     }
@@ -191,7 +196,8 @@ TEST(SoftRun, InMachinesOfRevision1SyscallTrapsAsTfWasBefore) {
   EXPECT_EQ(g.state().rip, 0x9001u + kDB);
 }
 
-// AMD APM vol. 2, 13.1.1.3, and SDM vol. 3, 17.2.3: B0-B3 tell of this exception, the rest of DR6 is only ever added to.
+// AMD APM vol. 2, 13.1.1.3, and SDM vol. 3, 17.2.3: B0-B3 tell of this exception, the rest of DR6 is only ever added
+// to.
 TEST(SoftRun, ADebugExceptionClearsTheBreakpointsThatDidNotMatch) {
   struct Row {
     const char* what;
@@ -216,25 +222,30 @@ TEST(SoftRun, ADebugExceptionClearsTheBreakpointsThatDidNotMatch) {
   }
 }
 
-// Rights are CR0.WP's as it is at each store, however often the page was written before with it clear, and with STAC between.
+// Rights are CR0.WP's as it is at each store, however often the page was written before with it clear, and with STAC
+// between.
 TEST(SoftRun, AReadOnlyPageIsWrittenOnlyWhileWpIsClear) {
   for (bool blocks : {true, false}) {
     Guest g(blocks);
     g.write<uint64_t>(Guest::kPt + 8 * (Guest::kData >> 12), Guest::kData | 5);
-    // mov rbx,cr0; mov ecx,9; L: mov rax,rbx; btr rax,16; mov cr0,rax; stac; inc dword [kData]; clac; inc dword [kData];
-    // mov cr0,rbx; cmp dword [kData],0; dec ecx; jnz L; stac; inc dword [kData]
-    g.code("\x0f\x20\xc3\xb9\x09\x00\x00\x00\x48\x89\xd8\x48\x0f\xba\xf0\x10\x0f\x22\xc0\x0f\x01\xcb\xff\x04\x25\x00\x00\x20\x00"
-           "\x0f\x01\xca\xff\x04\x25\x00\x00\x20\x00\x0f\x22\xc3\x83\x3c\x25\x00\x00\x20\x00\x00\xff\xc9\x75\xd2\x0f\x01\xcb"
-           "\xff\x04\x25\x00\x00\x20\x00"sv);
+    // mov rbx,cr0; mov ecx,9; L: mov rax,rbx; btr rax,16; mov cr0,rax; stac; inc dword [kData]; clac; inc dword
+    // [kData]; mov cr0,rbx; cmp dword [kData],0; dec ecx; jnz L; stac; inc dword [kData]
+    g.code(
+        "\x0f\x20\xc3\xb9\x09\x00\x00\x00\x48\x89\xd8\x48\x0f\xba\xf0\x10\x0f\x22\xc0\x0f\x01\xcb\xff\x04\x25\x00\x00"
+        "\x20\x00"
+        "\x0f\x01\xca\xff\x04\x25\x00\x00\x20\x00\x0f\x22\xc3\x83\x3c\x25\x00\x00\x20\x00\x00\xff\xc9\x75\xd2\x0f\x01"
+        "\xcb"
+        "\xff\x04\x25\x00\x00\x20\x00"sv);
     EXPECT_EQ(g.run_to(~uint64_t{0}), StopReason::kHalted);
     EXPECT_EQ(g.state().rip, 0x9000u + kPF + 1) << "blocks " << blocks;
-    EXPECT_EQ(g.read<uint64_t>(g.state().gpr[kRsp]), 3u);       // a write to a page that is present
+    EXPECT_EQ(g.read<uint64_t>(g.state().gpr[kRsp]), 3u);  // a write to a page that is present
     EXPECT_EQ(g.read<uint64_t>(g.state().gpr[kRsp] + 8), Guest::kCode + 57);
     EXPECT_EQ(g.read<uint32_t>(Guest::kData), 18u);
   }
 }
 
-// A data breakpoint on what MOV SS reads: the trap comes after the next instruction, and is lost where that faults or is INT1.
+// A data breakpoint on what MOV SS reads: the trap comes after the next instruction, and is lost where that faults or
+// is INT1.
 TEST(SoftRun, ATrapHeldBackByMovSsIsLostWithAFaultAndWithInt1) {
   struct Row {
     std::string_view next;
@@ -272,20 +283,20 @@ TEST(SoftRun, AFaultNamesTheInstructionAndCountsOnlyWhatCompleted) {
 // still holds, so a restored machine must hold the same.
 TEST(SoftRun, AccessedBitsClearedWithoutFlushLookTheSameFromEverySavedMoment) {
   // mov rbx, pte of kData page; mov ecx, 40
-  // L: mov al,[kData]; and qword [rbx], ~0x20; mov rdx,[rbx]; shl? accumulate: add rsi, rdx; test cl,7; jnz N; invlpg [kData]
-  // N: dec ecx; jnz L; hlt
+  // L: mov al,[kData]; and qword [rbx], ~0x20; mov rdx,[rbx]; shl? accumulate: add rsi, rdx; test cl,7; jnz N; invlpg
+  // [kData] N: dec ecx; jnz L; hlt
   const auto code =
-      "\xbb\x00\x10\x01\x00"                  // mov ebx, kPt + 4096 (the page table of 2-4 MiB: entry 0 is kData)
-      "\xb9\x28\x00\x00\x00"                  // mov ecx, 40
-      "\x8a\x04\x25\x00\x00\x20\x00"          // L: mov al, [kData]
-      "\x48\x8b\x13"                          // mov rdx, [rbx]
-      "\x48\x01\xd6"                          // add rsi, rdx
-      "\x48\x83\x23\xdf"                      // and qword [rbx], ~0x20
-      "\xf6\xc1\x07"                          // test cl, 7
-      "\x75\x08"                              // jnz N
-      "\x0f\x01\x3c\x25\x00\x00\x20\x00"      // invlpg [kData]
-      "\xff\xc9"                              // N: dec ecx
-      "\x75\xde"                              // jnz L
+      "\xbb\x00\x10\x01\x00"              // mov ebx, kPt + 4096 (the page table of 2-4 MiB: entry 0 is kData)
+      "\xb9\x28\x00\x00\x00"              // mov ecx, 40
+      "\x8a\x04\x25\x00\x00\x20\x00"      // L: mov al, [kData]
+      "\x48\x8b\x13"                      // mov rdx, [rbx]
+      "\x48\x01\xd6"                      // add rsi, rdx
+      "\x48\x83\x23\xdf"                  // and qword [rbx], ~0x20
+      "\xf6\xc1\x07"                      // test cl, 7
+      "\x75\x08"                          // jnz N
+      "\x0f\x01\x3c\x25\x00\x00\x20\x00"  // invlpg [kData]
+      "\xff\xc9"                          // N: dec ecx
+      "\x75\xde"                          // jnz L
       "\xf4"sv;
   Guest reference;
   reference.code(code);
@@ -295,7 +306,7 @@ TEST(SoftRun, AccessedBitsClearedWithoutFlushLookTheSameFromEverySavedMoment) {
   for (uint64_t cut = 0; cut < end.retired; cut += 3) {
     Guest first, second;
     first.code(code);
-    second.code(kLoop);          // another life before
+    second.code(kLoop);  // another life before
     second.run_to(500);
     ASSERT_EQ(first.run_to(cut), StopReason::kLimit);
     first.clone_into(second);

@@ -1,5 +1,5 @@
-// Several vCPUs in one engine and devices beside them: nobody executes what another has overwritten. Each vCPU's fast caches promise
-// something about memory that all of them, and devices, write to.
+// Several vCPUs in one engine and devices beside them: nobody executes what another has overwritten. Each vCPU's fast
+// caches promise something about memory that all of them, and devices, write to.
 #include "tests/vmm/soft/engine/guest.h"
 
 namespace dejavm::soft {
@@ -114,7 +114,8 @@ TEST_P(Two, ADevicesStoreIsAHitOfADebugPoint) {
   EXPECT_EQ(guest.engine->registers(0).retired, at);
 }
 
-INSTANTIATE_TEST_SUITE_P(Engines, Two, testing::Values(false, true), [](const auto& p) { return p.param ? "Translated" : "Blocks"; });
+INSTANTIATE_TEST_SUITE_P(Engines, Two, testing::Values(false, true),
+                         [](const auto& p) { return p.param ? "Translated" : "Blocks"; });
 
 }  // namespace
 }  // namespace dejavm::soft

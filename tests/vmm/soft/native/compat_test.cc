@@ -1,5 +1,6 @@
-// Random user-mode instructions of 16- and 32-bit code, with segments that have a base and a limit, may not be written, or are 16-bit
-// stacks, on the host's own processor and in the engine. DEJAVM_SEED picks the cases, DEJAVM_CASES how many.
+// Random user-mode instructions of 16- and 32-bit code, with segments that have a base and a limit, may not be written,
+// or are 16-bit stacks, on the host's own processor and in the engine. DEJAVM_SEED picks the cases, DEJAVM_CASES how
+// many.
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -27,7 +28,8 @@ std::vector<uint8_t> random_bytes(Random& r) {
     case 0: b.push_back(0x0f); break;
     case 1: b.push_back(static_cast<uint8_t>(0xd8 + r.below(8))); break;
     case 2: {  // what 64-bit code does not have, and the stack frames
-      static constexpr uint8_t kOpcodes[] = {0x27, 0x2f, 0x37, 0x3f, 0x60, 0x61, 0x62, 0x63, 0x63, 0xc8, 0xc8, 0xc9, 0xd4, 0xd5, 0xd6, 0x40, 0x4f};
+      static constexpr uint8_t kOpcodes[] = {0x27, 0x2f, 0x37, 0x3f, 0x60, 0x61, 0x62, 0x63, 0x63,
+                                             0xc8, 0xc8, 0xc9, 0xd4, 0xd5, 0xd6, 0x40, 0x4f};
       b.push_back(kOpcodes[r.below(sizeof kOpcodes)]);
       break;
     }
@@ -79,7 +81,8 @@ bool make_case(Random& r, CompatCase& c) {
   if (decode(k.bytes, c.segments.code, k.d) != DecodeStatus::kOk || k.d.len != k.bytes.size()) return false;
   k.before.gpr = {};
   for (unsigned n = 0; n < 8; ++n) k.before.gpr[n] = random_register(r, c.segments);
-  if (c.segments.narrow_stack) k.before.gpr[kRsp] = (r.next() & 0xffff0000) | (r.below(8) ? 0x1000 + r.below(64) : r.below(0x2100));
+  if (c.segments.narrow_stack)
+    k.before.gpr[kRsp] = (r.next() & 0xffff0000) | (r.below(8) ? 0x1000 + r.below(64) : r.below(0x2100));
   else if (r.below(4)) k.before.gpr[kRsp] = kWindow + 0x1000 + r.below(64);
   if (r.below(2)) k.before.gpr[kRcx] = r.below(80);
   k.before.rflags = 0x202 | (r.next() & (kArithFlags | kDF_));
@@ -93,8 +96,10 @@ void choose_segments(UserGuest& guest, const Segments& s) {
   constexpr uint16_t kUser = kSegP | kSegS | 0x60;
   const bool wide = s.code == CodeMode::k32;
   VcpuState& v = guest.fresh;
-  v.segment[kCs] = {0xf, static_cast<uint16_t>(kUser | 0xb | (wide ? kSegDb | kSegG : 0)), wide ? 0xffffffff : 0xffff, wide ? 0 : kCode16Base};
-  const SegmentState small{0x17, kUser | 3 | kSegDb, kWindowSize - 1, kWindow}, flat{0x27, kUser | 3 | kSegDb | kSegG, 0xffffffff, 0};
+  v.segment[kCs] = {0xf, static_cast<uint16_t>(kUser | 0xb | (wide ? kSegDb | kSegG : 0)), wide ? 0xffffffff : 0xffff,
+                    wide ? 0 : kCode16Base};
+  const SegmentState small{0x17, kUser | 3 | kSegDb, kWindowSize - 1, kWindow},
+      flat{0x27, kUser | 3 | kSegDb | kSegG, 0xffffffff, 0};
   v.segment[kDs] = v.segment[kEs] = s.small_data ? small : flat;
   if (s.read_only) v.segment[kDs].attributes &= static_cast<uint16_t>(~2);
   v.segment[kSs] = s.narrow_stack ? SegmentState{0x37, kUser | 3, kWindowSize - 1, kWindow} : flat;
@@ -102,13 +107,16 @@ void choose_segments(UserGuest& guest, const Segments& s) {
 
 std::string name_of(const CompatCase& c) {
   const Segments& s = c.segments;
-  return std::string(op_name(c.k.d.op)) + (s.code == CodeMode::k32 ? " (32-bit code" : " (16-bit code") + (s.narrow_stack ? ", 16-bit stack" : "") +
-         (s.small_data ? ", small data" : "") + (s.read_only ? ", read-only DS)" : ")");
+  return std::string(op_name(c.k.d.op)) + (s.code == CodeMode::k32 ? " (32-bit code" : " (16-bit code") +
+         (s.narrow_stack ? ", 16-bit stack" : "") + (s.small_data ? ", small data" : "") +
+         (s.read_only ? ", read-only DS)" : ")");
 }
 
 TEST(HostCompat, RandomInstructionsDoWhatTheHostsProcessorDoes) {
-  if (!host_has_compat()) GTEST_SKIP() << "this host's kernel refuses modify_ldt, so its processor cannot be asked about 16-bit code";
-  const uint64_t seed = number_from_environment("DEJAVM_SEED", 1), cases = number_from_environment("DEJAVM_CASES", 60'000);
+  if (!host_has_compat())
+    GTEST_SKIP() << "this host's kernel refuses modify_ldt, so its processor cannot be asked about 16-bit code";
+  const uint64_t seed = number_from_environment("DEJAVM_SEED", 1),
+                 cases = number_from_environment("DEJAVM_CASES", 60'000);
   UserGuest guest;
   Differences differences;
   auto* host_window = reinterpret_cast<uint8_t*>(kWindow);
@@ -118,8 +126,7 @@ TEST(HostCompat, RandomInstructionsDoWhatTheHostsProcessorDoes) {
   for (uint64_t n = 0; n < cases; ++n) {
     Random r(seed * 0x100000001b3 + n * 0x9e3779b97f4a7c15);
     CompatCase c;
-    while (!make_case(r, c)) {
-    }
+    while (!make_case(r, c)) {}
     std::memcpy(guest.window(), initial.data(), kWindowSize);
     choose_segments(guest, c.segments);
     guest.put(c.k);

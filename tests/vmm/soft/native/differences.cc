@@ -127,7 +127,8 @@ constexpr KnownDifference kKnown[] = {
      .on = not_intel,
      .is = gather_faults_midway},
     {.instructions = "16-byte operands in the stack segment",
-     .what = "#SS or #GP where the address is neither aligned nor canonical; the engine looks at alignment first, as AMD's",
+     .what =
+         "#SS or #GP where the address is neither aligned nor canonical; the engine looks at alignment first, as AMD's",
      .processors = "Intel (its manual; not tried with this table)",
      .source = "AMD APM vol. 2, table 8-8, against SDM vol. 2, table 2-21",
      .on = intel,
@@ -146,13 +147,12 @@ constexpr KnownDifference kKnown[] = {
      .is = scan_of_zero},
 };
 
-constexpr KnownDifference kChoiceOfNan = {
-    .instructions = "DPPS, DPPD, HADDPS, HADDPD",
-    .what = "which of several NaNs comes out; docs/fpu.md has the engine's rule",
-    .processors = "any",
-    .source = "SDM vol. 2, DPPS: unspecified; not met on AMD 19h/11h",
-    .on = any,
-    .is = nullptr};
+constexpr KnownDifference kChoiceOfNan = {.instructions = "DPPS, DPPD, HADDPS, HADDPD",
+                                          .what = "which of several NaNs comes out; docs/fpu.md has the engine's rule",
+                                          .processors = "any",
+                                          .source = "SDM vol. 2, DPPS: unspecified; not met on AMD 19h/11h",
+                                          .on = any,
+                                          .is = nullptr};
 
 const KnownDifference* find(const Answers& answers) {
   for (const KnownDifference& known : kKnown)
@@ -197,7 +197,8 @@ void Differences::finish(uint64_t seed) const {
   std::string names;
   for (const auto& [name, count] : unknown_) names += fmt::format("{} {}, ", name, count);
   const std::string message = fmt::format(
-      "on {}, with seed {}, differences of no known kind: {}\n{}Where the engine is wrong, mend it. Where processors differ, add a row "
+      "on {}, with seed {}, differences of no known kind: {}\n{}Where the engine is wrong, mend it. Where processors "
+      "differ, add a row "
       "to kKnown in tests/vmm/soft/native/differences.cc, with its source.",
       host.name(), seed, names, report_);
   const bool fails = is_tried(host) || std::getenv("DEJAVM_ANY_HOST") != nullptr;

@@ -1,6 +1,6 @@
-// Where real processors do otherwise than the engine, or than each other: one row for each kind, with the processors and the source.
-// Tests that execute instructions on the host's own processor ask here about each difference that they find; kinds that are known
-// are counted and printed, and only one of no known kind is a failure.
+// Where real processors do otherwise than the engine, or than each other: one row for each kind, with the processors
+// and the source. Tests that execute instructions on the host's own processor ask here about each difference that they
+// find; kinds that are known are counted and printed, and only one of no known kind is a failure.
 #pragma once
 
 #include <cstdint>
@@ -48,8 +48,8 @@ class Differences {
   void add(const Answers& answers, const std::string& name, uint64_t number, const std::string& text);
   void add_known(const KnownDifference& kind) { ++known_[&kind]; }
   void add_unknown(const std::string& name, const std::string& text);
-  // Prints the known kinds; fails the test for each other. On a processor of a family that nobody has tried yet, what is not known is
-  // shown and the test is skipped, unless DEJAVM_ANY_HOST is set (tools/check --full sets it).
+  // Prints the known kinds; fails the test for each other. On a processor of a family that nobody has tried yet, what
+  // is not known is shown and the test is skipped, unless DEJAVM_ANY_HOST is set (tools/check --full sets it).
   void finish(uint64_t seed) const;
 
  private:

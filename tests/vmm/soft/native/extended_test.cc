@@ -1,5 +1,6 @@
-// The instructions of dejavm-v2 that dejavm-v1 has not: every opcode of VEX's three maps, and AES, SHA, ADX and so on, with random
-// registers, memory and immediates, on the host's own processor and in the engine. Skips where the host lacks any of it.
+// The instructions of dejavm-v2 that dejavm-v1 has not: every opcode of VEX's three maps, and AES, SHA, ADX and so on,
+// with random registers, memory and immediates, on the host's own processor and in the engine. Skips where the host
+// lacks any of it.
 #include <cpuid.h>
 
 #include <cstdlib>
@@ -29,7 +30,12 @@ struct ExtendedGuest : UserGuest {
 bool same_everywhere(Op op) {
   // Approximations are ours; which NaN comes out of a dot product differs between AMD and Intel.
   switch (op) {
-    case Op::k_rcpps: case Op::k_rcpss: case Op::k_rsqrtps: case Op::k_rsqrtss: case Op::k_dpps: case Op::k_dppd: return false;
+    case Op::k_rcpps:
+    case Op::k_rcpss:
+    case Op::k_rsqrtps:
+    case Op::k_rsqrtss:
+    case Op::k_dpps:
+    case Op::k_dppd: return false;
     default: return true;
   }
 }
@@ -37,7 +43,8 @@ bool same_everywhere(Op op) {
 std::vector<uint8_t> random_vex(Random& r) {
   std::vector<uint8_t> b;
   if (r.below(4) == 0) b.push_back(0x67);
-  const unsigned map = 1 + static_cast<unsigned>(r.below(3)), pp = static_cast<unsigned>(r.below(4)), l = static_cast<unsigned>(r.below(2));
+  const unsigned map = 1 + static_cast<unsigned>(r.below(3)), pp = static_cast<unsigned>(r.below(4)),
+                 l = static_cast<unsigned>(r.below(2));
   const unsigned vvvv = r.below(4) ? static_cast<unsigned>(r.below(16)) : 15;
   const auto last = static_cast<uint8_t>(vvvv << 3 | l << 2 | pp);
   if (map == 1 && r.below(2)) {
@@ -58,7 +65,8 @@ std::vector<uint8_t> random_legacy(Random& r) {
   if (prefix) b.push_back(prefix);
   if (r.below(2)) b.push_back(static_cast<uint8_t>(0x40 | r.below(16)));
   b.push_back(0x0f);
-  static constexpr uint16_t kOpcodes[] = {0xbc, 0xbd, 0x38f6, 0x38c8, 0x38c9, 0x38ca, 0x38cb, 0x38cc, 0x38cd, 0x38db, 0x38dc, 0x38dd, 0x38de, 0x38df, 0x3a44, 0x3acc, 0x3adf};
+  static constexpr uint16_t kOpcodes[] = {0xbc,   0xbd,   0x38f6, 0x38c8, 0x38c9, 0x38ca, 0x38cb, 0x38cc, 0x38cd,
+                                          0x38db, 0x38dc, 0x38dd, 0x38de, 0x38df, 0x3a44, 0x3acc, 0x3adf};
   const uint16_t opcode = kOpcodes[r.below(std::size(kOpcodes))];
   if (opcode >> 8) b.push_back(static_cast<uint8_t>(opcode >> 8));
   b.push_back(static_cast<uint8_t>(opcode));
@@ -68,13 +76,19 @@ std::vector<uint8_t> random_legacy(Random& r) {
 
 bool make_case(Random& r, Case& k, YmmHigh& high) {
   k.bytes = r.below(4) ? random_vex(r) : random_legacy(r);
-  if (decode(k.bytes, CodeMode::k64, k.d) != DecodeStatus::kOk || !is_extended(k.d.op) || !same_everywhere(k.d.inner)) return false;
+  if (decode(k.bytes, CodeMode::k64, k.d) != DecodeStatus::kOk || !is_extended(k.d.op) || !same_everywhere(k.d.inner))
+    return false;
   if (k.d.has_mem) {
     // [register] or [register + index], so that memory is mostly where there is some; a SIB byte keeps its index.
     uint8_t* modrm = nullptr;
     for (uint8_t& at : k.bytes)
-      if (&at > &k.bytes[0] && at == k.d.modrm) { modrm = &at; break; }
-    if (k.d.rip_relative || (k.d.modrm >> 6) == 2 || k.d.base == kNoReg || k.d.seg == kFs || k.d.seg == kGs || modrm == nullptr) return false;
+      if (&at > &k.bytes[0] && at == k.d.modrm) {
+        modrm = &at;
+        break;
+      }
+    if (k.d.rip_relative || (k.d.modrm >> 6) == 2 || k.d.base == kNoReg || k.d.seg == kFs || k.d.seg == kGs ||
+        modrm == nullptr)
+      return false;
   }
   k.bytes.resize(k.d.len);
   for (uint64_t& g : k.before.gpr) g = random_gpr(r);
@@ -89,7 +103,8 @@ bool make_case(Random& r, Case& k, YmmHigh& high) {
   // Of gathers the indices are to be small, and their scale too.
   const bool gathers = k.d.op >= Op::k_vpgatherdd && k.d.op <= Op::k_vgatherqpd;
   if (gathers && r.below(8)) {
-    const bool quads = k.d.op == Op::k_vpgatherqd || k.d.op == Op::k_vpgatherqq || k.d.op == Op::k_vgatherqps || k.d.op == Op::k_vgatherqpd;
+    const bool quads = k.d.op == Op::k_vpgatherqd || k.d.op == Op::k_vpgatherqq || k.d.op == Op::k_vgatherqps ||
+                       k.d.op == Op::k_vgatherqpd;
     const uint64_t mask = quads ? 63 : 0x3f0000003f;
     for (uint64_t& q : k.before.fx.xmm[k.d.index]) q &= mask;
     for (uint64_t& q : high[k.d.index]) q &= mask;
@@ -101,7 +116,8 @@ bool make_case(Random& r, Case& k, YmmHigh& high) {
 bool host_has_it() {
   constexpr unsigned kLeaf7 = 1u << 3 | 1u << 5 | 1u << 8 | 1u << 19 | 1u << 29, kLeaf1 = 1u << 1 | 1u << 25 | 1u << 28;
   unsigned a = 0, b = 0, c = 0, d = 0;
-  if (!__builtin_cpu_supports("avx2") || !__get_cpuid_count(7, 0, &a, &b, &c, &d) || (b & kLeaf7) != kLeaf7) return false;
+  if (!__builtin_cpu_supports("avx2") || !__get_cpuid_count(7, 0, &a, &b, &c, &d) || (b & kLeaf7) != kLeaf7)
+    return false;
   if (!__get_cpuid(1, &a, &b, &c, &d) || (c & kLeaf1) != kLeaf1) return false;
   return __get_cpuid(0x80000001, &a, &b, &c, &d) && (c & 1u << 5);
 }
@@ -110,7 +126,8 @@ TEST(Host, ExtendedInstructionsDoWhatTheHostsProcessorDoes) {
   if (!host_has_it()) GTEST_SKIP() << "this host's processor has not all that dejavm-v2 has";
   const char* seed_text = std::getenv("DEJAVM_SEED");
   const char* cases_text = std::getenv("DEJAVM_CASES");
-  const uint64_t seed = seed_text ? std::strtoull(seed_text, nullptr, 0) : 1, cases = cases_text ? std::strtoull(cases_text, nullptr, 0) : 60'000;
+  const uint64_t seed = seed_text ? std::strtoull(seed_text, nullptr, 0) : 1,
+                 cases = cases_text ? std::strtoull(cases_text, nullptr, 0) : 60'000;
   ExtendedGuest guest;
   Differences differences;
   std::map<std::string, unsigned> done;
@@ -127,7 +144,14 @@ TEST(Host, ExtendedInstructionsDoWhatTheHostsProcessorDoes) {
     ++done[name];
     UserState host = k.before, ours;
     YmmHigh host_high = high;
-    { UserState warm{}; warm.fx.fcw = 0x37f; warm.fx.mxcsr = 0x1f80; YmmHigh none{}; const uint8_t nop[] = {0x90}; if (n == 0) run_on_host(nop, warm, none); }
+    {
+      UserState warm{};
+      warm.fx.fcw = 0x37f;
+      warm.fx.mxcsr = 0x1f80;
+      YmmHigh none{};
+      const uint8_t nop[] = {0x90};
+      if (n == 0) run_on_host(nop, warm, none);
+    }
     std::memcpy(guest.window(), initial.data(), kWindowSize);
     std::memcpy(host_window, initial.data(), kWindowSize);
     const int signal = run_on_host(k.bytes, host, host_high);
@@ -140,10 +164,12 @@ TEST(Host, ExtendedInstructionsDoWhatTheHostsProcessorDoes) {
       for (unsigned i = 0; i < 16; ++i)
         for (unsigned h = 0; h < 2; ++h)
           if (host_high[i][h] != guest.avx().ymm_high[i].q[h])
-            what += "ymm" + std::to_string(i) + ": host " + hex(host_high[i][h]) + ", ours " + hex(guest.avx().ymm_high[i].q[h]) + "\n";
+            what += "ymm" + std::to_string(i) + ": host " + hex(host_high[i][h]) + ", ours " +
+                    hex(guest.avx().ymm_high[i].q[h]) + "\n";
     if (!what.empty()) differences.add({k.d, k.before, host, signal, ours, vector}, name, n, what);
   }
-  std::printf("%llu cases of %zu operations, seed %llu\n", static_cast<unsigned long long>(cases), done.size(), static_cast<unsigned long long>(seed));
+  std::printf("%llu cases of %zu operations, seed %llu\n", static_cast<unsigned long long>(cases), done.size(),
+              static_cast<unsigned long long>(seed));
   differences.finish(seed);
 }
 

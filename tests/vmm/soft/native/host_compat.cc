@@ -14,12 +14,21 @@ namespace dejavm::soft {
 namespace {
 
 // Where the assembly below finds what it needs, in the page of the state.
-constexpr uint64_t kFarTarget = kPages + 0x1c30;   // offset and selector of the instruction
-constexpr uint64_t kSelectors = kPages + 0x1c40;   // DS, ES, SS: two bytes each
-constexpr uint64_t kTrampoline = kPages + 0x800;   // 64-bit code below 4 GiB, to which the far jump after the instruction leads
-constexpr uint16_t kCode64 = 0x33;                 // Linux's for user space
+constexpr uint64_t kFarTarget = kPages + 0x1c30;  // offset and selector of the instruction
+constexpr uint64_t kSelectors = kPages + 0x1c40;  // DS, ES, SS: two bytes each
+constexpr uint64_t kTrampoline =
+    kPages + 0x800;                 // 64-bit code below 4 GiB, to which the far jump after the instruction leads
+constexpr uint16_t kCode64 = 0x33;  // Linux's for user space
 
-enum Entry : unsigned { kEntryCode16 = 1, kEntryCode32, kEntrySmall, kEntrySmallReadOnly, kEntryFlat, kEntryFlatReadOnly, kEntryNarrowStack };
+enum Entry : unsigned {
+  kEntryCode16 = 1,
+  kEntryCode32,
+  kEntrySmall,
+  kEntrySmallReadOnly,
+  kEntryFlat,
+  kEntryFlatReadOnly,
+  kEntryNarrowStack
+};
 constexpr uint16_t selector(Entry e) { return static_cast<uint16_t>(e << 3 | 7); }
 
 bool set_entry(Entry entry, uint64_t base, uint32_t limit, bool wide, bool code, bool read_only) {
@@ -40,7 +49,7 @@ bool prepare() {
   UserState warm{};
   warm.fx.fcw = 0x37f;
   warm.fx.mxcsr = 0x1f80;
-  run_on_host(nop, warm);  // maps the pages
+  run_on_host(nop, warm);                                                            // maps the pages
   static constexpr uint8_t kToLeave[] = {0xff, 0x24, 0x25, 0x38, 0x1c, 0x54, 0x36};  // jmp *(kFarTarget + 8)
   std::memcpy(reinterpret_cast<void*>(kTrampoline), kToLeave, sizeof kToLeave);
   constexpr uint32_t kAll = 0xfffff;
@@ -113,7 +122,8 @@ int run_on_host(std::span<const uint8_t> insn, UserState& state, const Segments&
   std::memcpy(far_target + 8, &leave, sizeof leave);
   const Entry flat = segments.read_only ? kEntryFlatReadOnly : kEntryFlat;
   const Entry small = segments.read_only ? kEntrySmallReadOnly : kEntrySmall;
-  const uint16_t selectors[] = {selector(segments.small_data ? small : flat), selector(segments.small_data ? kEntrySmall : kEntryFlat),
+  const uint16_t selectors[] = {selector(segments.small_data ? small : flat),
+                                selector(segments.small_data ? kEntrySmall : kEntryFlat),
                                 selector(segments.narrow_stack ? kEntryNarrowStack : kEntryFlat)};
   std::memcpy(reinterpret_cast<void*>(kSelectors), selectors, sizeof selectors);
 

@@ -1,5 +1,5 @@
-// The same for 16- and 32-bit code: the segments that it needs are in the process's local descriptor table, and a far jump leads
-// there and back.
+// The same for 16- and 32-bit code: the segments that it needs are in the process's local descriptor table, and a far
+// jump leads there and back.
 #pragma once
 
 #include "tests/vmm/soft/native/host_cpu.h"
@@ -19,8 +19,8 @@ struct Segments {
 
 // False: this host's kernel has no LDT for its processes (modify_ldt).
 bool host_has_compat();
-// run_on_host(); `state.rip` and the faulting RIP are offsets in the code segment. Of the general registers the lower halves of the
-// first eight count.
+// run_on_host(); `state.rip` and the faulting RIP are offsets in the code segment. Of the general registers the lower
+// halves of the first eight count.
 int run_on_host(std::span<const uint8_t> insn, UserState& state, const Segments&);
 
 }  // namespace dejavm::soft

@@ -86,7 +86,8 @@ extern "C" void dejavm_host_enter();
 extern "C" void dejavm_host_leave();
 
 void* map(uint64_t at, uint64_t len, int protection) {
-  void* p = mmap(reinterpret_cast<void*>(at), len, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+  void* p =
+      mmap(reinterpret_cast<void*>(at), len, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
   CHECK(p == reinterpret_cast<void*>(at));
   return p;
 }
@@ -101,7 +102,7 @@ void prepare() {
   static uint8_t stack[64 << 10];
   stack_t alternate{stack, 0, sizeof stack};
   CHECK(sigaltstack(&alternate, nullptr) == 0);
-  struct sigaction action{};
+  struct sigaction action {};
   action.sa_sigaction = on_signal;
   action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
   for (int s : {SIGSEGV, SIGFPE, SIGILL, SIGTRAP, SIGBUS}) sigaction(s, &action, nullptr);
@@ -112,7 +113,7 @@ void prepare() {
 int run_on_host(std::span<const uint8_t> insn, UserState& state, YmmHigh& high) {
   UserState dummy{};
   dummy.fx.fcw = 0x37f;
-dummy.fx.mxcsr = 0x1f80;
+  dummy.fx.mxcsr = 0x1f80;
   static const bool prepared = (run_on_host(std::vector<uint8_t>{0x90}, dummy), true);
   CHECK(prepared);
   auto* live = reinterpret_cast<uint64_t*>(kYmm);

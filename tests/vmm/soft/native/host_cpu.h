@@ -21,8 +21,8 @@ struct UserState {
   uint64_t rflags, rip;
 };
 
-// Executes the bytes once; 0, or the signal (SIGSEGV, SIGFPE, SIGILL, SIGTRAP, SIGBUS) that they raised; then `state` is
-// as the processor left it at the faulting instruction. The window's content is the process's own memory at kWindow.
+// Executes the bytes once; 0, or the signal (SIGSEGV, SIGFPE, SIGILL, SIGTRAP, SIGBUS) that they raised; then `state`
+// is as the processor left it at the faulting instruction. The window's content is the process's own memory at kWindow.
 int run_on_host(std::span<const uint8_t> insn, UserState& state);
 // The same with the upper halves of the YMM registers; the host must have AVX.
 using YmmHigh = std::array<std::array<uint64_t, 2>, 16>;

@@ -1,6 +1,6 @@
-// Random user-mode instructions, with random prefixes, operands and memory, executed by the host's own processor and by the
-// engine from the same state: registers, defined flags, x87 and SSE state, memory and faults must be equal. DEJAVM_SEED
-// picks the cases, DEJAVM_CASES how many.
+// Random user-mode instructions, with random prefixes, operands and memory, executed by the host's own processor and by
+// the engine from the same state: registers, defined flags, x87 and SSE state, memory and faults must be equal.
+// DEJAVM_SEED picks the cases, DEJAVM_CASES how many.
 #include <gtest/gtest.h>
 
 #include <csignal>
@@ -25,7 +25,8 @@ std::vector<uint8_t> random_bytes(Random& r) {
     for (unsigned n = 1 + r.below(2); n > 0; --n) b.push_back(kPrefixes[r.below(sizeof kPrefixes)]);
   if (r.below(2)) b.push_back(static_cast<uint8_t>(0x40 | r.below(16)));
   switch (r.below(8)) {
-    case 0: case 1: break;
+    case 0:
+    case 1: break;
     case 2: b.push_back(static_cast<uint8_t>(0xd8 + r.below(8))); break;
     case 3: b.insert(b.end(), {0x0f, 0x38}); break;
     case 4: b.insert(b.end(), {0x0f, 0x3a}); break;
@@ -80,7 +81,13 @@ TEST(Host, RandomInstructionsDoWhatTheHostsProcessorDoes) {
   auto* host_window = reinterpret_cast<uint8_t*>(kWindow);
   std::vector<uint8_t> initial(kWindowSize), host_memory(kWindowSize);
   for (uint8_t& b : initial) b = static_cast<uint8_t>(fill.next());
-  { UserState warm{}; warm.fx.fcw = 0x37f; warm.fx.mxcsr = 0x1f80; const uint8_t nop[] = {0x90}; run_on_host(nop, warm); }
+  {
+    UserState warm{};
+    warm.fx.fcw = 0x37f;
+    warm.fx.mxcsr = 0x1f80;
+    const uint8_t nop[] = {0x90};
+    run_on_host(nop, warm);
+  }
   for (uint64_t n = 0; n < cases;) {
     Random r(seed * 0x100000001b3 + n * 0x9e3779b97f4a7c15);
     Case k{};
@@ -109,17 +116,37 @@ TEST(Host, RandomInstructionsDoWhatTheHostsProcessorDoes) {
   differences.finish(seed);
 }
 
-// With an operand-size prefix AMD's near branches have 16-bit operands and targets, in 64-bit mode too; REX.W undoes it.
+// With an operand-size prefix AMD's near branches have 16-bit operands and targets, in 64-bit mode too; REX.W undoes
+// it.
 TEST(Host, NearBranchesGoWhereTheHostsProcessorGoes) {
   if (!host_processor().amd) GTEST_SKIP() << "near branches with an operand-size prefix: this processor is not AMD's";
-  const std::vector<std::vector<uint8_t>> branches = {
-      {0xe9, 0x10, 0, 0, 0},       {0x66, 0xe9, 0x10, 0, 0, 0}, {0x66, 0x48, 0xe9, 0x10, 0, 0, 0}, {0x66, 0x0f, 0x84, 0x10, 0, 0, 0},
-      {0x66, 0xeb, 0x10},          {0x66, 0x74, 0x10},          {0x66, 0x75, 0x10},                {0xe8, 0x10, 0, 0, 0},
-      {0x66, 0xe8, 0x10, 0, 0, 0}, {0xc3},                      {0x66, 0xc3},                      {0xc2, 8, 0},
-      {0x66, 0xc2, 8, 0},          {0xff, 0xe0},                {0x66, 0xff, 0xe0},                {0xff, 0xd0},
-      {0x66, 0xff, 0xd0},          {0xff, 0x23},                {0x66, 0xff, 0x23},                {0x66, 0xff, 0x13},
-      {0xe2, 0x10},                {0x66, 0xe2, 0x10},          {0x67, 0xe2, 0x10},                {0x66, 0xe3, 0x10},
-      {0xe0, 0x10},                {0xe1, 0x10},                {0x67, 0xe3, 0x10}};
+  const std::vector<std::vector<uint8_t>> branches = {{0xe9, 0x10, 0, 0, 0},
+                                                      {0x66, 0xe9, 0x10, 0, 0, 0},
+                                                      {0x66, 0x48, 0xe9, 0x10, 0, 0, 0},
+                                                      {0x66, 0x0f, 0x84, 0x10, 0, 0, 0},
+                                                      {0x66, 0xeb, 0x10},
+                                                      {0x66, 0x74, 0x10},
+                                                      {0x66, 0x75, 0x10},
+                                                      {0xe8, 0x10, 0, 0, 0},
+                                                      {0x66, 0xe8, 0x10, 0, 0, 0},
+                                                      {0xc3},
+                                                      {0x66, 0xc3},
+                                                      {0xc2, 8, 0},
+                                                      {0x66, 0xc2, 8, 0},
+                                                      {0xff, 0xe0},
+                                                      {0x66, 0xff, 0xe0},
+                                                      {0xff, 0xd0},
+                                                      {0x66, 0xff, 0xd0},
+                                                      {0xff, 0x23},
+                                                      {0x66, 0xff, 0x23},
+                                                      {0x66, 0xff, 0x13},
+                                                      {0xe2, 0x10},
+                                                      {0x66, 0xe2, 0x10},
+                                                      {0x67, 0xe2, 0x10},
+                                                      {0x66, 0xe3, 0x10},
+                                                      {0xe0, 0x10},
+                                                      {0xe1, 0x10},
+                                                      {0x67, 0xe3, 0x10}};
   UserGuest guest;
   for (const auto& bytes : branches) {
     Case k{};

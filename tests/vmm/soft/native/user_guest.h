@@ -1,5 +1,5 @@
-// What tests of random instructions on the host's own processor share: a case, its random state, a guest in user mode whose memory is
-// at the host's addresses, and the comparison.
+// What tests of random instructions on the host's own processor share: a case, its random state, a guest in user mode
+// whose memory is at the host's addresses, and the comparison.
 #pragma once
 
 #include <csignal>
@@ -23,7 +23,8 @@ struct Case {
 
 // Where results and flags change: zero, one, all ones, and the ends of each size's range.
 inline uint64_t boundary_gpr(Random& r) {
-  static constexpr uint64_t kEnds[] = {0, 1, 0x7f, 0x80, 0xff, 0x7fff, 0x8000, 0xffff, 0x7fffffff, 0x80000000, 0xffffffff};
+  static constexpr uint64_t kEnds[] = {0,      1,      0x7f,       0x80,       0xff,      0x7fff,
+                                       0x8000, 0xffff, 0x7fffffff, 0x80000000, 0xffffffff};
   const uint64_t end = kEnds[r.below(std::size(kEnds))];
   switch (r.below(4)) {
     case 0: return ~end;
@@ -34,8 +35,11 @@ inline uint64_t boundary_gpr(Random& r) {
 
 inline uint64_t random_gpr(Random& r) {
   switch (r.below(10)) {
-    case 8: case 9: return boundary_gpr(r);
-    case 0: case 1: case 2: return kWindow + kWindowSize / 2 - 64 + r.below(128);
+    case 8:
+    case 9: return boundary_gpr(r);
+    case 0:
+    case 1:
+    case 2: return kWindow + kWindowSize / 2 - 64 + r.below(128);
     case 3: return kWindow + r.below(kWindowSize);
     case 4: return r.below(64);
     case 5: return ~uint64_t{0} - r.below(64);
@@ -57,7 +61,10 @@ inline void random_fx(Random& r, FxImage& fx) {
   for (auto& st : fx.st) {
     st.mantissa = r.below(8) ? r.next() | uint64_t{1} << 63 : r.below(2) ? r.next() : 0;
     const unsigned kind = r.below(8);
-    st.exponent = static_cast<uint16_t>((r.next() & 0x8000) | (kind < 5 ? 16383 - 32 + r.below(80) : kind == 5 ? 0 : kind == 6 ? 0x7fff : r.next() & 0x7fff));
+    st.exponent = static_cast<uint16_t>((r.next() & 0x8000) | (kind < 5    ? 16383 - 32 + r.below(80)
+                                                               : kind == 5 ? 0
+                                                               : kind == 6 ? 0x7fff
+                                                                           : r.next() & 0x7fff));
     if (r.below(6) == 0) st.mantissa = uint64_t{1} << 63;
   }
   for (auto& x : fx.xmm) x = random_vector(r, static_cast<Data>(r.below(3)));
@@ -78,7 +85,8 @@ struct UserGuest : Guest {
   void map(uint64_t linear, uint64_t gpa, uint64_t len) {
     const uint64_t pde = kPd + 8 * (linear >> 21 & 0x1ff);
     write<uint64_t>(pde, next_table | 7);
-    for (uint64_t p = 0; p < len; p += 4096) write<uint64_t>(next_table + 8 * ((linear + p) >> 12 & 0x1ff), (gpa + p) | 7);
+    for (uint64_t p = 0; p < len; p += 4096)
+      write<uint64_t>(next_table + 8 * ((linear + p) >> 12 & 0x1ff), (gpa + p) | 7);
     next_table += 4096;
   }
   uint8_t* window() { return memory->page(Gpa{kWindowGpa}); }
@@ -152,11 +160,18 @@ struct UserGuest : Guest {
 inline int signal_of(int vector) {
   switch (vector) {
     case -1: return 0;
-    case kDE: case kMF: case kXM: return SIGFPE;
+    case kDE:
+    case kMF:
+    case kXM: return SIGFPE;
     case kUD: return SIGILL;
-    case kBP: case kDB: return SIGTRAP;
-    case kGP: case kPF: case kOF: case kBR: return SIGSEGV;
-    case kSS_: case kAC: return SIGBUS;
+    case kBP:
+    case kDB: return SIGTRAP;
+    case kGP:
+    case kPF:
+    case kOF:
+    case kBR: return SIGSEGV;
+    case kSS_:
+    case kAC: return SIGBUS;
     default: return -1;
   }
 }
@@ -168,7 +183,7 @@ inline std::string hex(uint64_t v) {
 }
 
 inline std::string difference(const Case& k, const UserState& host, int signal, const UserState& ours, int vector,
-                       const std::vector<uint8_t>& host_memory, const uint8_t* our_memory) {
+                              const std::vector<uint8_t>& host_memory, const uint8_t* our_memory) {
   std::string out;
   auto compare = [&](const std::string& what, uint64_t h, uint64_t g) {
     if (h != g) out += what + ": host " + hex(h) + ", ours " + hex(g) + "\n";
@@ -176,11 +191,13 @@ inline std::string difference(const Case& k, const UserState& host, int signal, 
   compare("signal", static_cast<uint64_t>(signal), static_cast<uint64_t>(signal_of(vector)));
   if (!out.empty()) return out + "our vector: " + std::to_string(vector) + "\n";
   if (signal != SIGTRAP) compare("rip", host.rip, ours.rip);
-  const uint64_t undefined = signal ? kArithFlags * (k.d.op == Op::k_div || k.d.op == Op::k_idiv) : undefined_flags(k.d, k.before.gpr[kRcx]);
+  const uint64_t undefined =
+      signal ? kArithFlags * (k.d.op == Op::k_div || k.d.op == Op::k_idiv) : undefined_flags(k.d, k.before.gpr[kRcx]);
   compare("flags", host.rflags & (kArithFlags | kDF_) & ~undefined, ours.rflags & (kArithFlags | kDF_) & ~undefined);
   if (destination_is_undefined(k.d, k.before.gpr[kRcx])) return out;
   const uint64_t counts = k.compat ? 0xffffffff : ~uint64_t{0};
-  for (unsigned n = 0; n < (k.compat ? 8 : 16); ++n) compare("gpr " + std::to_string(n), host.gpr[n] & counts, ours.gpr[n] & counts);
+  for (unsigned n = 0; n < (k.compat ? 8 : 16); ++n)
+    compare("gpr " + std::to_string(n), host.gpr[n] & counts, ours.gpr[n] & counts);
   compare("fcw", host.fx.fcw, ours.fx.fcw);
   compare("fsw", host.fx.fsw, ours.fx.fsw);
   compare("ftw", host.fx.ftw, ours.fx.ftw);
@@ -192,7 +209,10 @@ inline std::string difference(const Case& k, const UserState& host, int signal, 
     compare("exponent of st" + std::to_string(n), host.fx.st[n].exponent, ours.fx.st[n].exponent);
   }
   for (uint64_t a = 0; a < kWindowSize; ++a)
-    if (host_memory[a] != our_memory[a]) { compare("memory " + hex(kWindow + a), host_memory[a], our_memory[a]); break; }
+    if (host_memory[a] != our_memory[a]) {
+      compare("memory " + hex(kWindow + a), host_memory[a], our_memory[a]);
+      break;
+    }
   return out;
 }
 

@@ -421,9 +421,9 @@ Form make(const FormText& text, bool memory) {
   f.memory = memory;
   for (const NamedOp& o : kOps)
     if (o.name == text.name) {
-f.op = o.op;
-f.exec = o.exec;
-}
+      f.op = o.op;
+      f.exec = o.exec;
+    }
   unsigned reg = 1;
   for (std::string_view part : split(text.encoding, " ")) {
     if (part == "w") f.bytes.push_back(0x48);

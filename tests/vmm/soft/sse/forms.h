@@ -28,11 +28,11 @@ std::span<const FormText> form_texts();
 enum class Where : uint8_t { kXmm, kMmx, kGpr, kMemory };
 struct Form {
   const FormText* text = nullptr;
-  bool memory = false;      // this form's rm is memory
+  bool memory = false;  // this form's rm is memory
   unsigned memory_bytes = 0;
   bool aligned = false;
   bool imm8 = false;
-  bool mmx = false;         // an MMX register is an operand
+  bool mmx = false;  // an MMX register is an operand
   bool implicit_rdi = false;
   Op op = Op::kInvalid;
   ExecFn exec = nullptr;

@@ -25,7 +25,8 @@ unsigned distance_from_end(Random& r, const Form& f) {
 bool nan(uint32_t v) { return v << 1 > 0xff000000; }
 bool nan(uint64_t v) { return v << 1 > 0xffe0000000000000; }
 
-template <class T> bool equal_or_both_nan(const Bits128& a, const Bits128& b) {
+template <class T>
+bool equal_or_both_nan(const Bits128& a, const Bits128& b) {
   std::array<T, 16 / sizeof(T)> x, y;
   std::memcpy(x.data(), a.data(), 16);
   std::memcpy(y.data(), b.data(), 16);
@@ -62,21 +63,24 @@ void judge(const Form& f, unsigned index, unsigned cases, bool masked, Differenc
 
 TEST(SseHost, EveryFormGivesTheHostsResultWithExceptionsMasked) {
   Differences differences;
-  for (unsigned i = 0; i < forms().size(); ++i) judge(forms()[i], i, forms()[i].floating() ? 3000 : 600, true, differences);
+  for (unsigned i = 0; i < forms().size(); ++i)
+    judge(forms()[i], i, forms()[i].floating() ? 3000 : 600, true, differences);
   differences.finish(kSeed);
 }
 
 TEST(SseHost, UnmaskedExceptionsFaultWithTheHostsFlagsAndChangeNothingElse) {
   Differences differences;
   for (unsigned i = 0; i < forms().size(); ++i)
-    if (forms()[i].floating() || forms()[i].text->data == Data::kInteger) judge(forms()[i], i, 1500, false, differences);
+    if (forms()[i].floating() || forms()[i].text->data == Data::kInteger)
+      judge(forms()[i], i, 1500, false, differences);
   differences.finish(kSeed);
 }
 
 TEST(SseHost, TheTableHasEveryOperationOfTheGroup) {
   for (unsigned i = 1; i < static_cast<unsigned>(Op::kCount); ++i) {
     const Op op = static_cast<Op>(i);
-    if (op_group(op) != OpGroup::kSse || is_extended(op) || std::count(kElsewhere.begin(), kElsewhere.end(), op)) continue;
+    if (op_group(op) != OpGroup::kSse || is_extended(op) || std::count(kElsewhere.begin(), kElsewhere.end(), op))
+      continue;
     const bool listed = std::any_of(forms().begin(), forms().end(), [&](const Form& f) { return f.op == op; });
     EXPECT_TRUE(listed) << op_name(op);
   }

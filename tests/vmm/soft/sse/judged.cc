@@ -109,8 +109,9 @@ std::string Judged::difference() const {
   std::string out;
   int ours = 0;
   if (fault) ours = fault->vector == kXM ? SIGFPE : fault->vector == kGP && fault->error == 0 ? SIGSEGV : -1;
-  if (ours != signal) out += format("host signal %d, ours %s %u\n", signal, fault ? "faulted with" : "completed",
-                                    fault ? fault->vector : 0u);
+  if (ours != signal)
+    out += format("host signal %d, ours %s %u\n", signal, fault ? "faulted with" : "completed",
+                  fault ? fault->vector : 0u);
   auto compare = [&](const char* what, unsigned i, uint64_t h, uint64_t g) {
     if (h != g) out += format("%s%u: host %016" PRIx64 ", ours %016" PRIx64 "\n", what, i, h, g);
   };

@@ -15,9 +15,9 @@ inline constexpr uint64_t kGuestWindow = TestCpu::kRamBytes - kWindowBytes;
 struct Judged {
   TestCpu t;
   Native native;
-  NativeState before, host, guest;      // guest: what ours did, in the same shape
-  std::optional<GuestFault> fault;      // ours
-  int signal = 0;                       // the host's
+  NativeState before, host, guest;  // guest: what ours did, in the same shape
+  std::optional<GuestFault> fault;  // ours
+  int signal = 0;                   // the host's
   std::vector<uint8_t> bytes;
 
   // Memory operands end `from_end` bytes before the end of the window. may_fault: catch the host's SIGSEGV too.

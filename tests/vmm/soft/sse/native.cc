@@ -1,11 +1,11 @@
 #include "tests/vmm/soft/sse/native.h"
 
+#include <sys/mman.h>
+#include <ucontext.h>
 #include <csetjmp>
 #include <csignal>
 #include <cstddef>
 #include <cstring>
-#include <sys/mman.h>
-#include <ucontext.h>
 
 #include "devices/core/result.h"
 

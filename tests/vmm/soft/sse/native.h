@@ -16,7 +16,11 @@ struct alignas(16) FxImage {
   uint16_t fop;
   uint64_t fip, fdp;
   uint32_t mxcsr, mxcsr_mask;
-  struct { uint64_t mantissa; uint16_t exponent; uint16_t reserved[3]; } st[8];
+  struct {
+    uint64_t mantissa;
+    uint16_t exponent;
+    uint16_t reserved[3];
+  } st[8];
   std::array<uint64_t, 2> xmm[16];
   uint8_t reserved1[96];
 };

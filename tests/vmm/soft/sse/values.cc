@@ -23,16 +23,16 @@ constexpr uint64_t kDoubles[] = {
     0x47f0000000000000, 0x7fe0000000000000, 0x7fefffffffffffff, 0x7ff0000000000000, 0x7ff0000000000001,
     0x7ff7ffffffffffff, 0x7ff8000000000000, 0x7ff8000000000001, 0x7fffffffffffffff,
 };
-constexpr uint32_t kIntegers[] = {0, 1, 0x7fffffff, 0x80000000, 0xffffffff,
+constexpr uint32_t kIntegers[] = {0,          1,          0x7fffffff, 0x80000000, 0xffffffff,
                                   0x01000001, 0x00ffffff, 0x02000001, 0x7fffffbf};  // around 2^24 and 2^31
 
 // A value whose exponent field, of `bits` bits, is near 1.0's or anywhere.
 uint64_t random_exponent(Random& r, unsigned bits) {
   const uint64_t bias = (uint64_t{1} << (bits - 1)) - 1;
   switch (r.below(4)) {
-    case 0: return bias - 4 + r.below(8);                // sums that cancel and round
-    case 1: return bias / 2 - 8 + r.below(16);           // products around the smallest normal
-    case 2: return bias + bias / 2 - 8 + r.below(16);    // products around the largest
+    case 0: return bias - 4 + r.below(8);              // sums that cancel and round
+    case 1: return bias / 2 - 8 + r.below(16);         // products around the smallest normal
+    case 2: return bias + bias / 2 - 8 + r.below(16);  // products around the largest
     default: return r.next() & ((uint64_t{1} << bits) - 1);
   }
 }

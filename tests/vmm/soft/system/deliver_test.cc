@@ -68,10 +68,15 @@ TEST(ProtectedMode, AnInterruptGateOfTheSameLevelClearsIfAndATrapGateKeepsIt) {
 }
 
 TEST(ProtectedMode, FaultsPushRfAsOneAndTrapsAndInterruptsAsItWas) {  // SDM vol. 3, 17.3.1.1
-  struct Row { Event e; uint64_t dr6, dr7; bool rf; };
+  struct Row {
+    Event e;
+    uint64_t dr6, dr7;
+    bool rf;
+  };
   const Row rows[] = {
-      {exception(kUD), 0, 0, true},  {exception(kGP), 0, 0, true}, {exception(kDB), 0x4000, 0, false},
-      {exception(kDB), 1, 0, false}, {exception(kDB), 0x2000, 0x2000, true}, {kIrq, 0, 0, false},
+      {exception(kUD), 0, 0, true},           {exception(kGP), 0, 0, true},
+      {exception(kDB), 0x4000, 0, false},     {exception(kDB), 1, 0, false},
+      {exception(kDB), 0x2000, 0x2000, true}, {kIrq, 0, 0, false},
       {{EventType::kNmi, kNMI}, 0, 0, false}, {{EventType::kIcebp, kDB}, 0, 0, false},
   };
   for (const Row& row : rows) {
@@ -170,7 +175,8 @@ TEST(ProtectedMode, ErrorCodesNameWhatIsWrong) {
       {"data as code", 0, [](Machine& t) { t.gate(0x40, Machine::kData0, 0, kTrapGate32, 3); }, "#GP(10)"},
       {"code of an outer level", 0, [](Machine& t) { t.gate(0x40, Machine::kCode3, 0, kTrapGate32, 3); }, "#GP(18)"},
       {"absent code", 0, [](Machine& t) { t.gate(0x40, Machine::kAbsentCode, 0, kTrapGate32, 3); }, "#NP(c0)"},
-      {"target beyond the limit", 0, [](Machine& t) { t.gate(0x40, Machine::kCode16, 0x10000, kTrapGate32, 3); }, "#GP(0)"},
+      {"target beyond the limit", 0, [](Machine& t) { t.gate(0x40, Machine::kCode16, 0x10000, kTrapGate32, 3); },
+       "#GP(0)"},
       {"TSS too short", 3, [](Machine& t) { t.c.s.segment[kTr].limit = 8; }, "#TS(28)"},
       {"null inner SS", 3, [](Machine& t) { t.write<uint16_t>(Machine::kTss + 8, 0); }, "#TS(0)"},
       {"inner SS beyond the GDT", 3, [](Machine& t) { t.write(Machine::kTss + 8, Machine::kBeyond); }, "#TS(100)"},
@@ -183,7 +189,8 @@ TEST(ProtectedMode, ErrorCodesNameWhatIsWrong) {
        [](Machine& t) {
          t.descriptor(Machine::kFree, Machine::segment(0, 0x1000, 0x493));
          t.write(Machine::kTss + 8, Machine::kFree);
-       }, "#SS(d0)"},
+       },
+       "#SS(d0)"},
       {"no room on the stack", 0, [](Machine& t) { t.c.s.segment[kSs].limit = 0x1000; }, "#SS(0)"},
   };
   for (const Row& row : rows) {
@@ -198,7 +205,8 @@ TEST(ProtectedMode, ErrorCodesNameWhatIsWrong) {
     row.spoil(u);
     for (unsigned v : {kTS, kNP, kSS_, kGP}) u.gate(v, Machine::kConforming, 0x30000 + 16 * v, kInterruptGate32);
     ASSERT_TRUE(deliver_event(u.c, kIrq, 0)) << row.what;
-    const GuestFault second{static_cast<uint8_t>((u.c.rip - 0x30000) / 16), true, static_cast<uint32_t>(u.frame(4, 1)[0])};
+    const GuestFault second{static_cast<uint8_t>((u.c.rip - 0x30000) / 16), true,
+                            static_cast<uint32_t>(u.frame(4, 1)[0])};
     std::string expected = row.expected;
     const size_t digit = expected.size() - 2;  // EXT is bit 0 of the error code's last digit
     expected[digit] = "123456789abcdef"["0123456789abcde"sv.find(expected[digit])];
@@ -236,8 +244,7 @@ TEST(Virtual8086Mode, AnInterruptSavesAndClearsTheDataSegments) {
   EXPECT_EQ(t.c.cpl, 0);
   EXPECT_FALSE(t.c.v86());
   EXPECT_EQ(t.c.r[kRsp], Machine::kStack0 - 36);
-  EXPECT_EQ(t.frame(4, 9),
-            (List{0x1234, 0x201, 2 | kVM | kIF | kIOPL, 0x800, 0x202, 0x200, 0x203, 0x204, 0x205}));
+  EXPECT_EQ(t.frame(4, 9), (List{0x1234, 0x201, 2 | kVM | kIF | kIOPL, 0x800, 0x202, 0x200, 0x203, 0x204, 0x205}));
   for (unsigned seg : {kEs, kDs, kFs, kGs}) EXPECT_EQ(t.c.s.segment[seg], (SegmentState{}));
   EXPECT_EQ(t.c.code_mode, CodeMode::k32);
 }
@@ -315,15 +322,16 @@ TEST(LongMode, ErrorCodesNameWhatIsWrong) {
       {"task gate", 0, [](Machine& t) { t.gate(0x40, Machine::kTssLong, 0, kTaskGate, 3); }, "#GP(202)"},
       {"32-bit code", 0, [](Machine& t) { t.gate(0x40, Machine::kCode0, 0, kTrapGate32, 3); }, "#GP(8)"},
       {"code with L and D", 0, [](Machine& t) { t.gate(0x40, Machine::kBothSizes, 0, kTrapGate32, 3); }, "#GP(c8)"},
-      {"target not canonical", 0,
-       [](Machine& t) { t.gate(0x40, Machine::kLong0, uint64_t{1} << 47, kTrapGate32, 3); }, "#GP(0)"},
+      {"target not canonical", 0, [](Machine& t) { t.gate(0x40, Machine::kLong0, uint64_t{1} << 47, kTrapGate32, 3); },
+       "#GP(0)"},
       {"RSP0 not canonical", 3, [](Machine& t) { t.write(Machine::kTss + 4, uint64_t{1} << 48); }, "#SS(0)"},
       {"TSS too short for RSP0", 3, [](Machine& t) { t.c.s.segment[kTr].limit = 10; }, "#TS(70)"},
       {"TSS too short for IST7", 0,
        [](Machine& t) {
          t.gate(0x40, Machine::kLong0, 0, kTrapGate32, 3, 7);
          t.c.s.segment[kTr].limit = 0x5a;
-       }, "#TS(70)"},
+       },
+       "#TS(70)"},
       {"RSP not canonical", 0, [](Machine& t) { t.c.r[kRsp] = uint64_t{1} << 47 | 0x40; }, "#SS(0)"},
   };
   for (const Row& row : rows) {
@@ -353,9 +361,9 @@ TEST(Combination, FollowsTheDoubleFaultTable) {
     unsigned expected;       // vector delivered; 99: shutdown
   };
   const Row rows[] = {
-      {kUD, false, kNP}, {kUD, true, kPF},  {kDE, false, kDF}, {kDE, true, kPF}, {kGP, false, kDF}, {kGP, true, kPF},
-      {kPF, false, kDF}, {kPF, true, kDF},  {kTS, false, kDF}, {kAC, false, kNP}, {kDF, false, 99}, {kDF, true, 99},
-      {kDB, false, kNP}, {kMF, true, kPF},
+      {kUD, false, kNP}, {kUD, true, kPF},  {kDE, false, kDF}, {kDE, true, kPF},  {kGP, false, kDF},
+      {kGP, true, kPF},  {kPF, false, kDF}, {kPF, true, kDF},  {kTS, false, kDF}, {kAC, false, kNP},
+      {kDF, false, 99},  {kDF, true, 99},   {kDB, false, kNP}, {kMF, true, kPF},
   };
   for (const Row& row : rows) {
     Machine t(Mode::kLong);

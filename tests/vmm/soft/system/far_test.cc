@@ -42,11 +42,22 @@ TEST(FarTransfer, ToCodeChecksTypePrivilegePresenceAndLimit) {
   };
   using M = Machine;
   const Row rows[] = {
-      {0, 0, 0, "#GP(0)"}, {0, 3, 0, "#GP(0)"}, {0, M::kBeyond, 0, "#GP(100)"}, {0, M::kData0, 0, "#GP(10)"},
-      {0, M::kAbsentCode, 0, "#NP(c0)"}, {0, M::kCode3, 0, "#GP(18)"}, {3, M::kCode0, 0, "#GP(8)"},
-      {0, M::kCode0 | 3, 0, "#GP(8)"}, {0, M::kCode16, 0x10000, "#GP(0)"}, {0, M::kLdtSel, 0, "#GP(90)"},
-      {0, M::kCode0, 0x1234, "ok"}, {3, M::kConforming, 0x1234, "ok"}, {3, M::kCode3, 0x1234, "ok"},
-      {3, M::kCode3 & ~3, 0x1234, "ok"}, {0, M::kConforming | 3, 0x1234, "ok"}, {0, M::kCode16, 0xffff, "ok"},
+      {0, 0, 0, "#GP(0)"},
+      {0, 3, 0, "#GP(0)"},
+      {0, M::kBeyond, 0, "#GP(100)"},
+      {0, M::kData0, 0, "#GP(10)"},
+      {0, M::kAbsentCode, 0, "#NP(c0)"},
+      {0, M::kCode3, 0, "#GP(18)"},
+      {3, M::kCode0, 0, "#GP(8)"},
+      {0, M::kCode0 | 3, 0, "#GP(8)"},
+      {0, M::kCode16, 0x10000, "#GP(0)"},
+      {0, M::kLdtSel, 0, "#GP(90)"},
+      {0, M::kCode0, 0x1234, "ok"},
+      {3, M::kConforming, 0x1234, "ok"},
+      {3, M::kCode3, 0x1234, "ok"},
+      {3, M::kCode3 & ~3, 0x1234, "ok"},
+      {0, M::kConforming | 3, 0x1234, "ok"},
+      {0, M::kCode16, 0xffff, "ok"},
   };
   for (const Row& row : rows) {
     for (char opcode : {kJmp, kCall}) {
@@ -90,7 +101,8 @@ TEST(FarTransfer, CodeWithLAndDIsReservedInLongMode) {
 // --- call gates ---
 
 struct Gates : Machine {
-  Gates(Mode mode, unsigned cpl, unsigned type, uint16_t code, uint64_t offset, unsigned parameters = 0, unsigned dpl = 3)
+  Gates(Mode mode, unsigned cpl, unsigned type, uint16_t code, uint64_t offset, unsigned parameters = 0,
+        unsigned dpl = 3)
       : Machine(mode, cpl) {
     descriptor(kGate, gate_low(code, offset, type, dpl, parameters), offset >> 32);
   }
@@ -119,8 +131,8 @@ TEST(CallGate, Of16BitsCopiesWords) {
   t.write<uint32_t>(TestCpu::kStack, 0x00b100b0);
   ASSERT_EQ(t.go(kCall), "ok");
   EXPECT_EQ(t.c.rip, 0x5000u);
-  EXPECT_EQ(t.frame(2, 6),
-            (List{(TestCpu::kCode + 7) & 0xffff, Machine::kCode3, 0xb0, 0xb1, TestCpu::kStack & 0xffff, Machine::kData3}));
+  EXPECT_EQ(t.frame(2, 6), (List{(TestCpu::kCode + 7) & 0xffff, Machine::kCode3, 0xb0, 0xb1, TestCpu::kStack & 0xffff,
+                                 Machine::kData3}));
 }
 
 TEST(CallGate, ToTheSameLevelUsesTheGatesSize) {
@@ -181,8 +193,8 @@ TEST(CallGate, Refusals) {
       {"16-bit gate in long mode", Mode::kCompatibility, 0, kCallGate16, 3, M::kLong0, none, "#GP(80)", "#GP(80)"},
       {"type in the upper half", Mode::kCompatibility, 0, kCallGate32, 3, M::kLong0,
        [](M& t) { t.write<uint64_t>(M::kGdt + M::kGate + 8, 0x100000000); }, "#GP(80)", "#GP(80)"},
-      {"inner SS null", Mode::kProtected, 3, kCallGate32, 3, M::kCode0,
-       [](M& t) { t.write<uint16_t>(M::kTss + 8, 0); }, "#TS(0)", "#GP(8)"},
+      {"inner SS null", Mode::kProtected, 3, kCallGate32, 3, M::kCode0, [](M& t) { t.write<uint16_t>(M::kTss + 8, 0); },
+       "#TS(0)", "#GP(8)"},
       {"inner SS absent", Mode::kProtected, 3, kCallGate32, 3, M::kCode0,
        [](M& t) { t.write(M::kTss + 8, M::kAbsentData); }, "#SS(60)", "#GP(8)"},
       {"TSS in long mode", Mode::kCompatibility, 0, kTss32, 3, M::kLong0, none, "#GP(80)", "#GP(80)"},

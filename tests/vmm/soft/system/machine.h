@@ -92,7 +92,10 @@ struct Machine : TestCpu {
   }
 
   void level(Mode mode, unsigned cpl) {
-    const uint16_t code = mode == Mode::kLong ? (cpl == 3 ? kLong3 : kLong0) : cpl == 3 ? kCode3 : cpl == 1 ? kCode1 : kCode0;
+    const uint16_t code = mode == Mode::kLong ? (cpl == 3 ? kLong3 : kLong0)
+                          : cpl == 3          ? kCode3
+                          : cpl == 1          ? kCode1
+                                              : kCode0;
     const uint16_t data = cpl == 3 ? kData3 : cpl == 1 ? kData1 : kData0;
     load(kCs, code);
     for (unsigned s : {kEs, kSs, kDs, kFs, kGs}) load(s, data);

@@ -92,8 +92,9 @@ TEST(TaskSwitch, ThroughATaskGateInTheGdt) {
 TEST(TaskSwitch, A16BitTssHasItsOwnLayout) {
   Tasks t;
   t.descriptor(Machine::kTss2Sel, Machine::segment(Machine::kTss2, 0x2b, 0x81));
-  const uint16_t image[] = {0, 0, 0, 0, 0, 0, 0, 0x1234, 2 | kSF, 1, 2, 3, 4, 0x8000, 6, 7, 8,
-                            Machine::kData0, Machine::kCode16, Machine::kData16, 0, 0};
+  const uint16_t image[] = {0, 0, 0, 0,      0, 0, 0, 0x1234,          2 | kSF,          1,
+                            2, 3, 4, 0x8000, 6, 7, 8, Machine::kData0, Machine::kCode16, Machine::kData16,
+                            0, 0};
   for (unsigned n = 0; n < std::size(image); ++n) t.write(Machine::kTss2 + 2 * n, image[n]);
   t.c.r[kRax] = 0xffffffff;
   ASSERT_EQ(t.call(), "ok");
@@ -158,7 +159,8 @@ TEST(TaskSwitch, WhatTheOldTaskSeesWhenTheTssWillNotDo) {
       {"absent", [](Tasks& t) { t.descriptor(0x30, Machine::segment(Machine::kTss2, 0x67, 0x09)); }, "#NP(30)"},
       {"too short", [](Tasks& t) { t.descriptor(0x30, Machine::segment(Machine::kTss2, 0x66, 0x89)); }, "#TS(30)"},
       {"not a TSS", [](Tasks& t) { t.descriptor(0x30, Machine::segment(Machine::kTss2, 0x67, 0x82)); }, "#GP(30)"},
-      {"16-bit, too short", [](Tasks& t) { t.descriptor(0x30, Machine::segment(Machine::kTss2, 0x2a, 0x81)); }, "#TS(30)"},
+      {"16-bit, too short", [](Tasks& t) { t.descriptor(0x30, Machine::segment(Machine::kTss2, 0x2a, 0x81)); },
+       "#TS(30)"},
       {"old TSS too short", [](Tasks& t) { t.c.s.segment[kTr].limit = 0x66; }, "#TS(28)"},
   };
   for (const Row& row : rows) {
@@ -208,7 +210,9 @@ TEST(TaskSwitch, AFaultInTheNewTaskDuringDeliveryReturnsToTheNewTask) {
 }
 
 TEST(TaskSwitch, ANestedReturnWithABadLinkIsTs) {
-  for (auto [link, expected] : {std::pair<uint16_t, const char*>{0, "#TS(0)"}, {0x2c, "#TS(2c)"}, {0x30, "#TS(30)"},
+  for (auto [link, expected] : {std::pair<uint16_t, const char*>{0, "#TS(0)"},
+                                {0x2c, "#TS(2c)"},
+                                {0x30, "#TS(30)"},
                                 {Machine::kBeyond, "#TS(100)"}}) {
     Tasks t;
     t.c.set_rflags(2 | kNT);

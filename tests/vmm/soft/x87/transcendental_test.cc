@@ -1,6 +1,7 @@
-// The transcendental instructions against MPFR, which computes them to 300 bits: the error is at most half a unit in the last place and a
-// thousandth of one (to the nearest), or one and a thousandth (the other roundings). And against the host's own processor, which Intel and AMD
-// promise to be within one unit. Angles are reduced by the 66-bit pi of SDM vol. 1, 8.3.8.
+// The transcendental instructions against MPFR, which computes them to 300 bits: the error is at most half a unit in
+// the last place and a thousandth of one (to the nearest), or one and a thousandth (the other roundings). And against
+// the host's own processor, which Intel and AMD promise to be within one unit. Angles are reduced by the 66-bit pi of
+// SDM vol. 1, 8.3.8.
 #include <mpfr.h>
 
 #include <cmath>
@@ -48,7 +49,8 @@ double error_in_ulps(Ten is, Big should) {
 
 // sin or cos of x, after quarter turns of Intel's pi have been taken away.
 Big turned(Ten x, bool cosine) {
-  Big quarter(Ten{0xc90fdaa22168c234, 16383}), low(Ten{uint64_t{0xc} << 60, static_cast<uint16_t>(16383 - 64)}), angle(x), n;
+  Big quarter(Ten{0xc90fdaa22168c234, 16383}), low(Ten{uint64_t{0xc} << 60, static_cast<uint16_t>(16383 - 64)}),
+      angle(x), n;
   mpfr_add(quarter.get(), quarter.get(), low.get(), MPFR_RNDN);
   mpfr_div(n.get(), angle.get(), quarter.get(), MPFR_RNDN);
   mpfr_round(n.get(), n.get());
@@ -68,10 +70,12 @@ Big logarithm(Ten y, Big x) {
 }
 
 using Native = void (*)(const void* y, const void* x, void* result);
-#define DEJAVM_NATIVE(name, text)                                                                                          \
-  void name(const void* y, const void* x, void* result) {                                                                  \
-    asm volatile("fldt %1\n\tfldt %2\n\t" text "\n\tfstpt %0\n\tfninit" : "=m"(*static_cast<long double*>(result))           \
-                 : "m"(*static_cast<const long double*>(y)), "m"(*static_cast<const long double*>(x)) : "memory");           \
+#define DEJAVM_NATIVE(name, text)                                                                     \
+  void name(const void* y, const void* x, void* result) {                                             \
+    asm volatile("fldt %1\n\tfldt %2\n\t" text "\n\tfstpt %0\n\tfninit"                               \
+                 : "=m"(*static_cast<long double*>(result))                                           \
+                 : "m"(*static_cast<const long double*>(y)), "m"(*static_cast<const long double*>(x)) \
+                 : "memory");                                                                         \
   }
 DEJAVM_NATIVE(native_fsin, "fsin")
 DEJAVM_NATIVE(native_fcos, "fcos")
@@ -102,7 +106,8 @@ const Function kFunctions[] = {
        Big s = turned(x, false), c = turned(x, true);
        mpfr_div(s.get(), s.get(), c.get(), MPFR_RNDN);
        return s;
-     }, 1.6},
+     },
+     1.6},
     {"f2xm1", "\xd9\xf0", -70, -1, true, false, false, native_f2xm1,
      [](Ten, Ten x) {
        Big t(x), ln2;
@@ -110,21 +115,26 @@ const Function kFunctions[] = {
        mpfr_mul(t.get(), t.get(), ln2.get(), MPFR_RNDN);
        mpfr_expm1(t.get(), t.get(), MPFR_RNDN);
        return t;
-     }, 1.6},
-    {"fyl2x", "\xd9\xf1", -16000, 16000, false, true, false, native_fyl2x, [](Ten y, Ten x) { return logarithm(y, Big(x)); }, 1.6},
-    {"fyl2x near 1", "\xd9\xf1", -1, 0, false, true, false, native_fyl2x, [](Ten y, Ten x) { return logarithm(y, Big(x)); }, 1.6},
+     },
+     1.6},
+    {"fyl2x", "\xd9\xf1", -16000, 16000, false, true, false, native_fyl2x,
+     [](Ten y, Ten x) { return logarithm(y, Big(x)); }, 1.6},
+    {"fyl2x near 1", "\xd9\xf1", -1, 0, false, true, false, native_fyl2x,
+     [](Ten y, Ten x) { return logarithm(y, Big(x)); }, 1.6},
     {"fyl2xp1", "\xd9\xf9", -70, -3, true, true, false, native_fyl2xp1,
      [](Ten y, Ten x) {
        Big t(x), one(1.0);
        mpfr_add(t.get(), t.get(), one.get(), MPFR_RNDN);
        return logarithm(y, t);
-     }, 1.6},
+     },
+     1.6},
     {"fpatan", "\xd9\xf3", -100, 100, true, true, false, native_fpatan,
      [](Ten y, Ten x) {
        Big a(y), b(x);
        mpfr_atan2(a.get(), a.get(), b.get(), MPFR_RNDN);
        return a;
-     }, 1.6},
+     },
+     1.6},
 };
 
 class Transcendental : public testing::TestWithParam<size_t> {
@@ -136,9 +146,9 @@ class Transcendental : public testing::TestWithParam<size_t> {
     s.fsw = 6 << 11;
     s.ftw = 0xc0;
     s.st_mantissa[6] = x.mantissa;
-s.st_exponent[6] = x.exponent;
+    s.st_exponent[6] = x.exponent;
     s.st_mantissa[7] = y.mantissa;
-s.st_exponent[7] = y.exponent;
+    s.st_exponent[7] = y.exponent;
     t_.c.rip = TestCpu::kCode;
     EXPECT_FALSE(t_.run(f.code));
     const unsigned top = s.fsw >> 11 & 7, at = f.pushes ? (top + 1) & 7 : top;
@@ -148,8 +158,10 @@ s.st_exponent[7] = y.exponent;
     std::uniform_int_distribution<int> exponent(least, most);
     // Full mantissas, and ones with few bits, near the ends of their binade.
     uint64_t m = random_() | uint64_t{1} << 63;
-    if (random_() % 4 == 0) m = (random_() & 1 ? ~uint64_t{0} : uint64_t{1} << 63) ^ (random_() >> 1 >> (random_() % 63));
-    return {m | uint64_t{1} << 63, static_cast<uint16_t>((16383 + exponent(random_)) | (negative && (random_() & 1) ? 0x8000 : 0))};
+    if (random_() % 4 == 0)
+      m = (random_() & 1 ? ~uint64_t{0} : uint64_t{1} << 63) ^ (random_() >> 1 >> (random_() % 63));
+    return {m | uint64_t{1} << 63,
+            static_cast<uint16_t>((16383 + exponent(random_)) | (negative && (random_() & 1) ? 0x8000 : 0))};
   }
   TestCpu t_;
   std::mt19937_64 random_{19};
@@ -166,20 +178,23 @@ TEST_P(Transcendental, IsWithinItsErrorOfMpfr) {
     if ((is.exponent & 0x7fff) < 100) continue;  // no units to speak of
     const double error = error_in_ulps(is, should);
     worst[rounding] = std::max(worst[rounding], error);
-    ASSERT_LE(error, rounding == 0 ? 0.501 : 1.001) << f.name << " of " << std::hex << x.exponent << ':' << x.mantissa << ", " << y.exponent << ':' << y.mantissa << ", rounding " << rounding;
+    ASSERT_LE(error, rounding == 0 ? 0.501 : 1.001)
+        << f.name << " of " << std::hex << x.exponent << ':' << x.mantissa << ", " << y.exponent << ':' << y.mantissa
+        << ", rounding " << rounding;
     if (rounding != 0 || (f.least == -60 && (x.exponent & 0x7fff) >= 16383)) continue;
     alignas(16) unsigned char in[2][16] = {}, out[16] = {};
     std::memcpy(in[0], &y, 10);
-std::memcpy(in[1], &x, 10);
+    std::memcpy(in[1], &x, 10);
     f.native(in[0], in[1], out);
     Ten host;
     std::memcpy(&host.mantissa, out, 8);
-std::memcpy(&host.exponent, out + 8, 2);
+    std::memcpy(&host.exponent, out + 8, 2);
     from_host = std::max(from_host, error_in_ulps(host, Big(is)));
   }
   EXPECT_LE(from_host, f.native_ulps) << f.name;
   RecordProperty("worst_ulps", std::to_string(worst[0]));
-  std::printf("%s: %.4f units to the nearest, %.4f otherwise; the host's processor is within %.2f of it\n", f.name, worst[0], std::max({worst[1], worst[2], worst[3]}), from_host);
+  std::printf("%s: %.4f units to the nearest, %.4f otherwise; the host's processor is within %.2f of it\n", f.name,
+              worst[0], std::max({worst[1], worst[2], worst[3]}), from_host);
 }
 
 // Of neighbours the results do not fall where the function rises, nor rise where it falls.
@@ -196,8 +211,10 @@ TEST_P(Transcendental, IsMonotonic) {
       exact.push_back(f.exact(y, at));
     }
     for (size_t k = 1; k < values.size(); ++k) {
-      const int is = mpfr_cmp(values[k].get(), values[k - 1].get()), should = mpfr_cmp(exact[k].get(), exact[k - 1].get());
-      ASSERT_FALSE((is > 0 && should < 0) || (is < 0 && should > 0)) << f.name << " of " << std::hex << x.exponent << ':' << x.mantissa;
+      const int is = mpfr_cmp(values[k].get(), values[k - 1].get()),
+                should = mpfr_cmp(exact[k].get(), exact[k - 1].get());
+      ASSERT_FALSE((is > 0 && should < 0) || (is < 0 && should > 0))
+          << f.name << " of " << std::hex << x.exponent << ':' << x.mantissa;
     }
   }
 }
