@@ -5,6 +5,7 @@ Usage: mutation.py [SOURCE] [--only WORD] [--list]. Prints a line for each fault
 lives. Uses ccache if there is one; about ten seconds a fault.
 """
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -117,12 +118,14 @@ def main():
         path = os.path.join(tree, "devices", name)
         with open(path) as f:
             text = f.read()
-        if text.count(old) != 1:
-            print(f"mutation: {name}: {text.count(old)} places for: {what}")
+        # White space is of no account: the sources are laid out by a program.
+        places = list(re.finditer(r"\s+".join(re.escape(word) for word in old.split()), text))
+        if len(places) != 1:
+            print(f"mutation: {name}: {len(places)} places for: {what}")
             alive += 1
             continue
         with open(path, "w") as f:
-            f.write(text.replace(old, new))
+            f.write(text[:places[0].start()] + new + text[places[0].end():])
         by = killer()
         with open(path, "w") as f:
             f.write(text)

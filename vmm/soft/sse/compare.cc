@@ -31,8 +31,9 @@ DEJAVM_XMM(pcmpgtq, _mm_cmpgt_epi64)
         r = a;                                                                                                    \
         switch (imm8(d) & 7) {                                                                                    \
           DEJAVM_PREDICATE(0, insn)                                                                               \
-          DEJAVM_PREDICATE(1, insn) DEJAVM_PREDICATE(2, insn) DEJAVM_PREDICATE(3, insn) DEJAVM_PREDICATE(4, insn) \
-              DEJAVM_PREDICATE(5, insn) DEJAVM_PREDICATE(6, insn) DEJAVM_PREDICATE(7, insn)                       \
+          DEJAVM_PREDICATE(1, insn)                                                                               \
+          DEJAVM_PREDICATE(2, insn) DEJAVM_PREDICATE(3, insn) DEJAVM_PREDICATE(4, insn) DEJAVM_PREDICATE(5, insn) \
+              DEJAVM_PREDICATE(6, insn) DEJAVM_PREDICATE(7, insn)                                                 \
         }                                                                                                         \
       });                                                                                                         \
       return r;                                                                                                   \
