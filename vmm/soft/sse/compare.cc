@@ -19,10 +19,9 @@ DEJAVM_PACKED(pcmpgtd, _mm_cmpgt_epi32)
 DEJAVM_XMM(pcmpgtq, _mm_cmpgt_epi64)
 
 // The predicate is imm bits 2:0; the legacy forms ignore bits 7:3.
-#define DEJAVM_PREDICATE(n, insn)                             \
-  case n:                                                     \
-    asm volatile(insn " $" #n ", %1, %0" : "+x"(r) : "x"(b)); \
-    break;
+#define DEJAVM_PREDICATE(n, insn) \
+  case n: asm volatile(insn " $" #n ", %1, %0" : "+x"(r) : "x"(b)); break;
+// clang-format off
 #define DEJAVM_FP_COMPARE(op, insn, bytes)                                                                        \
   void exec_##op(Cpu& c, const Decoded& d) {                                                                      \
     xmm_op<bytes>(c, d, [&](Vec a, Vec b) {                                                                       \
@@ -32,8 +31,12 @@ DEJAVM_XMM(pcmpgtq, _mm_cmpgt_epi64)
         switch (imm8(d) & 7) {                                                                                    \
           DEJAVM_PREDICATE(0, insn)                                                                               \
           DEJAVM_PREDICATE(1, insn)                                                                               \
-          DEJAVM_PREDICATE(2, insn) DEJAVM_PREDICATE(3, insn) DEJAVM_PREDICATE(4, insn) DEJAVM_PREDICATE(5, insn) \
-              DEJAVM_PREDICATE(6, insn) DEJAVM_PREDICATE(7, insn)                                                 \
+          DEJAVM_PREDICATE(2, insn)                                                                               \
+          DEJAVM_PREDICATE(3, insn)                                                                               \
+          DEJAVM_PREDICATE(4, insn)                                                                               \
+          DEJAVM_PREDICATE(5, insn)                                                                               \
+          DEJAVM_PREDICATE(6, insn)                                                                               \
+          DEJAVM_PREDICATE(7, insn)                                                                               \
         }                                                                                                         \
       });                                                                                                         \
       return r;                                                                                                   \
@@ -43,6 +46,7 @@ DEJAVM_FP_COMPARE(cmpps, "cmpps", 16)
 DEJAVM_FP_COMPARE(cmppd, "cmppd", 16)
 DEJAVM_FP_COMPARE(cmpss, "cmpss", 4)
 DEJAVM_FP_COMPARE(cmpsd_x, "cmpsd", 8)
+// clang-format on
 
 // ZF, PF, CF; OF, SF and AF are cleared.
 #define DEJAVM_FP_COMPARE_FLAGS(op, bytes)                                                                    \
