@@ -3,6 +3,10 @@
 
 Usage: mutation.py [SOURCE] [--only WORD] [--list]. Prints a line for each fault: what, and the test that saw it. Status 1 if one
 lives. Uses ccache if there is one; about ten seconds a fault.
+
+mutation.py [SOURCE] --random N [--seed S] [--only WORD]: instead, N faults by chance in devices, replay and vmm (random_faults.py), which the fast
+tests of tools/check are to kill. Prints each that lives, with its line before and after: a test is missing, or it is none, or it only makes
+something slower. Status 0 all the same: which of these it is people decide. About a minute a fault.
 """
 import os
 import re
@@ -10,6 +14,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+
+import random_faults
 
 FAULTS = [
     # file, what stands there, what the fault makes of it, what it is
@@ -80,9 +86,63 @@ def run(args, **more):
     return subprocess.run(args, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", timeout=900, **more)
 
 
+def option(name, otherwise):
+    arguments = sys.argv[1:]
+    return arguments[arguments.index(name) + 1] if name in arguments else otherwise
+
+
+def with_line(path, number, line):
+    with open(path, encoding="utf-8") as f:
+        lines = f.read().split("\n")
+    lines[number - 1] = line
+    with open(path, "w", encoding="utf-8") as f:
+        f.write("\n".join(lines))
+
+
+def judge_by_fast_tests(build, environment):
+    if run(["cmake", "--build", build], env=environment).returncode:
+        return COMPILER
+    try:
+        done = run(["ctest", "--test-dir", build, "-LE", "slow", "-j2", "--stop-on-failure", "--timeout", "60"], env=environment)
+    except subprocess.TimeoutExpired:
+        return "time"
+    failed = re.findall(r"Test +#\d+: (\S+) \.*\*\*\*(?!Skipped)", done.stdout)
+    return None if done.returncode == 0 else (failed or ["status %d" % done.returncode])[0]
+
+
+def random_main(source, count, seed, only):
+    work = tempfile.mkdtemp(prefix="dejavm-mutation-")
+    tree, build = os.path.join(work, "tree"), os.path.join(work, "build")
+    shutil.copytree(source, tree, ignore=shutil.ignore_patterns("build", ".git"))
+    environment = dict(os.environ, RC_PARAMS="seed=1", CCACHE_BASEDIR=work, CCACHE_NOHASHDIR="1")
+    configured = run(["cmake", "-S", tree, "-B", build, "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release"], env=environment)
+    before = COMPILER if configured.returncode else judge_by_fast_tests(build, environment)
+    if before is not None:
+        print(f"mutation: without a fault, {before}")
+        return 1
+    killed = lives = 0
+    for name, number, old, new in random_faults.make(tree, seed, count, only):
+        path = os.path.join(tree, name)
+        with_line(path, number, new)
+        by = judge_by_fast_tests(build, environment)
+        with_line(path, number, old)
+        killed += by not in (None, COMPILER)
+        lives += by is None
+        print(f"{name}:{number:<5} {by or 'LIVES'}", flush=True)
+        if by is None:
+            print(f"    - {old.strip()}\n    + {new.strip()}", flush=True)
+    shutil.rmtree(work)
+    print(f"{killed} of {killed + lives} faults by chance killed, {lives} live (seed {seed})")
+    return 0
+
+
 def main():
     arguments = sys.argv[1:]
-    only = arguments[arguments.index("--only") + 1] if "--only" in arguments else ""
+    if "--random" in arguments:
+        here = os.path.dirname(os.path.abspath(__file__))
+        source = arguments[0] if arguments[0] != "--random" and not arguments[0].startswith("-") else os.path.join(here, "..")
+        return random_main(os.path.abspath(source), int(option("--random", 20)), int(option("--seed", 1)), option("--only", ""))
+    only = option("--only", "")
     source = os.path.abspath(next((a for a in arguments if not a.startswith("-") and a != only), os.path.join(os.path.dirname(__file__), "..")))
     faults = [f for f in FAULTS if (only in f[0] or only in f[3])]
     if "--list" in arguments:

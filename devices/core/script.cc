@@ -129,76 +129,93 @@ std::string print(const DeviceModel& m, const std::vector<DeviceOp>& ops) {
   return out;
 }
 
+namespace {
+
+// A line of a script: what is to be done, and the numbers after it.
+struct Line {
+  unsigned number = 0;  // in the script, from 1
+  std::string_view what{};
+  std::vector<uint64_t> n{};
+
+  Error bad(const std::string& why) const {
+    return Error{ErrorKind::kBadInput, "line " + std::to_string(number) + ": " + why};
+  }
+  Result<void> takes(size_t count) const {
+    if (n.size() == count) return {};
+    return bad(std::string(what) + " takes " + std::to_string(count) + " numbers, not " + std::to_string(n.size()));
+  }
+};
+
+std::vector<std::string_view> words_of(std::string_view text) {
+  std::vector<std::string_view> words;
+  for (size_t at = 0; (at = text.find_first_not_of(" \t\r", at)) != std::string_view::npos;) {
+    const size_t end = std::min(text.find_first_of(" \t\r", at), text.size());
+    words.push_back(text.substr(at, end - at));
+    at = end;
+  }
+  return words;
+}
+
+Result<DeviceOp> parse_access(const Line& line) {
+  const bool is_write = line.what == "write";
+  if (auto done = line.takes(is_write ? 3 : 2); !done) return done.error();
+  const uint64_t size = line.n[1];
+  if (size < 1 || size > 8) return line.bad("a size of " + std::to_string(size) + "; there are 1 to 8");
+  if (is_write) return write_op(line.n[0], static_cast<uint8_t>(size), line.n[2]);
+  return read_op(line.n[0], static_cast<uint8_t>(size));
+}
+
+Result<DeviceOp> parse_line(const DeviceModel& m, const Line& line) {
+  if (auto done = line.takes(2); !done) return done.error();
+  const uint64_t input = line.n[0];
+  if (input >= m.inputs)
+    return line.bad("input " + std::to_string(input) + "; " + std::string(m.name()) + " has " +
+                    std::to_string(m.inputs));
+  return line_op(static_cast<uint16_t>(input), line.n[1] & 1);
+}
+
+Result<DeviceOp> parse_call(const DeviceModel& m, const Line& line) {
+  const auto call =
+      std::find_if(m.calls.begin(), m.calls.end(), [&](const DeviceCall& x) { return x.name == line.what; });
+  if (call == m.calls.end())
+    return line.bad("'" + std::string(line.what) + "' is nothing that " + std::string(m.name()) + " can be asked");
+  if (auto done = line.takes(call->arguments); !done) return done.error();
+  const auto argument = [&](size_t which) { return line.n.size() > which ? line.n[which] : 0; };
+  return call_op(static_cast<uint16_t>(call - m.calls.begin()), argument(0), argument(1));
+}
+
+Result<DeviceOp> parse_operation(const DeviceModel& m, const Line& line) {
+  if (line.what == "read" || line.what == "write") return parse_access(line);
+  if (line.what == "line") return parse_line(m, line);
+  if (line.what == "wait" || line.what == "transfer") {
+    if (auto done = line.takes(1); !done) return done.error();
+    return line.what == "wait" ? wait_op(line.n[0]) : transfer_op(line.n[0] & 1);
+  }
+  if (line.what == "reset" || line.what == "message") {
+    if (auto done = line.takes(0); !done) return done.error();
+    return DeviceOp{.kind = line.what == "reset" ? DeviceOp::Kind::kReset : DeviceOp::Kind::kMessage};
+  }
+  return parse_call(m, line);
+}
+
+}  // namespace
+
 Result<std::vector<DeviceOp>> parse_script(const DeviceModel& m, std::string_view text) {
   std::vector<DeviceOp> out;
-  for (unsigned line = 1; !text.empty(); ++line) {
-    std::string_view rest = text.substr(0, text.find('\n'));
+  for (unsigned number_of_line = 1; !text.empty(); ++number_of_line) {
+    const std::string_view rest = text.substr(0, text.find('\n'));
     text.remove_prefix(std::min(rest.size() + 1, text.size()));
-    rest = rest.substr(0, rest.find('#'));
-    std::vector<std::string_view> words;
-    for (size_t at = 0; (at = rest.find_first_not_of(" \t\r", at)) != std::string_view::npos;) {
-      const size_t end = std::min(rest.find_first_of(" \t\r", at), rest.size());
-      words.push_back(rest.substr(at, end - at));
-      at = end;
-    }
+    const auto words = words_of(rest.substr(0, rest.find('#')));
     if (words.empty()) continue;
-    auto bad = [&](const std::string& why) {
-      return Error{ErrorKind::kBadInput, "line " + std::to_string(line) + ": " + why};
-    };
-    std::vector<uint64_t> n;
+    Line line{number_of_line, words[0]};
     for (size_t i = 1; i < words.size(); ++i) {
       const auto v = number(words[i]);
-      if (!v) return bad("'" + std::string(words[i]) + "' is no number");
-      n.push_back(*v);
+      if (!v) return line.bad("'" + std::string(words[i]) + "' is no number");
+      line.n.push_back(*v);
     }
-    const std::string_view what = words[0];
-    auto takes = [&](size_t count) { return n.size() == count; };
-    DeviceOp op;
-    size_t wanted = 0;
-    if (what == "read" || what == "write") {
-      wanted = what == "read" ? 2 : 3;
-      op.kind = what == "read" ? DeviceOp::Kind::kRead : DeviceOp::Kind::kWrite;
-      if (takes(wanted)) {
-        if (n[1] < 1 || n[1] > 8) return bad("a size of " + std::to_string(n[1]) + "; there are 1 to 8");
-        op.a = n[0];
-        op.size = static_cast<uint8_t>(n[1]);
-        if (wanted == 3) op.b = n[2];
-      }
-    } else if (what == "line") {
-      wanted = 2;
-      op.kind = DeviceOp::Kind::kLine;
-      if (takes(2)) {
-        if (n[0] >= m.inputs)
-          return bad("input " + std::to_string(n[0]) + "; " + std::string(m.name()) + " has " +
-                     std::to_string(m.inputs));
-        op.index = static_cast<uint16_t>(n[0]);
-        op.a = n[1] & 1;
-      }
-    } else if (what == "wait") {
-      wanted = 1;
-      op.kind = DeviceOp::Kind::kWait;
-      if (takes(1)) op.a = n[0];
-    } else if (what == "transfer") {
-      wanted = 1;
-      op.kind = DeviceOp::Kind::kTransfer;
-      if (takes(1)) op.a = n[0] & 1;
-    } else if (what == "reset" || what == "message") {
-      op.kind = what == "reset" ? DeviceOp::Kind::kReset : DeviceOp::Kind::kMessage;
-    } else {
-      const auto c = std::find_if(m.calls.begin(), m.calls.end(), [&](const DeviceCall& x) { return x.name == what; });
-      if (c == m.calls.end())
-        return bad("'" + std::string(what) + "' is nothing that " + std::string(m.name()) + " can be asked");
-      wanted = c->arguments;
-      op.kind = DeviceOp::Kind::kCall;
-      op.index = static_cast<uint16_t>(c - m.calls.begin());
-      if (takes(wanted)) {
-        op.a = n.empty() ? 0 : n[0];
-        op.b = n.size() > 1 ? n[1] : 0;
-      }
-    }
-    if (!takes(wanted))
-      return bad(std::string(what) + " takes " + std::to_string(wanted) + " numbers, not " + std::to_string(n.size()));
-    out.push_back(op);
+    auto op = parse_operation(m, line);
+    if (!op) return op.error();
+    out.push_back(*op);
   }
   return out;
 }

@@ -1,5 +1,10 @@
+#include <cstdio>
 #include <exception>
+#include <functional>
+#include <string>
 #include <system_error>
+#include <utility>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -17,6 +22,7 @@
 #include "tools/dejavm/trace_tool.h"
 #include "tools/dejavm/usage.h"
 
+namespace dejavm::cli {
 namespace {
 
 constexpr const char* kFooter = R"(Each command has a --help of its own, with examples. First steps:
@@ -47,85 +53,114 @@ constexpr const char* kRestoreExamples = R"(Examples:
   dejavm restore s.dvs                                 go on, with nothing but the file
   dejavm restore s.dvs record -o t.dvt                 ... and record what follows)";
 
+// Every subcommand, and what its command line asks for.
+class Commands {
+ public:
+  explicit Commands(CLI::App& app) : app_(app) {
+    app.require_subcommand(1);
+    add_runs();
+    add_tools();
+  }
+  int run_chosen() {
+    for (const Command& c : commands_)
+      if (app_.got_subcommand(c.name)) return c.run();
+    return kUsage;
+  }
+
+ private:
+  struct Command {
+    std::string name;
+    std::function<int()> run;
+  };
+  CLI::App* add(const char* name, const char* help, std::function<int()> what) {
+    commands_.push_back({name, std::move(what)});
+    return app_.add_subcommand(name, help);
+  }
+
+  void add_runs() {
+    CLI::App* a = add("run", "run a guest until it powers off", [this] { return run(run_); });
+    a->footer(kRunExamples);
+    add_machine_options(*a, run_);
+    a = add("record", "run a guest and write a trace of everything that happens to it",
+            [this] { return run(record_); });
+    a->footer(kRecordExamples);
+    add_record_options(*a, record_);
+    a = add("replay", "run a trace's guest again, from the trace alone, and compare each exit",
+            [this] { return replay(replay_); });
+    a->footer(kReplayExamples);
+    add_replay_options(*a, replay_);
+    a = add("restore", "go on from a snapshot; nothing but the file is needed", [this] { return restore(restore_); });
+    a->footer(kRestoreExamples);
+    CLI::App* restore_record = a->add_subcommand("record", "... and record what follows");
+    add_restore_options(*a, restore_);
+    restore_record->fallthrough();
+    add_trace_options(*restore_record, restore_);
+  }
+
+  void add_tools() {
+    CLI::App* snapshot = add("snapshot", "look into snapshots, compare, merge, pack them",
+                             [this] { return run_snapshot(*app_.get_subcommand("snapshot"), snapshot_); });
+    add_snapshot_tool(*snapshot, snapshot_);
+    add_ctl(*add("ctl", "talk to a running machine through its control socket", [this] { return run_ctl(ctl_); }),
+            ctl_);
+    CLI::App* device = add("device", "the device models by themselves",
+                           [this] { return run_device(*app_.get_subcommand("device"), device_); });
+    add_device_tool(*device, device_);
+    CLI::App* golden =
+        add("golden", "the gate on golden snapshots: does what was saved once still restore, and to the same",
+            [this] { return run_golden(*app_.get_subcommand("golden"), golden_); });
+    add_golden_tool(*golden, golden_);
+    add_lockstep_tool(*add("lockstep", "run a guest on two engines, compared after each instruction",
+                           [this] { return run_lockstep(lockstep_); }),
+                      lockstep_);
+    add_host_tool(*add("host", "what this machine can do: KVM, tried with a tiny guest; the PMU",
+                       [this] { return run_host(host_); }),
+                  host_);
+    add_debug_tool(
+        *add("debug", "look at a recorded run with gdb, forwards and backwards", [this] { return run_debug(debug_); }),
+        debug_);
+    add_symbols_tool(*add("symbols", "a Linux guest's kernel symbols, out of its own memory, for gdb",
+                          [this] { return run_symbols(symbols_); }),
+                     symbols_);
+    CLI::App* query = add("query", "questions about a recorded run: who wrote there, when was this executed",
+                          [this] { return run_query(*app_.get_subcommand("query"), query_); });
+    add_query_tool(*query, query_);
+    CLI::App* trace =
+        add("trace", "read what a trace holds", [this] { return run_trace(*app_.get_subcommand("trace"), trace_); });
+    add_trace_tool(*trace, trace_);
+  }
+
+  CLI::App& app_;
+  std::vector<Command> commands_;
+  Options run_, record_, replay_, restore_;
+  SnapshotOptions snapshot_;
+  CtlOptions ctl_;
+  DeviceOptions device_;
+  GoldenOptions golden_;
+  LockstepOptions lockstep_;
+  HostOptions host_;
+  DebugOptions debug_;
+  SymbolsOptions symbols_;
+  QueryOptions query_;
+  TraceOptions trace_;
+};
+
 }  // namespace
+}  // namespace dejavm::cli
 
 int main(int argc, char** argv) {
   using namespace dejavm::cli;
   CLI::App app{"dejavm: virtual machines that can be lived through twice"};
   app.set_version_flag("--version", "dejavm " DEJAVM_VERSION);
   app.footer(kFooter);
-
-  app.require_subcommand(1);
-  Options for_run, for_record, for_replay, for_restore;
-  CLI::App* run_app = app.add_subcommand("run", "run a guest until it powers off");
-  CLI::App* record_app = app.add_subcommand("record", "run a guest and write a trace of everything that happens to it");
-  CLI::App* replay_app =
-      app.add_subcommand("replay", "run a trace's guest again, from the trace alone, and compare each exit");
-  run_app->footer(kRunExamples);
-  record_app->footer(kRecordExamples);
-  replay_app->footer(kReplayExamples);
-  add_machine_options(*run_app, for_run);
-  add_record_options(*record_app, for_record);
-  add_replay_options(*replay_app, for_replay);
-  CLI::App* restore_app = app.add_subcommand("restore", "go on from a snapshot; nothing but the file is needed");
-  CLI::App* restore_record_app = restore_app->add_subcommand("record", "... and record what follows");
-  add_restore_options(*restore_app, for_restore);
-  restore_app->footer(kRestoreExamples);
-  restore_record_app->fallthrough();
-  add_trace_options(*restore_record_app, for_restore);
-  SnapshotOptions for_snapshot;
-  CLI::App* snapshot_app = app.add_subcommand("snapshot", "look into snapshots, compare, merge, pack them");
-  add_snapshot_tool(*snapshot_app, for_snapshot);
-  CtlOptions for_ctl;
-  add_ctl(*app.add_subcommand("ctl", "talk to a running machine through its control socket"), for_ctl);
-  DeviceOptions for_device;
-  CLI::App* device_app = app.add_subcommand("device", "the device models by themselves");
-  add_device_tool(*device_app, for_device);
-  GoldenOptions for_golden;
-  CLI::App* golden_app = app.add_subcommand(
-      "golden", "the gate on golden snapshots: does what was saved once still restore, and to the same");
-  add_golden_tool(*golden_app, for_golden);
-  LockstepOptions for_lockstep;
-  add_lockstep_tool(*app.add_subcommand("lockstep", "run a guest on two engines, compared after each instruction"),
-                    for_lockstep);
-  HostOptions for_host;
-  add_host_tool(*app.add_subcommand("host", "what this machine can do: KVM, tried with a tiny guest; the PMU"),
-                for_host);
-  DebugOptions for_debug;
-  add_debug_tool(*app.add_subcommand("debug", "look at a recorded run with gdb, forwards and backwards"), for_debug);
-  SymbolsOptions for_symbols;
-  add_symbols_tool(*app.add_subcommand("symbols", "a Linux guest's kernel symbols, out of its own memory, for gdb"),
-                   for_symbols);
-  QueryOptions for_query;
-  CLI::App* query_app =
-      app.add_subcommand("query", "questions about a recorded run: who wrote there, when was this executed");
-  add_query_tool(*query_app, for_query);
-  TraceOptions for_trace;
-  CLI::App* trace_app = app.add_subcommand("trace", "read what a trace holds");
-  add_trace_tool(*trace_app, for_trace);
-  const auto chosen = [&]() -> int {
-    if (*run_app) return run(for_run);
-    if (app.got_subcommand("ctl")) return run_ctl(for_ctl);
-    if (app.got_subcommand("lockstep")) return run_lockstep(for_lockstep);
-    if (app.got_subcommand("debug")) return run_debug(for_debug);
-    if (app.got_subcommand("symbols")) return run_symbols(for_symbols);
-    if (*query_app) return run_query(*query_app, for_query);
-    if (app.got_subcommand("host")) return run_host(for_host);
-    if (*device_app) return run_device(*device_app, for_device);
-    if (*golden_app) return run_golden(*golden_app, for_golden);
-    if (*trace_app) return run_trace(*trace_app, for_trace);
-    if (*snapshot_app) return run_snapshot(*snapshot_app, for_snapshot);
-    if (*restore_app) return restore(for_restore);
-    if (*record_app) return run(for_record);
-    return replay(for_replay);
-  };
+  Commands commands(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
     return with_output_written(answer_parse_error(app, e, argc, argv));
   }
   try {
-    return with_output_written(chosen());
+    return with_output_written(commands.run_chosen());
   } catch (const std::bad_alloc&) {
     std::fputs("dejavm: the host is out of memory; give the machine less (--memory)\n", stderr);
     return kUsage;

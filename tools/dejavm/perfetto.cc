@@ -10,6 +10,7 @@
 #include "replay/replay/replayer.h"
 #include "replay/store/atomic_file.h"
 #include "replay/trace/cursor.h"
+#include "vmm/board/address_map.h"
 
 namespace dejavm::cli {
 namespace {
@@ -48,96 +49,110 @@ class Writer {
 // Microseconds, to the nanosecond: as a double, exact up to some 100 days.
 double us(uint64_t ns) { return static_cast<double>(ns) / 1000; }
 
+// One trace on its way into the file: tracks, virtual time, and the line that the guest is printing.
+class Exporter {
+ public:
+  Exporter(const TraceReader& trace, AtomicFile& file, uint64_t time_base)
+      : trace_(trace), out_(file), base_(time_base) {
+    out_.event({{"ph", "M"}, {"name", "process_name"}, {"pid", 1}, {"args", {{"name", "guest: " + trace_.name()}}}});
+    for (const char* name : {"vCPU 0", "interrupts", "console"}) track(name);
+  }
+
+  Result<void> run() {
+    EventCursor cursor(trace_, trace_.keyframes().front());
+    for (; const Event* e = cursor.peek(); cursor.pop()) {
+      show(*e, cursor.index());
+      if (!out_.result()) return out_.result();
+    }
+    end_line();
+    if (cursor.error()) return *cursor.error();
+    return out_.finish();
+  }
+
+ private:
+  int track(const std::string& name) {
+    const auto [found, made] = tracks_.try_emplace(name, static_cast<int>(tracks_.size()) + 1);
+    const int number = found->second;
+    if (made)
+      out_.event({{"ph", "M"}, {"name", "thread_name"}, {"pid", 1}, {"tid", number}, {"args", {{"name", name}}}});
+    return number;
+  }
+
+  // Something at a moment. `scope`: how far its line reaches, "t" for the track, "p" for all.
+  void instant(const char* scope, const std::string& name, const char* category, const std::string& on, uint64_t at_ns,
+               const json& arguments) {
+    json event{{"ph", "i"}, {"s", scope},       {"name", name},   {"cat", category},
+               {"pid", 1},  {"tid", track(on)}, {"ts", us(at_ns)}};
+    if (!arguments.is_null()) event["args"] = arguments;
+    out_.event(event);
+  }
+
+  void show(const Event& e, uint64_t number) {
+    const uint64_t now = e.at.retired.value + base_;
+    const json where{{"event", number}, {"instruction", e.at.retired.value}, {"what", describe(e)}};
+    switch (descriptor_of(e.kind).role) {
+      case EventRole::kPlace: return;
+      case EventRole::kTime: return sleep(e, now, where);
+      case EventRole::kExit:
+      case EventRole::kInput:
+      case EventRole::kDma: break;
+    }
+    if (e.kind == EventKind::kInterrupt) {
+      if (e.value != kNoVector)
+        instant("p", fmt::format("vector {:#x}", e.value), "interrupt", "interrupts", now, where);
+      return;
+    }
+    const std::string device = device_of(e) == "-" ? "machine" : std::string(device_of(e));
+    if (e.kind == EventKind::kIoWrite && e.address == address_map::kCom1) print(static_cast<char>(e.value), now);
+    const EventTarget target = descriptor_of(e.kind).target;
+    const bool at_address = target == EventTarget::kPort || target == EventTarget::kGpa;
+    const std::string kind(name_of(e.kind));
+    instant("t", at_address ? fmt::format("{} {:#x}", kind, e.address) : kind, device.c_str(), device, now, where);
+  }
+
+  void sleep(const Event& e, uint64_t now, const json& where) {
+    if (e.value > now)
+      out_.event({{"ph", "X"},
+                  {"name", "asleep"},
+                  {"cat", "idle"},
+                  {"pid", 1},
+                  {"tid", track("vCPU 0")},
+                  {"ts", us(now)},
+                  {"dur", us(e.value - now)},
+                  {"args", where}});
+    base_ = e.value - e.at.retired.value;
+  }
+
+  // What the guest prints, by the line.
+  void print(char c, uint64_t now) {
+    constexpr size_t kLongestLine = 4096;
+    if (line_.empty()) line_at_ = now;
+    if (c == '\n') end_line();
+    else if (c != '\r') line_ += c;
+    if (line_.size() > kLongestLine) end_line();
+  }
+  void end_line() {
+    if (!line_.empty()) instant("t", line_, "console", "console", line_at_, nullptr);
+    line_.clear();
+  }
+
+  const TraceReader& trace_;
+  Writer out_;
+  std::map<std::string, int> tracks_;
+  uint64_t base_;  // now - retired
+  std::string line_;
+  uint64_t line_at_ = 0;
+};
+
 }  // namespace
 
 Result<void> export_perfetto(const TraceReader& trace, const std::string& path, bool force) {
   auto file = AtomicFile::create(path, force);
   if (!file) return file.error();
-  auto begin = time_base_of(trace);
-  if (!begin) return begin.error();
-  uint64_t base = *begin;
-
-  Writer out(**file);
-  std::map<std::string, int> tracks;
-  auto track = [&](const std::string& name) {
-    const auto [found, made] = tracks.try_emplace(name, static_cast<int>(tracks.size()) + 1);
-    if (made)
-      out.event({{"ph", "M"}, {"name", "thread_name"}, {"pid", 1}, {"tid", found->second}, {"args", {{"name", name}}}});
-    return found->second;
-  };
-  out.event({{"ph", "M"}, {"name", "process_name"}, {"pid", 1}, {"args", {{"name", "guest: " + trace.name()}}}});
-  track("vCPU 0");
-  track("interrupts");
-  track("console");
-  std::string line;
-  uint64_t line_at = 0;
-  auto end_line = [&] {
-    if (!line.empty())
-      out.event({{"ph", "i"},
-                 {"s", "t"},
-                 {"name", line},
-                 {"cat", "console"},
-                 {"pid", 1},
-                 {"tid", track("console")},
-                 {"ts", us(line_at)}});
-    line.clear();
-  };
-  EventCursor cursor(trace, trace.keyframes().front());
-  for (; const Event* e = cursor.peek(); cursor.pop()) {
-    const uint64_t now = e->at.retired.value + base;
-    const json where{{"event", cursor.index()}, {"instruction", e->at.retired.value}, {"what", describe(*e)}};
-    if (e->kind == EventKind::kIdle) {
-      if (e->value > now)
-        out.event({{"ph", "X"},
-                   {"name", "asleep"},
-                   {"cat", "idle"},
-                   {"pid", 1},
-                   {"tid", track("vCPU 0")},
-                   {"ts", us(now)},
-                   {"dur", us(e->value - now)},
-                   {"args", where}});
-      base = e->value - e->at.retired.value;
-      continue;
-    }
-    if (e->kind == EventKind::kInterrupt) {
-      if (e->value != kNoVector)
-        out.event({{"ph", "i"},
-                   {"s", "p"},
-                   {"name", fmt::format("vector {:#x}", e->value)},
-                   {"cat", "interrupt"},
-                   {"pid", 1},
-                   {"tid", track("interrupts")},
-                   {"ts", us(now)},
-                   {"args", where}});
-      continue;
-    }
-    if (descriptor_of(e->kind).role == EventRole::kPlace) continue;
-    const std::string device(device_of(*e));
-    // What the guest prints, by the line.
-    if (e->kind == EventKind::kIoWrite && e->address == 0x3f8 && device == "uart16550") {
-      const char c = static_cast<char>(e->value);
-      if (line.empty()) line_at = now;
-      if (c == '\n') end_line();
-      else if (c != '\r') line += c;
-      if (line.size() > 4096) end_line();
-    }
-    const EventTarget target = descriptor_of(e->kind).target;
-    const bool at_address = target == EventTarget::kPort || target == EventTarget::kGpa;
-    const std::string name =
-        at_address ? fmt::format("{} {:#x}", name_of(e->kind), e->address) : std::string(name_of(e->kind));
-    out.event({{"ph", "i"},
-               {"s", "t"},
-               {"name", name},
-               {"cat", device == "-" ? "machine" : device},
-               {"pid", 1},
-               {"tid", track(device == "-" ? "machine" : device)},
-               {"ts", us(now)},
-               {"args", where}});
-    if (!out.result()) return out.result();
-  }
-  end_line();
-  if (cursor.error()) return *cursor.error();
-  if (auto done = out.finish(); !done) return done;
+  auto base = time_base_of(trace);
+  if (!base) return base.error();
+  Exporter exporter(trace, **file, *base);
+  if (auto done = exporter.run(); !done) return done;
   return (*file)->commit();
 }
 

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdio>
 #include <map>
 
@@ -180,57 +181,66 @@ int tail(const TraceOptions& o) {
   }
 }
 
-int info(const TraceOptions& o) {
-  auto opened = TraceReader::open(o.file, TraceReader::Check::kAll);
-  if (!opened) return fail(opened.error());
-  const TraceReader& t = **opened;
-  const TraceHeader& h = t.header();
-  uint64_t counts[kEventKinds] = {};
+// What there is of each kind.
+struct TraceCounts {
+  std::array<uint64_t, kEventKinds> events{};
   std::map<std::string, uint64_t> devices;
+  std::map<std::string, std::pair<uint64_t, uint64_t>> frames;  // number, bytes
+};
+
+Result<TraceCounts> count(const TraceReader& t) {
+  TraceCounts c;
   EventCursor cursor(t, t.keyframes().front());
   for (; const Event* e = cursor.peek(); cursor.pop()) {
-    ++counts[static_cast<size_t>(e->kind)];
-    if (device_of(*e) != "-") ++devices[std::string(device_of(*e))];
+    ++c.events[static_cast<size_t>(e->kind)];
+    if (device_of(*e) != "-") ++c.devices[std::string(device_of(*e))];
   }
-  if (cursor.error()) return fail(*cursor.error());
-  std::map<std::string, std::pair<uint64_t, uint64_t>> frames;  // number, bytes
+  if (cursor.error()) return *cursor.error();
   for (const FrameInfo& f : t.frames()) {
-    auto& [n, bytes] = frames[std::string(name_of(f.head.kind))];
+    auto& [n, bytes] = c.frames[std::string(name_of(f.head.kind))];
     ++n;
     bytes += f.head.stored_bytes + kFrameHeadBytes;
   }
-  if (o.json) {
-    json j{{"file", o.file},
-           {"writer", h.writer},
-           {"engine", h.engine},
-           {"append", h.append},
-           {"memory_bytes", h.config.memory_bytes},
-           {"seed", h.config.seed},
-           {"serial_timing", h.config.serial_baud ? "baud" : "instant"},
-           {"pm_timer_bits", h.config.pm_timer_32 ? 32 : 24},
-           {"cpu_without", h.config.cpu_without},
-           {"keyframe_interval", h.keyframe_interval},
-           {"events", t.event_count()},
-           {"file_bytes", t.file_bytes()},
-           {"last_instruction", t.last_at().value},
-           {"truncated", t.truncated()}};
-    for (unsigned k = 0; k < kEventKinds; ++k)
-      j["events_by_kind"][std::string(name_of(static_cast<EventKind>(k)))] = counts[k];
-    for (const auto& [name, n] : devices) j["events_by_device"][name] = n;
-    for (const auto& [name, f] : frames) j["frames"][name] = {{"count", f.first}, {"bytes", f.second}};
-    for (const Keyframe& k : t.keyframes())
-      j["keyframes"].push_back({{"instruction", k.at.value}, {"event", k.first_event}});
-    for (const BootImage& b : h.boot)
-      j["boot"].push_back({{"role", b.role}, {"name", b.name}, {"len_bytes", b.len_bytes}, {"hash", to_hex(b.hash)}});
-    if (t.end())
-      j["end"] = {{"how", std::string(name_of(t.end()->end))},
-                  {"instructions", t.end()->instructions},
-                  {"exits", t.end()->exits},
-                  {"digest", to_hex(t.end()->digest)}};
-    print(line_of(j));
-    return kDone;
-  }
-  print(fmt::format("{}: {} bytes, written by {}, engine {}", o.file, t.file_bytes(), h.writer, h.engine));
+  return c;
+}
+
+json info_as_json(const TraceOptions& o, const TraceReader& t, const TraceCounts& c) {
+  const TraceHeader& h = t.header();
+  json j{{"file", o.file},
+         {"version", t.version()},
+         {"writer", h.writer},
+         {"engine", h.engine},
+         {"append", h.append},
+         {"memory_bytes", h.config.memory_bytes},
+         {"seed", h.config.seed},
+         {"serial_timing", h.config.serial_baud ? "baud" : "instant"},
+         {"pm_timer_bits", h.config.pm_timer_32 ? 32 : 24},
+         {"cpu_without", h.config.cpu_without},
+         {"keyframe_interval", h.keyframe_interval},
+         {"events", t.event_count()},
+         {"file_bytes", t.file_bytes()},
+         {"last_instruction", t.last_at().value},
+         {"truncated", t.truncated()}};
+  for (unsigned k = 0; k < kEventKinds; ++k)
+    j["events_by_kind"][std::string(name_of(static_cast<EventKind>(k)))] = c.events[k];
+  for (const auto& [name, n] : c.devices) j["events_by_device"][name] = n;
+  for (const auto& [name, f] : c.frames) j["frames"][name] = {{"count", f.first}, {"bytes", f.second}};
+  for (const Keyframe& k : t.keyframes())
+    j["keyframes"].push_back({{"instruction", k.at.value}, {"event", k.first_event}});
+  for (const BootImage& b : h.boot)
+    j["boot"].push_back({{"role", b.role}, {"name", b.name}, {"len_bytes", b.len_bytes}, {"hash", to_hex(b.hash)}});
+  if (t.end())
+    j["end"] = {{"how", std::string(name_of(t.end()->end))},
+                {"instructions", t.end()->instructions},
+                {"exits", t.end()->exits},
+                {"digest", to_hex(t.end()->digest)}};
+  return j;
+}
+
+void print_info(const TraceOptions& o, const TraceReader& t, const TraceCounts& c) {
+  const TraceHeader& h = t.header();
+  print(fmt::format("{}: {} bytes, version {}, written by {}, engine {}", o.file, t.file_bytes(), t.version(), h.writer,
+                    h.engine));
   print(fmt::format("machine      {} MiB, {} vCPU, {}, seed {}{}", h.config.memory_bytes >> 20, h.config.vcpus,
                     h.config.cpu_model, h.config.seed, unusual(h.config)));
   for (const BootImage& b : h.boot)
@@ -240,14 +250,23 @@ int info(const TraceOptions& o) {
     print(fmt::format("the run      {}; {} instructions, {} exits, digest {}", name_of(t.end()->end),
                       t.end()->instructions, t.end()->exits, to_hex(t.end()->digest)));
   else print(fmt::format("the run      {}", t.truncation()));
-  for (const auto& [name, f] : frames)
+  for (const auto& [name, f] : c.frames)
     print(fmt::format("frames       {:<9} {:>6}  {:>10} bytes", name, f.first, f.second));
   print(fmt::format("keyframes    {}, every {} instructions", t.keyframes().size(), h.keyframe_interval));
   print(fmt::format("events       {}", t.event_count()));
   for (unsigned k = 0; k < kEventKinds; ++k)
-    if (counts[k]) print(fmt::format("  {:<18} {:>9}", name_of(static_cast<EventKind>(k)), counts[k]));
+    if (c.events[k]) print(fmt::format("  {:<18} {:>9}", name_of(static_cast<EventKind>(k)), c.events[k]));
   print("by device");
-  for (const auto& [name, n] : devices) print(fmt::format("  {:<18} {:>9}", name, n));
+  for (const auto& [name, n] : c.devices) print(fmt::format("  {:<18} {:>9}", name, n));
+}
+
+int info(const TraceOptions& o) {
+  auto trace = TraceReader::open(o.file, TraceReader::Check::kAll);
+  if (!trace) return fail(trace.error());
+  auto counts = count(**trace);
+  if (!counts) return fail(counts.error());
+  if (o.json) print(line_of(info_as_json(o, **trace, *counts)));
+  else print_info(o, **trace, *counts);
   return kDone;
 }
 
