@@ -21,9 +21,12 @@ struct Walk {
 };
 
 uint64_t read_entry(Cpu& c, uint64_t gpa, unsigned bytes) {
+  const uint8_t* page = c.memory->page(Gpa{gpa});
+  if (page == nullptr) return open_bus(bytes);
   uint64_t v = 0;
-  if (const uint8_t* page = c.memory->page(Gpa{gpa})) std::memcpy(&v, page + (gpa & 0xfff), bytes);
-  else v = open_bus(bytes);
+  // Lengths that the compiler knows.
+  if (bytes == 8) std::memcpy(&v, page + (gpa & 0xfff), 8);
+  else std::memcpy(&v, page + (gpa & 0xfff), 4);
   return v;
 }
 

@@ -100,20 +100,13 @@ void Emitter::go_direct(uint64_t target) {
   links_->push_back({static_cast<uint32_t>(getSize() - 4), 0, 0, 0});
 }
 
-uint32_t Emitter::block(const Work& w, std::vector<LinkSite>& links, uint32_t& dead) {
-  work_ = &w;
-  links_ = &links;
-  stubs_.clear();
-  align(16);
-  const auto entry = static_cast<uint32_t>(getSize());
-  const auto n = static_cast<unsigned>(w.decoded.size());
-  const auto left = qword[rbp + (static_cast<int>(offsetof(Cpu, left)) - kBias)];
-  find_wanted_flags();
-  sse_checked_ = segment_checked_[0] = segment_checked_[1] = false;
-  host_flags_ = false;
-  unsaved_.reset();
-  sub(left, static_cast<int>(n));
-  jl(new_stub(Stub::kFull, 0, 0).from, T_NEAR);
+Xbyak::Address Emitter::left() { return qword[rbp + (static_cast<int>(offsetof(Cpu, left)) - kBias)]; }
+
+void Emitter::go_behind_the_block() { go_direct(in_code(work_->rip + work_->insns[work_->decoded.size()].off)); }
+
+// The block's instructions, in line.
+void Emitter::body() {
+  const auto n = static_cast<unsigned>(work_->decoded.size());
   bool goes_on = true;
   for (unsigned k = 0; k < n && goes_on; ++k) {
     if (const unsigned several = stack_run(k); several != 0) {
@@ -132,67 +125,83 @@ uint32_t Emitter::block(const Work& w, std::vector<LinkSite>& links, uint32_t& d
       L(slow_stub_->back);
     }
   }
-  if (goes_on) go_direct(in_code(w.rip + w.insns[n].off));
-  // Out of line. A stub may make more of them.
-  for (size_t at = 0; at < stubs_.size(); ++at) {
-    Stub& s = stubs_[at];
-    L(s.from);
-    if (s.unsaved) store_flags(*s.unsaved);
-    if (s.give_back != 0) add(left, s.give_back);
-    switch (s.kind) {
-      case Stub::kSlow:
-        for (unsigned m = 0; m < s.repeat; ++m) {
-          mov(eax, s.value + m);
-          call(slow_);
-        }
-        if (s.flags) load_flags();
-        if (s.returns) jmp(s.back, T_NEAR);
-        else go_direct(in_code(w.rip + w.insns[n].off));  // a branch to what is behind it
-        break;
-      case Stub::kLink:
-        if (links[s.value].jump == 0) {
-          // What is patched is a jump behind the addition.
-          db(0xe9);
-          dd(0);
-          links[s.value].jump = static_cast<uint32_t>(getSize() - 4);
-        }
-        links[s.value].stub = static_cast<uint32_t>(getSize());
-        mov(rax, s.target);
-        mov(ecx, s.value);
-        jmp(go_, T_NEAR);
-        break;
-      case Stub::kGo: go_across(s.target); break;
-      case Stub::kAcross: {
-        links[s.value].stub = static_cast<uint32_t>(getSize());
-        mov(rax, s.target);
-        look_up_jump(new_stub(Stub::kAcrossMiss, s.value, s.target).from);
-        break;
-      }
-      case Stub::kAcrossMiss:
-        mov(ecx, s.value);
-        jmp(go_, T_NEAR);
-        break;
-      case Stub::kMiss: {
-        Xbyak::Label sound;
-        mov(rdx, rax);
-        shl(rdx, 16);
-        sar(rdx, 16);
-        cmp(rdx, rax);
-        je(sound);
-        if (s.undo_rsp != 0) add_rsp(-s.undo_rsp);
-        mov(eax, s.value);
-        call(slow_);
-        L(sound);
-        mov(ecx, kIndirect);
-        jmp(go_, T_NEAR);
-        break;
-      }
-      case Stub::kFull:
-        add(left, static_cast<int>(n));
-        leave_to(w.rip);
-        break;
-    }
+  if (goes_on) go_behind_the_block();
+}
+
+void Emitter::stub(Stub& s) {
+  L(s.from);
+  if (s.unsaved) store_flags(*s.unsaved);
+  if (s.give_back != 0) add(left(), s.give_back);
+  switch (s.kind) {
+    case Stub::kSlow: return slow_stub(s);
+    case Stub::kLink: return link_stub(s);
+    case Stub::kGo: return go_across(s.target);
+    case Stub::kAcross:
+      (*links_)[s.value].stub = static_cast<uint32_t>(getSize());
+      mov(rax, s.target);
+      return look_up_jump(new_stub(Stub::kAcrossMiss, s.value, s.target).from);
+    case Stub::kAcrossMiss:
+      mov(ecx, s.value);
+      jmp(go_, T_NEAR);
+      return;
+    case Stub::kMiss: return miss_stub(s);
+    case Stub::kFull: add(left(), static_cast<int>(work_->decoded.size())); return leave_to(work_->rip);
   }
+}
+
+void Emitter::slow_stub(Stub& s) {
+  for (unsigned m = 0; m < s.repeat; ++m) {
+    mov(eax, s.value + m);
+    call(slow_);
+  }
+  if (s.flags) load_flags();
+  if (s.returns) jmp(s.back, T_NEAR);
+  else go_behind_the_block();  // of a branch
+}
+
+void Emitter::link_stub(const Stub& s) {
+  LinkSite& link = (*links_)[s.value];
+  if (link.jump == 0) {
+    // What is patched is a jump behind the addition.
+    db(0xe9);
+    dd(0);
+    link.jump = static_cast<uint32_t>(getSize() - 4);
+  }
+  link.stub = static_cast<uint32_t>(getSize());
+  mov(rax, s.target);
+  mov(ecx, s.value);
+  jmp(go_, T_NEAR);
+}
+
+void Emitter::miss_stub(const Stub& s) {
+  Xbyak::Label sound;
+  mov(rdx, rax);
+  shl(rdx, 16);
+  sar(rdx, 16);
+  cmp(rdx, rax);
+  je(sound);
+  if (s.undo_rsp != 0) add_rsp(-s.undo_rsp);
+  mov(eax, s.value);
+  call(slow_);
+  L(sound);
+  mov(ecx, kIndirect);
+  jmp(go_, T_NEAR);
+}
+
+uint32_t Emitter::block(const Work& w, std::vector<LinkSite>& links, uint32_t& dead) {
+  work_ = &w;
+  links_ = &links;
+  stubs_.clear();
+  align(16);
+  const auto entry = static_cast<uint32_t>(getSize());
+  find_wanted_flags();
+  sse_checked_ = segment_checked_[0] = segment_checked_[1] = false;
+  host_flags_ = false;
+  unsaved_.reset();
+  sub(left(), static_cast<int>(w.decoded.size()));
+  jl(new_stub(Stub::kFull, 0, 0).from, T_NEAR);
+  body();
+  for (size_t at = 0; at < stubs_.size(); ++at) stub(stubs_[at]);  // out of line; a stub may make more of them
   dead = static_cast<uint32_t>(getSize());
   mov(rax, w.rip);
   mov(ecx, kNoLink);

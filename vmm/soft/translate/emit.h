@@ -125,7 +125,33 @@ class Emitter : public Xbyak::CodeGenerator {
   Done double_shift(const Decoded& d);
   void require_cpl0();
   Done repeat(const Decoded& d);  // string.cc
+  // emit.cc: the parts of a block.
+  Xbyak::Address left();
+  void go_behind_the_block();
+  void body();
+  void stub(Stub&);
+  void slow_stub(Stub&);
+  void link_stub(const Stub&);
+  void miss_stub(const Stub&);
   Done vector(const Decoded& d);  // vector.cc
+  // vector.cc: by kind of operation.
+  void check_sse_is_on();
+  void vector_memory(const Decoded&, unsigned size, bool aligned);
+  Xbyak::Address guest_mxcsr();
+  void check_float_controls();
+  void check_float_raised();
+  void load_second_vector(const Decoded&, unsigned size);
+  Done vector_float(const Decoded&);
+  Done vector_to_float(const Decoded&);
+  Done vector_from_float(const Decoded&);
+  Done vector_compare(const Decoded&);
+  Done vector_binary(const Decoded&, bool reads_first, bool immediate);
+  Done vector_shift(const Decoded&);
+  Done vector_move16(const Decoded&, bool aligned);
+  Done vector_move_number(const Decoded&, unsigned size);
+  Done vector_move_scalar(const Decoded&, unsigned size);
+  Done vector_move_half(const Decoded&, unsigned first_byte);
+  Done vector_mask(const Decoded&);
   void same_opcode(const Decoded& d, uint8_t modrm, bool imm);
   Xbyak::RegExp xmm_at(unsigned n, unsigned offset = 0) const;
 

@@ -225,224 +225,266 @@ void Emitter::same_opcode(const Decoded& d, uint8_t modrm, bool imm) {
   if (imm) db(static_cast<uint8_t>(d.imm));
 }
 
+// Once in a block: nothing in it changes CR0 or CR4.
+void Emitter::check_sse_is_on() {
+  if (sse_checked_) return;
+  sse_checked_ = true;
+  host_flags_ = false;
+  test(dword[rbp + (static_cast<int>(offsetof(Cpu, s.cr0)) - kBias)], static_cast<uint32_t>(kCr0TS | kCr0EM));
+  jnz(slow_stub().from, T_NEAR);
+  test(dword[rbp + (static_cast<int>(offsetof(Cpu, s.cr4)) - kBias)], static_cast<uint32_t>(kCr4OSFXSR));
+  jz(slow_stub().from, T_NEAR);
+}
+
+// RAX: the host address of the operand in memory.
+void Emitter::vector_memory(const Decoded& d, unsigned size, bool aligned) {
+  effective_address(d, true);
+  if (aligned) {
+    test(al, 15);
+    jnz(slow_stub().from, T_NEAR);
+  }
+  probe(is_mem(d.operands[0]), size);
+}
+
+constexpr uint32_t kMxcsrFlags = 0x3f, kMxcsrDefault = 0x1f80;
+
+Xbyak::Address Emitter::guest_mxcsr() { return dword[rbp + (static_cast<int>(offsetof(Cpu, s.fpu.mxcsr)) - kBias)]; }
+
+void Emitter::check_float_controls() {
+  host_flags_ = false;
+  mov(ecx, guest_mxcsr());
+  and_(ecx, ~kMxcsrFlags);
+  cmp(ecx, kMxcsrDefault);
+  jne(slow_stub().from, T_NEAR);
+}
+
+// After the operation, before anything is written.
+void Emitter::check_float_raised() {
+  const auto now = slot(kSlotTemp, 4);
+  stmxcsr(now);
+  mov(ecx, now);
+  xor_(ecx, kMxcsrDefault);
+  mov(eax, guest_mxcsr());
+  and_(eax, kMxcsrFlags);
+  not_(eax);
+  test(ecx, eax);
+  jnz(slow_stub().from, T_NEAR);
+}
+
+// XMM1: the second operand.
+void Emitter::load_second_vector(const Decoded& d, unsigned size) {
+  const Operand& b = d.operands[1];
+  if (!is_mem(b)) {
+    movups(xmm1, ptr[xmm_at(b.reg)]);
+    return;
+  }
+  vector_memory(d, size, size == 16);
+  if (size == 16) movups(xmm1, ptr[rax]);
+  else if (size == 8) movsd(xmm1, ptr[rax]);
+  else movss(xmm1, ptr[rax]);
+}
+
+Emitter::Done Emitter::vector_float(const Decoded& d) {
+  const Operand &a = d.operands[0], &b = d.operands[1];
+  if (!is_xmm(a) || !(is_xmm(b) || is_mem(b))) return Done::kNo;
+  check_sse_is_on();
+  check_float_controls();
+  load_second_vector(d, b.size);
+  movups(xmm0, ptr[xmm_at(a.reg)]);
+  same_opcode(d, 0xc1, false);
+  check_float_raised();
+  movups(ptr[xmm_at(a.reg)], xmm0);
+  return Done::kYes;
+}
+
+Emitter::Done Emitter::vector_to_float(const Decoded& d) {
+  const Operand &a = d.operands[0], &b = d.operands[1];
+  if (!is_xmm(a) || !(is_gpr(b) || is_mem(b))) return Done::kNo;
+  check_sse_is_on();
+  check_float_controls();
+  if (is_mem(b)) {
+    vector_memory(d, b.size, false);
+    mov(scratch(2, b.size), at(rax, b.size));
+  } else {
+    mov(scratch(2, b.size), in_register(b.reg, b.size, 2));
+  }
+  movups(xmm0, ptr[xmm_at(a.reg)]);
+  if (d.op == Op::k_cvtsi2sd) cvtsi2sd(xmm0, scratch(2, b.size));
+  else cvtsi2ss(xmm0, scratch(2, b.size));
+  check_float_raised();
+  movups(ptr[xmm_at(a.reg)], xmm0);
+  return Done::kYes;
+}
+
+Emitter::Done Emitter::vector_from_float(const Decoded& d) {
+  const Operand &a = d.operands[0], &b = d.operands[1];
+  if (!is_gpr(a) || !(is_xmm(b) || is_mem(b))) return Done::kNo;
+  const bool single = d.op == Op::k_cvttss2si || d.op == Op::k_cvtss2si;
+  check_sse_is_on();
+  check_float_controls();
+  load_second_vector(d, single ? 4 : 8);
+  const Xbyak::Reg32e to(scratch(2, a.size).getIdx(), static_cast<int>(8 * a.size));
+  switch (d.op) {
+    case Op::k_cvttss2si: cvttss2si(to, xmm1); break;
+    case Op::k_cvtss2si: cvtss2si(to, xmm1); break;
+    case Op::k_cvttsd2si: cvttsd2si(to, xmm1); break;
+    default: cvtsd2si(to, xmm1); break;
+  }
+  check_float_raised();
+  write_guest(a.reg, a.size, scratch(2, a.size));
+  return Done::kYes;
+}
+
+Emitter::Done Emitter::vector_compare(const Decoded& d) {
+  const Operand &a = d.operands[0], &b = d.operands[1];
+  if (!is_xmm(a) || !(is_xmm(b) || is_mem(b))) return Done::kNo;
+  check_sse_is_on();
+  check_float_controls();
+  load_second_vector(d, d.op == Op::k_ucomiss || d.op == Op::k_comiss ? 4 : 8);
+  movups(xmm0, ptr[xmm_at(a.reg)]);
+  same_opcode(d, 0xc1, false);
+  check_float_raised();
+  same_opcode(d, 0xc1, false);  // again, for the flags
+  save_flags(Flags::kAll);
+  return Done::kYes;
+}
+
+// `reads_first`: the operation is of both operands, not of the second alone.
+Emitter::Done Emitter::vector_binary(const Decoded& d, bool reads_first, bool immediate) {
+  const Operand &a = d.operands[0], &b = d.operands[1];
+  if (!is_xmm(a) || !(is_xmm(b) || is_mem(b))) return Done::kNo;
+  check_sse_is_on();
+  load_second_vector(d, 16);
+  if (reads_first) movups(xmm0, ptr[xmm_at(a.reg)]);
+  same_opcode(d, 0xc1, immediate);
+  movups(ptr[xmm_at(a.reg)], xmm0);
+  return Done::kYes;
+}
+
+Emitter::Done Emitter::vector_shift(const Decoded& d) {
+  const Operand &a = d.operands[0], &b = d.operands[1];
+  if (!is_xmm(a) || is_mem(b)) return Done::kNo;
+  check_sse_is_on();
+  movups(xmm0, ptr[xmm_at(a.reg)]);
+  if (is_xmm(b)) {
+    movups(xmm1, ptr[xmm_at(b.reg)]);
+    same_opcode(d, 0xc1, false);
+  } else {
+    same_opcode(d, static_cast<uint8_t>(0xc0 | (d.modrm & 0x38)), true);
+  }
+  movups(ptr[xmm_at(a.reg)], xmm0);
+  return Done::kYes;
+}
+
+Emitter::Done Emitter::vector_move16(const Decoded& d, bool aligned) {
+  const Operand &a = d.operands[0], &b = d.operands[1];
+  check_sse_is_on();
+  if (is_mem(a)) {
+    vector_memory(d, 16, aligned);
+    movups(xmm0, ptr[xmm_at(b.reg)]);
+    movups(ptr[rax], xmm0);
+  } else if (is_mem(b)) {
+    vector_memory(d, 16, aligned);
+    movups(xmm0, ptr[rax]);
+    movups(ptr[xmm_at(a.reg)], xmm0);
+  } else {
+    movups(xmm0, ptr[xmm_at(b.reg)]);
+    movups(ptr[xmm_at(a.reg)], xmm0);
+  }
+  return Done::kYes;
+}
+
+// MOVD and MOVQ: what is loaded clears the rest of the register.
+Emitter::Done Emitter::vector_move_number(const Decoded& d, unsigned size) {
+  const Operand &a = d.operands[0], &b = d.operands[1];
+  const bool store = is_mem(a);
+  check_sse_is_on();
+  if (store || is_gpr(a)) {
+    if (store) vector_memory(d, size, false);
+    mov(scratch(2, size), Xbyak::Address(8 * size, false, xmm_at(b.reg)));
+    if (store) mov(at(rax, size), scratch(2, size));
+    else write_guest(a.reg, size, scratch(2, size));
+    return Done::kYes;
+  }
+  if (is_mem(b)) {
+    vector_memory(d, size, false);
+    mov(scratch(2, size), at(rax, size));
+  } else if (is_gpr(b)) {
+    mov(scratch(2, size), in_register(b.reg, size, 2));
+  } else {
+    mov(rdx, qword[xmm_at(b.reg)]);
+  }
+  mov(qword[xmm_at(a.reg)], rdx);
+  mov(qword[xmm_at(a.reg, 8)], 0);
+  return Done::kYes;
+}
+
+Emitter::Done Emitter::vector_move_scalar(const Decoded& d, unsigned size) {
+  const Operand &a = d.operands[0], &b = d.operands[1];
+  check_sse_is_on();
+  if (d.has_mem) vector_memory(d, size, false);
+  mov(scratch(2, size), is_mem(b) ? at(rax, size) : Xbyak::Address(8 * size, false, xmm_at(b.reg)));
+  if (is_mem(a)) {
+    mov(at(rax, size), scratch(2, size));
+  } else if (is_mem(b)) {  // a load clears the rest
+    mov(qword[xmm_at(a.reg)], rdx);
+    mov(qword[xmm_at(a.reg, 8)], 0);
+  } else {
+    mov(Xbyak::Address(8 * size, false, xmm_at(a.reg)), scratch(2, size));
+  }
+  return Done::kYes;
+}
+
+Emitter::Done Emitter::vector_move_half(const Decoded& d, unsigned first_byte) {
+  const Operand &a = d.operands[0], &b = d.operands[1];
+  if (!d.has_mem) return Done::kNo;
+  check_sse_is_on();
+  vector_memory(d, 8, false);
+  if (is_mem(a)) {
+    mov(rdx, qword[xmm_at(b.reg, first_byte)]);
+    mov(qword[rax], rdx);
+  } else {
+    mov(rdx, qword[rax]);
+    mov(qword[xmm_at(a.reg, first_byte)], rdx);
+  }
+  return Done::kYes;
+}
+
+Emitter::Done Emitter::vector_mask(const Decoded& d) {
+  const Operand &a = d.operands[0], &b = d.operands[1];
+  if (!is_gpr(a) || !is_xmm(b)) return Done::kNo;
+  check_sse_is_on();
+  movups(xmm0, ptr[xmm_at(b.reg)]);
+  pmovmskb(edx, xmm0);
+  write_guest(a.reg, 4, edx);
+  return Done::kYes;
+}
+
 Emitter::Done Emitter::vector(const Decoded& d) {
   const Kind kind = kind_of(d.op);
-  const Operand &a = d.operands[0], &b = d.operands[1];
   if (kind == Kind::kNo) return Done::kNo;
   for (unsigned n = 0; n < d.operand_count; ++n)
     if (d.operands[n].kind == OperandKind::kMmx) return Done::kNo;
   if (d.has_mem && !has_address(d)) return Done::kNo;
-  if (!is_xmm(a) && !is_xmm(b)) return Done::kNo;
-  const bool store = is_mem(a);
-  auto check_on = [&] {  // once in a block: nothing in it changes CR0 or CR4
-    if (sse_checked_) return;
-    sse_checked_ = true;
-    host_flags_ = false;
-    test(dword[rbp + (static_cast<int>(offsetof(Cpu, s.cr0)) - kBias)], static_cast<uint32_t>(kCr0TS | kCr0EM));
-    jnz(slow_stub().from, T_NEAR);
-    test(dword[rbp + (static_cast<int>(offsetof(Cpu, s.cr4)) - kBias)], static_cast<uint32_t>(kCr4OSFXSR));
-    jz(slow_stub().from, T_NEAR);
-  };
-  auto memory = [&](unsigned size, bool aligned) {
-    effective_address(d, true);
-    if (aligned) {
-      test(al, 15);
-      jnz(slow_stub().from, T_NEAR);
-    }
-    probe(store, size);
-  };
-  const auto mxcsr = dword[rbp + (static_cast<int>(offsetof(Cpu, s.fpu.mxcsr)) - kBias)];
-  constexpr uint32_t kFlags = 0x3f, kDefault = 0x1f80;
-  auto check_controls = [&] {
-    host_flags_ = false;
-    mov(ecx, mxcsr);
-    and_(ecx, ~kFlags);
-    cmp(ecx, kDefault);
-    jne(slow_stub().from, T_NEAR);
-  };
-  // After the operation, before anything is written.
-  auto check_raised = [&] {
-    const auto now = slot(kSlotTemp, 4);
-    stmxcsr(now);
-    mov(ecx, now);
-    xor_(ecx, kDefault);
-    mov(eax, mxcsr);
-    and_(eax, kFlags);
-    not_(eax);
-    test(ecx, eax);
-    jnz(slow_stub().from, T_NEAR);
-  };
-  auto load_second = [&](unsigned size) {
-    if (!is_mem(b)) {
-      movups(xmm1, ptr[xmm_at(b.reg)]);
-      return;
-    }
-    memory(size, size == 16);
-    if (size == 16) movups(xmm1, ptr[rax]);
-    else if (size == 8) movsd(xmm1, ptr[rax]);
-    else movss(xmm1, ptr[rax]);
-  };
+  if (!is_xmm(d.operands[0]) && !is_xmm(d.operands[1])) return Done::kNo;
   switch (kind) {
-    case Kind::kFloat:
-      if (!is_xmm(a) || !(is_xmm(b) || is_mem(b))) return Done::kNo;
-      check_on();
-      check_controls();
-      load_second(b.size);
-      movups(xmm0, ptr[xmm_at(a.reg)]);
-      same_opcode(d, 0xc1, false);
-      check_raised();
-      movups(ptr[xmm_at(a.reg)], xmm0);
-      return Done::kYes;
-    case Kind::kToFloat: {
-      if (!is_xmm(a) || !(is_gpr(b) || is_mem(b))) return Done::kNo;
-      check_on();
-      check_controls();
-      if (is_mem(b)) {
-        memory(b.size, false);
-        mov(scratch(2, b.size), at(rax, b.size));
-      } else {
-        mov(scratch(2, b.size), in_register(b.reg, b.size, 2));
-      }
-      movups(xmm0, ptr[xmm_at(a.reg)]);
-      if (d.op == Op::k_cvtsi2sd) cvtsi2sd(xmm0, scratch(2, b.size));
-      else cvtsi2ss(xmm0, scratch(2, b.size));
-      check_raised();
-      movups(ptr[xmm_at(a.reg)], xmm0);
-      return Done::kYes;
-    }
-    case Kind::kFromFloat: {
-      if (!is_gpr(a) || !(is_xmm(b) || is_mem(b))) return Done::kNo;
-      const bool single = d.op == Op::k_cvttss2si || d.op == Op::k_cvtss2si;
-      check_on();
-      check_controls();
-      load_second(single ? 4 : 8);
-      const Xbyak::Reg32e to(scratch(2, a.size).getIdx(), static_cast<int>(8 * a.size));
-      switch (d.op) {
-        case Op::k_cvttss2si: cvttss2si(to, xmm1); break;
-        case Op::k_cvtss2si: cvtss2si(to, xmm1); break;
-        case Op::k_cvttsd2si: cvttsd2si(to, xmm1); break;
-        default: cvtsd2si(to, xmm1); break;
-      }
-      check_raised();
-      write_guest(a.reg, a.size, scratch(2, a.size));
-      return Done::kYes;
-    }
-    case Kind::kCompare:
-      if (!is_xmm(a) || !(is_xmm(b) || is_mem(b))) return Done::kNo;
-      check_on();
-      check_controls();
-      load_second(d.op == Op::k_ucomiss || d.op == Op::k_comiss ? 4 : 8);
-      movups(xmm0, ptr[xmm_at(a.reg)]);
-      same_opcode(d, 0xc1, false);
-      check_raised();
-      same_opcode(d, 0xc1, false);  // again, for the flags
-      save_flags(Flags::kAll);
-      return Done::kYes;
-    case Kind::kBinary:
-    case Kind::kShuffle:
-    case Kind::kImmediate:
-      if (!is_xmm(a) || !(is_xmm(b) || is_mem(b))) return Done::kNo;
-      check_on();
-      if (is_mem(b)) {
-        memory(16, true);
-        movups(xmm1, ptr[rax]);
-      } else {
-        movups(xmm1, ptr[xmm_at(b.reg)]);
-      }
-      if (kind != Kind::kShuffle) movups(xmm0, ptr[xmm_at(a.reg)]);
-      same_opcode(d, 0xc1, kind != Kind::kBinary);
-      movups(ptr[xmm_at(a.reg)], xmm0);
-      return Done::kYes;
-    case Kind::kShift:
-      if (!is_xmm(a) || is_mem(b)) return Done::kNo;
-      check_on();
-      movups(xmm0, ptr[xmm_at(a.reg)]);
-      if (is_xmm(b)) {
-        movups(xmm1, ptr[xmm_at(b.reg)]);
-        same_opcode(d, 0xc1, false);
-      } else {
-        same_opcode(d, static_cast<uint8_t>(0xc0 | (d.modrm & 0x38)), true);
-      }
-      movups(ptr[xmm_at(a.reg)], xmm0);
-      return Done::kYes;
-    case Kind::kMove16:
-    case Kind::kMove16Unaligned:
-      check_on();
-      if (store) {
-        memory(16, kind == Kind::kMove16);
-        movups(xmm0, ptr[xmm_at(b.reg)]);
-        movups(ptr[rax], xmm0);
-      } else if (is_mem(b)) {
-        memory(16, kind == Kind::kMove16);
-        movups(xmm0, ptr[rax]);
-        movups(ptr[xmm_at(a.reg)], xmm0);
-      } else {
-        movups(xmm0, ptr[xmm_at(b.reg)]);
-        movups(ptr[xmm_at(a.reg)], xmm0);
-      }
-      return Done::kYes;
-    case Kind::kMoveQ:
-    case Kind::kMoveD: {
-      const bool wide = kind == Kind::kMoveQ || (d.rex & 8);
-      const unsigned size = wide ? 8 : 4;
-      check_on();
-      if (store || is_gpr(a)) {
-        if (store) memory(size, false);
-        mov(scratch(2, size), Xbyak::Address(8 * size, false, xmm_at(b.reg)));
-        if (store) mov(at(rax, size), scratch(2, size));
-        else write_guest(a.reg, size, scratch(2, size));
-        return Done::kYes;
-      }
-      if (is_mem(b)) {
-        memory(size, false);
-        mov(scratch(2, size), at(rax, size));
-      } else if (is_gpr(b)) {
-        mov(scratch(2, size), in_register(b.reg, size, 2));
-      } else {
-        mov(rdx, qword[xmm_at(b.reg)]);
-      }
-      mov(qword[xmm_at(a.reg)], rdx);
-      mov(qword[xmm_at(a.reg, 8)], 0);
-      return Done::kYes;
-    }
-    case Kind::kMoveSs:
-    case Kind::kMoveSd: {
-      const unsigned size = kind == Kind::kMoveSd ? 8 : 4;
-      check_on();
-      if (d.has_mem) memory(size, false);
-      mov(scratch(2, size), is_mem(b) ? at(rax, size) : Xbyak::Address(8 * size, false, xmm_at(b.reg)));
-      if (store) {
-        mov(at(rax, size), scratch(2, size));
-      } else if (is_mem(b)) {  // a load clears the rest
-        mov(qword[xmm_at(a.reg)], rdx);
-        mov(qword[xmm_at(a.reg, 8)], 0);
-      } else {
-        mov(Xbyak::Address(8 * size, false, xmm_at(a.reg)), scratch(2, size));
-      }
-      return Done::kYes;
-    }
-    case Kind::kLow:
-    case Kind::kHigh: {
-      const unsigned half = kind == Kind::kHigh ? 8 : 0;
-      if (!d.has_mem) return Done::kNo;
-      check_on();
-      memory(8, false);
-      if (store) {
-        mov(rdx, qword[xmm_at(b.reg, half)]);
-        mov(qword[rax], rdx);
-      } else {
-        mov(rdx, qword[rax]);
-        mov(qword[xmm_at(a.reg, half)], rdx);
-      }
-      return Done::kYes;
-    }
-    case Kind::kMask:
-      if (!is_gpr(a) || !is_xmm(b)) return Done::kNo;
-      check_on();
-      movups(xmm0, ptr[xmm_at(b.reg)]);
-      pmovmskb(edx, xmm0);
-      write_guest(a.reg, 4, edx);
-      return Done::kYes;
+    case Kind::kFloat: return vector_float(d);
+    case Kind::kToFloat: return vector_to_float(d);
+    case Kind::kFromFloat: return vector_from_float(d);
+    case Kind::kCompare: return vector_compare(d);
+    case Kind::kBinary: return vector_binary(d, true, false);
+    case Kind::kShuffle: return vector_binary(d, false, true);
+    case Kind::kImmediate: return vector_binary(d, true, true);
+    case Kind::kShift: return vector_shift(d);
+    case Kind::kMove16: return vector_move16(d, true);
+    case Kind::kMove16Unaligned: return vector_move16(d, false);
+    case Kind::kMoveQ: return vector_move_number(d, 8);
+    case Kind::kMoveD: return vector_move_number(d, (d.rex & 8) ? 8 : 4);
+    case Kind::kMoveSs: return vector_move_scalar(d, 4);
+    case Kind::kMoveSd: return vector_move_scalar(d, 8);
+    case Kind::kLow: return vector_move_half(d, 0);
+    case Kind::kHigh: return vector_move_half(d, 8);
+    case Kind::kMask: return vector_mask(d);
     case Kind::kNo: break;
   }
   return Done::kNo;
