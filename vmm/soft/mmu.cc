@@ -128,6 +128,7 @@ bool watched(const Cpu& c, uint64_t page) {  // a data breakpoint lies there: ev
 void fill_fast(Cpu& c, uint64_t linear, uint64_t entry) {
   const uint64_t page = linear & kPageMask;
   FastEntry& f = c.fast[(linear >> 12) & (kDataTlbEntries - 1)];
+  c.mmu->fast_used[static_cast<size_t>(c.fast - c.mmu->fast[0].data()) / kDataTlbEntries] = true;
   f = FastEntry{};
   const MemoryRegion* region = c.memory->find(Gpa{entry & kPageMask});
   if (region == nullptr || watched(c, page)) return;
@@ -259,21 +260,33 @@ void store_physical(Cpu& c, uint64_t gpa, const void* from, unsigned len) {
   if ((flags & kPageCode) && c.blocks != nullptr) blocks_stored(c, gpa, len);
 }
 
+namespace {
+
+// Calls f for each fast data entry that may hold something.
+template <class F>
+void for_each_fast(Mmu& m, F f) {
+  for (unsigned n = 0; n < kClassCount; ++n)
+    if (m.fast_used[n])
+      for (FastEntry& e : m.fast[n]) f(e);
+}
+
+}  // namespace
+
 void forget_fast(Cpu& c) {
-  for (auto& array : c.mmu->fast) array.fill(FastEntry{});
+  for_each_fast(*c.mmu, [](FastEntry& e) { e = FastEntry{}; });
+  c.mmu->fast_used = {};
   for (auto& array : c.mmu->fast_fetch) array.fill(FastFetch{});
 }
 
 void forget_fast_writes(Cpu& c) {
-  for (auto& array : c.mmu->fast)
-    for (FastEntry& e : array) e.write_tag = kNoTag;
+  for_each_fast(*c.mmu, [](FastEntry& e) { e.write_tag = kNoTag; });
 }
 
 void forget_fast_writes_to(Cpu& c, uint8_t* host_page) {
   const uint64_t host = reinterpret_cast<uint64_t>(host_page);
-  for (auto& array : c.mmu->fast)
-    for (FastEntry& e : array)
-      if (e.write_tag != kNoTag && e.write_tag + e.addend == host) e.write_tag = kNoTag;
+  for_each_fast(*c.mmu, [host](FastEntry& e) {
+    if (e.write_tag != kNoTag && e.write_tag + e.addend == host) e.write_tag = kNoTag;
+  });
 }
 
 void rebuild_filled(Cpu& c) {

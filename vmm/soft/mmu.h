@@ -129,6 +129,7 @@ class PageSerials {
 struct Mmu {
   TlbState tlb;
   std::array<std::array<FastEntry, kDataTlbEntries>, kClassCount> fast;
+  std::array<bool, kClassCount> fast_used{};                          // the others hold nothing
   std::array<std::array<FastFetch, kFetchTlbEntries>, 2> fast_fetch;  // user, supervisor
   std::array<std::array<JumpEntry, kJumpEntries>, 4> jumps;           // user, supervisor; the same of 32-bit code
   Filled<kDataTlbEntries> filled_data;
