@@ -94,8 +94,8 @@ class RecordingInputs final : public Inputs {
   uint64_t next_progress_ = 0;
 };
 
-// A recording in progress, for who runs the machine himself: Machine::run(..., inputs(), exits()), and keyframe() at
-// any stop. It begins where the machine is.
+// A recording in progress, for a caller that runs the machine itself: Machine::run(..., inputs(), exits()), and
+// keyframe() at any stop. It begins where the machine is.
 class Recording {
  public:
   Recording(Machine&, Inputs& from, TraceWriter&, const RecordOptions&);

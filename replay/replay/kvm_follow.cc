@@ -81,7 +81,7 @@ class FollowEngine final : public Engine, private ExitDecorator<FollowEngine> {
  private:
   Position position() const { return {0, at_}; }
   StopReason lost(const Event& e, std::string_view what) {
-    log_.diverge(position(), fmt::format("expected {}\nhappened not: the guest {}", describe(e), what));
+    log_.diverge(position(), fmt::format("expected {}\nthat did not happen: the guest {}", describe(e), what));
     return StopReason::kLimit;
   }
 

@@ -81,7 +81,7 @@ const Event* LogVerifier::due(Position at, EventKind kind) {
 void LogVerifier::at_boundary(Position at) {
   const Event* e = next(at);
   if (e && e->at.retired < at.retired)
-    diverge(at, fmt::format("expected {}\nhappened nothing: the machine is at instruction {}", describe(*e),
+    diverge(at, fmt::format("expected {}\nnothing happened: the machine is at instruction {}", describe(*e),
                             at.retired.value));
 }
 

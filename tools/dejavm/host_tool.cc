@@ -92,7 +92,7 @@ int run_host(const HostOptions& o) {
   }
   fmt::print("PMU                    {}\n", pmu.empty() ? "yes" : "no: " + pmu + "; nothing of dejavm needs it");
   if (!whole)
-    fmt::print("\nA whole KVM, emulated, is to be had anywhere: tools/kvm-lab COMMAND runs a command there.\n");
+    fmt::print("\ntools/kvm-lab COMMAND runs a command where KVM is whole, on any machine: it is emulated.\n");
   return whole ? kDone : kAbnormal;
 }
 

@@ -83,7 +83,7 @@ std::string LiveTarget::monitor(std::string_view command) {
     }
     return out.empty() ? "there is no such device; `monitor devices` tells what there is\n" : out;
   }
-  return "when, devices, device NAME; of a recorded guest (dejavm debug) there is more to be had, backwards too\n";
+  return "when, devices, device NAME; a recorded guest (dejavm debug) answers more, and goes backwards\n";
 }
 
 }  // namespace dejavm::cli

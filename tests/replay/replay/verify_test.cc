@@ -121,7 +121,7 @@ TEST(Verify, AMissingExitIsNoticedAtTheNextBoundary) {
   run.act(sample_events()[0]);
   EXPECT_EQ(run.inputs.take({0, {13}}, {}).kind, Input::Kind::kStop);
   ASSERT_TRUE(run.log.divergence());
-  EXPECT_NE(run.log.divergence()->message.find("happened nothing"), std::string::npos) << run.log.divergence()->message;
+  EXPECT_NE(run.log.divergence()->message.find("nothing happened"), std::string::npos) << run.log.divergence()->message;
 }
 
 TEST(Verify, AnEndBeforeTheLogsEndIsADifference) {

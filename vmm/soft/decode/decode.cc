@@ -277,7 +277,7 @@ Form Decoder::vex_form_of_opcode() {
   return form;
 }
 
-// Of what is done in both halves, operands are twice as wide.
+// Operations that work on both halves have operands that are twice as wide.
 void Decoder::widen_vex(Op op) {
   if (vex_form(op).length == VexLength::kBoth && d_.vex_256)
     for (unsigned n = 0; n < d_.operand_count; ++n) {

@@ -267,76 +267,85 @@ void Emitter::go_across(uint64_t target) {
   links_->push_back({static_cast<uint32_t>(getSize() - 4), 0, serial, 0});
 }
 
+Emitter::Done Emitter::branch(const Decoded& d, uint64_t target) {
+  const unsigned cc = condition(d.cc, false);
+  const bool links = ((target ^ work_->rip) & ~uint64_t{0xfff}) == 0;
+  Stub& s = new_stub(links ? Stub::kLink : Stub::kGo, 0, target);
+  s.give_back = static_cast<int>(work_->decoded.size() - (k_ + 1));
+  s.unsaved = unsaved_;
+  jump_if(cc, s.from);
+  if (links) {
+    s.value = static_cast<uint32_t>(links_->size());
+    // Where nothing is to be given back, the branch itself is what gets patched.
+    links_->push_back({s.give_back == 0 ? static_cast<uint32_t>(getSize() - 4) : 0, 0, 0, 0});
+  }
+  return Done::kYes;
+}
+
+Emitter::Done Emitter::near_return(const Decoded& d) {
+  const unsigned w = width();
+  if (d.operand_count != 0) return Done::kNo;
+  stack_address(0);
+  probe(false, w);
+  mov(scratch(0, w), at(rax, w));
+  add_rsp(static_cast<int>(w));
+  jump_indirect(static_cast<int>(w));
+  return Done::kEnds;
+}
+
+// RAX: where an indirect branch goes. That of a call is checked and put aside: if it faults, nothing may have been
+// written.
+void Emitter::indirect_target(const Decoded& d, bool is_call) {
+  const unsigned w = width();
+  const Operand& a = d.operands[0];
+  if (is_mem(a)) {
+    effective_address(d, true);
+    probe(false, w);
+    mov(scratch(0, w), at(rax, w));
+  } else {
+    mov(scratch(0, w), in_register(a.reg, w, 0));
+  }
+  if (!is_call) return;
+  mov(rdx, rax);
+  shl(rdx, 16);
+  sar(rdx, 16);
+  cmp(rdx, rax);
+  jne(slow_stub().from, T_NEAR);
+  mov(slot(kSlotTemp, 8), rax);
+}
+
+void Emitter::push_return_address(uint64_t next) {
+  const unsigned w = width();
+  stack_address(static_cast<int>(w));
+  probe(true, w);
+  if (w == 4) {
+    mov(dword[rax], static_cast<uint32_t>(next));
+  } else if (fits32(next)) {
+    mov(qword[rax], next);
+  } else {
+    mov(rdx, next);
+    mov(qword[rax], rdx);
+  }
+  add_rsp(-static_cast<int>(w));
+}
+
 Emitter::Done Emitter::control(const Decoded& d) {
   const unsigned w = width();
   const uint64_t next = in_code(work_->rip + work_->insns[k_].off + d.len);
   const uint64_t target = in_code(next + d.imm);
-  const auto n = static_cast<unsigned>(work_->decoded.size());
   const Operand& a = d.operands[0];
-  if (d.op == Op::k_jcc) {
-    if (d.op_size != w) return Done::kNo;
-    const unsigned cc = condition(d.cc, false);
-    const bool links = ((target ^ work_->rip) & ~uint64_t{0xfff}) == 0;
-    Stub& s = new_stub(links ? Stub::kLink : Stub::kGo, 0, target);
-    s.give_back = static_cast<int>(n - (k_ + 1));
-    s.unsaved = unsaved_;
-    jump_if(cc, s.from);
-    if (links) {
-      s.value = static_cast<uint32_t>(links_->size());
-      // Where nothing is to be given back, the branch itself is what gets patched.
-      links_->push_back({s.give_back == 0 ? static_cast<uint32_t>(getSize() - 4) : 0, 0, 0, 0});
-    }
-    return Done::kYes;
-  }
-  if (d.op == Op::k_ret) {
-    if (d.operand_count != 0 || d.op_size != w) return Done::kNo;
-    stack_address(0);
-    probe(false, w);
-    mov(scratch(0, w), at(rax, w));
-    add_rsp(static_cast<int>(w));
-    jump_indirect(static_cast<int>(w));
-    return Done::kEnds;
-  }
   if (d.op_size != w) return Done::kNo;
+  if (d.op == Op::k_jcc) return branch(d, target);
+  if (d.op == Op::k_ret) return near_return(d);
   const bool direct = a.kind == OperandKind::kRel, is_call = d.op == Op::k_call;
-  if (direct && !is_call) {
+  if (!direct) {
+    if (a.size != w || !(is_gpr(a) || (is_mem(a) && has_address(d)))) return Done::kNo;
+    indirect_target(d, is_call);
+  }
+  if (is_call) push_return_address(next);
+  if (direct) {
     go_direct(target);
     return Done::kEnds;
-  }
-  if (!direct && (a.size != w || !(is_gpr(a) || (is_mem(a) && has_address(d))))) return Done::kNo;
-  if (!direct) {
-    if (is_mem(a)) {
-      effective_address(d, true);
-      probe(false, w);
-      mov(scratch(0, w), at(rax, w));
-    } else {
-      mov(scratch(0, w), in_register(a.reg, w, 0));
-    }
-    if (is_call) {  // a target that faults must do so before anything is written
-      mov(rdx, rax);
-      shl(rdx, 16);
-      sar(rdx, 16);
-      cmp(rdx, rax);
-      jne(slow_stub().from, T_NEAR);
-      mov(slot(kSlotTemp, 8), rax);
-    }
-  }
-  if (is_call) {
-    stack_address(static_cast<int>(w));
-    probe(true, w);
-    if (w == 4) {
-      mov(dword[rax], static_cast<uint32_t>(next));
-    } else if (fits32(next)) {
-      mov(qword[rax], next);
-    } else {
-      mov(rdx, next);
-      mov(qword[rax], rdx);
-    }
-    add_rsp(-static_cast<int>(w));
-    if (direct) {
-      go_direct(target);
-      return Done::kEnds;
-    }
   }
   if (is_call) mov(rax, slot(kSlotTemp, 8));
   jump_indirect(0);

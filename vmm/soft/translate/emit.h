@@ -134,6 +134,20 @@ class Emitter : public Xbyak::CodeGenerator {
   void link_stub(const Stub&);
   void miss_stub(const Stub&);
   Done vector(const Decoded& d);  // vector.cc
+  // system.cc, control.cc and ops.cc: the parts of system(), control() and shift().
+  Done set_access_flag(bool set);
+  Done swap_gs();
+  Done move_from_segment(const Decoded&);
+  Done store_x87_control(const Decoded&);
+  Done push_flags(const Decoded&);
+  Done branch(const Decoded&, uint64_t target);
+  Done near_return(const Decoded&);
+  void indirect_target(const Decoded&, bool is_call);
+  void push_return_address(uint64_t next);
+  void shift_by_immediate(Op, const Xbyak::Reg& to, unsigned count);
+  void shift_by_cl(Op, const Xbyak::Reg& to, unsigned size, Xbyak::Label& none);
+  void rotate_flags(Op, unsigned reg, unsigned size);
+  void shift_flags(Op, const Xbyak::Reg& to, unsigned size, bool may_be_by_one);
   // vector.cc: by kind of operation.
   void check_sse_is_on();
   void vector_memory(const Decoded&, unsigned size, bool aligned);

@@ -39,8 +39,75 @@ Emitter::Done Emitter::read_clock(const Decoded& d) {
   return Done::kYes;
 }
 
-Emitter::Done Emitter::system(const Decoded& d) {
+// CLAC and STAC: SMAP's exception for supervisors, and with it another class of rights.
+Emitter::Done Emitter::set_access_flag(bool set) {
+  require_cpl0();
+  if (set) or_(cpu(offsetof(Cpu, other_flags), 4), static_cast<uint32_t>(kAC_));
+  else and_(cpu(offsetof(Cpu, other_flags), 4), static_cast<uint32_t>(~kAC_));
+  mov(rax, cpu(offsetof(Cpu, supervisor_fast), 8));
+  if (set) add(rax, static_cast<uint32_t>(sizeof(Mmu::fast[0])));
+  mov(cpu(offsetof(Cpu, fast), 8), rax);
+  return Done::kYes;
+}
+
+Emitter::Done Emitter::swap_gs() {
+  if (work_->mode32) return Done::kNo;
+  require_cpl0();
+  const size_t base = offsetof(Cpu, s.segment) + kGs * sizeof(SegmentState) + offsetof(SegmentState, base);
+  mov(rax, cpu(base, 8));
+  mov(rcx, cpu(offsetof(Cpu, s.kernel_gs_base), 8));
+  mov(cpu(base, 8), rcx);
+  mov(slot(kSlotGsBase, 8), rcx);
+  mov(cpu(offsetof(Cpu, s.kernel_gs_base), 8), rax);
+  return Done::kYes;
+}
+
+Emitter::Done Emitter::move_from_segment(const Decoded& d) {
   const Operand& a = d.operands[0];
+  const size_t segment = offsetof(Cpu, s.segment) + d.operands[1].reg * sizeof(SegmentState);
+  const Xbyak::Address selector = cpu(segment + offsetof(SegmentState, selector), 2);
+  if (is_gpr(a)) {
+    movzx(edx, selector);
+    const unsigned size = d.op_size == 2 ? 2 : 4;
+    write_guest(a.reg, size, scratch(2, size));
+    return Done::kYes;
+  }
+  if (!is_mem(a) || !has_address(d)) return Done::kNo;
+  effective_address(d, true);
+  probe(true, 2);
+  movzx(edx, selector);
+  mov(word[rax], dx);
+  return Done::kYes;
+}
+
+Emitter::Done Emitter::store_x87_control(const Decoded& d) {
+  if (!has_address(d)) return Done::kNo;
+  test(cpu(offsetof(Cpu, s.cr0), 4), static_cast<uint32_t>(kCr0EM | kCr0TS));
+  jnz(slow_stub().from, T_NEAR);
+  effective_address(d, true);
+  probe(true, 2);
+  movzx(edx, cpu(offsetof(Cpu, s.fpu.fcw), 2));
+  mov(word[rax], dx);
+  return Done::kYes;
+}
+
+Emitter::Done Emitter::push_flags(const Decoded& d) {
+  if (work_->mode32 || d.op_size != 8) return Done::kNo;
+  stack_address(8);
+  probe(true, 8);
+  movzx(ecx, arith_byte(0));
+  shl(ecx, 11);
+  movzx(edx, arith_byte(1));
+  and_(edx, 0xd5);
+  or_(edx, ecx);
+  or_(edx, cpu(offsetof(Cpu, other_flags), 4));
+  and_(edx, static_cast<uint32_t>(~(kVM | kRF)));
+  mov(qword[rax], rdx);
+  add_rsp(-8);
+  return Done::kYes;
+}
+
+Emitter::Done Emitter::system(const Decoded& d) {
   switch (d.op) {
     case Op::k_prefetch: return Done::kYes;
     case Op::k_rdtsc:
@@ -49,66 +116,12 @@ Emitter::Done Emitter::system(const Decoded& d) {
       require_cpl0();
       and_(cpu(offsetof(Cpu, other_flags), 4), static_cast<uint32_t>(~kIF));
       return Done::kYes;
-    case Op::k_clac:
-    case Op::k_stac: {
-      const bool set = d.op == Op::k_stac;
-      require_cpl0();
-      if (set) or_(cpu(offsetof(Cpu, other_flags), 4), static_cast<uint32_t>(kAC_));
-      else and_(cpu(offsetof(Cpu, other_flags), 4), static_cast<uint32_t>(~kAC_));
-      mov(rax, cpu(offsetof(Cpu, supervisor_fast), 8));
-      if (set) add(rax, static_cast<uint32_t>(sizeof(Mmu::fast[0])));
-      mov(cpu(offsetof(Cpu, fast), 8), rax);
-      return Done::kYes;
-    }
-    case Op::k_swapgs: {
-      if (work_->mode32) return Done::kNo;
-      require_cpl0();
-      const size_t base = offsetof(Cpu, s.segment) + kGs * sizeof(SegmentState) + offsetof(SegmentState, base);
-      mov(rax, cpu(base, 8));
-      mov(rcx, cpu(offsetof(Cpu, s.kernel_gs_base), 8));
-      mov(cpu(base, 8), rcx);
-      mov(slot(kSlotGsBase, 8), rcx);
-      mov(cpu(offsetof(Cpu, s.kernel_gs_base), 8), rax);
-      return Done::kYes;
-    }
-    case Op::k_mov_from_seg: {
-      const Xbyak::Address selector = cpu(
-          offsetof(Cpu, s.segment) + d.operands[1].reg * sizeof(SegmentState) + offsetof(SegmentState, selector), 2);
-      if (is_gpr(a)) {
-        movzx(edx, selector);
-        write_guest(a.reg, d.op_size == 2 ? 2 : 4, d.op_size == 2 ? scratch(2, 2) : scratch(2, 4));
-        return Done::kYes;
-      }
-      if (!is_mem(a) || !has_address(d)) return Done::kNo;
-      effective_address(d, true);
-      probe(true, 2);
-      movzx(edx, selector);
-      mov(word[rax], dx);
-      return Done::kYes;
-    }
-    case Op::k_fnstcw:
-      if (!has_address(d)) return Done::kNo;
-      test(cpu(offsetof(Cpu, s.cr0), 4), static_cast<uint32_t>(kCr0EM | kCr0TS));
-      jnz(slow_stub().from, T_NEAR);
-      effective_address(d, true);
-      probe(true, 2);
-      movzx(edx, cpu(offsetof(Cpu, s.fpu.fcw), 2));
-      mov(word[rax], dx);
-      return Done::kYes;
-    case Op::k_pushf:
-      if (work_->mode32 || d.op_size != 8) return Done::kNo;
-      stack_address(8);
-      probe(true, 8);
-      movzx(ecx, arith_byte(0));
-      shl(ecx, 11);
-      movzx(edx, arith_byte(1));
-      and_(edx, 0xd5);
-      or_(edx, ecx);
-      or_(edx, cpu(offsetof(Cpu, other_flags), 4));
-      and_(edx, static_cast<uint32_t>(~(kVM | kRF)));
-      mov(qword[rax], rdx);
-      add_rsp(-8);
-      return Done::kYes;
+    case Op::k_clac: return set_access_flag(false);
+    case Op::k_stac: return set_access_flag(true);
+    case Op::k_swapgs: return swap_gs();
+    case Op::k_mov_from_seg: return move_from_segment(d);
+    case Op::k_fnstcw: return store_x87_control(d);
+    case Op::k_pushf: return push_flags(d);
     default: return Done::kNo;
   }
 }
