@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <span>
 #include <vector>
 
 namespace dejavm {
@@ -167,13 +168,18 @@ void finish(Bytes& out, size_t length_at) {
   std::memcpy(out.data() + length_at, &length, 4);
 }
 
-}  // namespace
+// An entry of the kernel's table, and the address from which on it holds.
+struct Row {
+  uint64_t address;
+  Entry entry;
+};
 
-Bytes debug_frame(const GuestKernel& kernel, const GuestMemory& memory) {
-  const KernelSymbol *places = kernel.symbol("__start_orc_unwind_ip"),
-                     *places_end = kernel.symbol("__stop_orc_unwind_ip"), *table = kernel.symbol("__start_orc_unwind");
-  const KernelSymbol *text = kernel.symbol("_stext"), *text_end = kernel.symbol("_etext");
-  if (!places || !places_end || !table || !text || !text_end || places_end->address <= places->address) return {};
+// In the order of addresses; empty: the guest's kernel has none, or none that can be read.
+std::vector<Row> orc_rows(const GuestKernel& kernel, const GuestMemory& memory) {
+  const KernelSymbol* places = kernel.symbol("__start_orc_unwind_ip");
+  const KernelSymbol* places_end = kernel.symbol("__stop_orc_unwind_ip");
+  const KernelSymbol* table = kernel.symbol("__start_orc_unwind");
+  if (!places || !places_end || !table || places_end->address <= places->address) return {};
   const uint64_t count = (places_end->address - places->address) / 4;
   if (count > kMaxEntries) return {};
   std::vector<int32_t> where(count);
@@ -181,24 +187,19 @@ Bytes debug_frame(const GuestKernel& kernel, const GuestMemory& memory) {
   if (!read_kernel_image(memory, kernel, places->address, where.data(), count * 4) ||
       !read_kernel_image(memory, kernel, table->address, raw.data(), count * 6))
     return {};
-  const bool since_6_4 = [&] {
-    unsigned major = 0, minor = 0;
-    return std::sscanf(kernel.release.c_str(), "%u.%u", &major, &minor) == 2 &&
-           (major > 6 || (major == 6 && minor >= 4));
-  }();
-  struct Row {
-    uint64_t address;
-    Entry entry;
-  };
+  unsigned major = 0, minor = 0;
+  const bool known = std::sscanf(kernel.release.c_str(), "%u.%u", &major, &minor) == 2;
+  const bool since_6_4 = known && (major > 6 || (major == 6 && minor >= 4));
   std::vector<Row> rows;
   for (uint64_t n = 0; n < count; ++n) {
     const uint64_t at = places->address + 4 * n + static_cast<uint64_t>(int64_t{where[n]});
     rows.push_back({at, decode(raw.data() + 6 * n, since_6_4)});
   }
-  if (!std::is_sorted(rows.begin(), rows.end(), [](const Row& a, const Row& b) { return a.address < b.address; }))
-    return {};
+  return std::ranges::is_sorted(rows, {}, &Row::address) ? rows : std::vector<Row>();
+}
 
-  Bytes out;
+// What all descriptions have in common.
+void common_entry(Bytes& out) {
   put(out, uint32_t{0});
   put(out, uint32_t{0xffffffff});  // a CIE
   out.push_back(4);                // version
@@ -212,30 +213,44 @@ Bytes debug_frame(const GuestKernel& kernel, const GuestMemory& memory) {
   uleb(out, kDwarfRsp);
   uleb(out, 8);
   finish(out, 0);
-  // A description for each stretch of at most so many rows, so that a debugger need not read all of them.
-  constexpr size_t kRows = 64;
-  for (size_t first = 0; first < rows.size(); first += kRows) {
-    const size_t last = std::min(first + kRows, rows.size());
-    const uint64_t end = last < rows.size() ? rows[last].address : std::max(text_end->address, rows.back().address + 1);
-    if (end <= rows[first].address) continue;
-    const size_t head = out.size();
-    put(out, uint32_t{0});
-    put(out, uint32_t{0});  // of that CIE
-    put(out, rows[first].address);
-    put(out, end - rows[first].address);
-    uint64_t at = rows[first].address;
-    for (size_t n = first; n < last; ++n) {
-      if (rows[n].address != at) {
-        out.push_back(kAdvance4);
-        put(out, static_cast<uint32_t>(rows[n].address - at));
-        at = rows[n].address;
-      }
-      // Back to what the CIE says, of what only the row before said.
-      if (n > first && rows[n - 1].entry.type != OrcType::kCall)
-        for (uint8_t reg = 0; reg <= kDwarfRip; ++reg) out.push_back(static_cast<uint8_t>(kRestore | reg));
-      rules(out, rows[n].entry);
+}
+
+// A description of the rows, which end at `end`.
+void describe_rows(Bytes& out, std::span<const Row> rows, uint64_t end) {
+  const size_t head = out.size();
+  put(out, uint32_t{0});
+  put(out, uint32_t{0});  // of that CIE
+  put(out, rows.front().address);
+  put(out, end - rows.front().address);
+  uint64_t at = rows.front().address;
+  for (size_t n = 0; n < rows.size(); ++n) {
+    if (rows[n].address != at) {
+      out.push_back(kAdvance4);
+      put(out, static_cast<uint32_t>(rows[n].address - at));
+      at = rows[n].address;
     }
-    finish(out, head);
+    // Back to what the CIE says, of what only the row before said.
+    if (n > 0 && rows[n - 1].entry.type != OrcType::kCall)
+      for (uint8_t reg = 0; reg <= kDwarfRip; ++reg) out.push_back(static_cast<uint8_t>(kRestore | reg));
+    rules(out, rows[n].entry);
+  }
+  finish(out, head);
+}
+
+}  // namespace
+
+Bytes debug_frame(const GuestKernel& kernel, const GuestMemory& memory) {
+  // A debugger need not read all of them.
+  constexpr size_t kRowsOfADescription = 64;
+  const KernelSymbol* text_end = kernel.symbol("_etext");
+  const std::vector<Row> rows = orc_rows(kernel, memory);
+  if (rows.empty() || !kernel.symbol("_stext") || !text_end) return {};
+  Bytes out;
+  common_entry(out);
+  for (size_t first = 0; first < rows.size(); first += kRowsOfADescription) {
+    const size_t last = std::min(first + kRowsOfADescription, rows.size());
+    const uint64_t end = last < rows.size() ? rows[last].address : std::max(text_end->address, rows.back().address + 1);
+    if (end > rows[first].address) describe_rows(out, std::span(rows).subspan(first, last - first), end);
   }
   return out;
 }

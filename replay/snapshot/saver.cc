@@ -69,24 +69,54 @@ std::vector<uint64_t> Saver::written_pages() const {
   return out;
 }
 
-Result<void> Saver::start(const std::string& path, const SaveOptions& options) {
-  collect(true);  // its result stays for poll() unless this one's takes its place
-  if (!options.force && ::access(path.c_str(), F_OK) == 0) return exists_error(path);
-  const auto begin = std::chrono::steady_clock::now();
-  machine_.sync_out();
+// What the file says of the machine as it is now.
+SnapshotHead Saver::head_now(const SaveOptions& options) {
   SnapshotHead head = about_;
   head.engine = machine_.engine().name();
   head.config = machine_.config();
   head.now_ns = machine_.now().value;
   head.retired = machine_.position().retired.value;
   if (options.exits) head.state.exits = options.exits;
-  const auto chunks = machine_.chunks();
   const bool as_stored = !head.state.chunks.empty();
-  if (!as_stored) head.state.chunks = store_chunks(chunks);
-  if (!as_stored)
-    for (const ChunkRef& c : chunks)
-      if (std::find(head.schemas.begin(), head.schemas.end(), c.schema) == head.schemas.end())
-        head.schemas.push_back(c.schema);
+  if (as_stored) return head;
+  const auto chunks = machine_.chunks();
+  head.state.chunks = store_chunks(chunks);
+  for (const ChunkRef& c : chunks)
+    if (std::ranges::find(head.schemas, c.schema) == head.schemas.end()) head.schemas.push_back(c.schema);
+  return head;
+}
+
+// The child, from fork to its end: what came of it goes through the pipe.
+void Saver::run_child(int pipe, const std::string& path, const SaveOptions& options, SnapshotHead head,
+                      std::vector<uint64_t> written) {
+  for (const int ignored : {SIGINT, SIGTERM, SIGPIPE}) std::signal(ignored, SIG_IGN);
+  auto done = write(path, options, std::move(head), std::move(written));
+  Reply reply;
+  std::string message;
+  if (done) {
+    reply = *done;
+  } else {
+    reply.failed = 1;
+    message = done.error().message;
+  }
+  std::vector<uint8_t> bytes(sizeof reply);
+  std::memcpy(bytes.data(), &reply, sizeof reply);
+  bytes.insert(bytes.end(), message.begin(), message.end());
+  for (size_t at = 0; at < bytes.size();) {
+    const ssize_t n = ::write(pipe, bytes.data() + at, bytes.size() - at);
+    if (n <= 0) break;
+    at += static_cast<size_t>(n);
+  }
+  ::_exit(done ? 0 : 1);
+}
+
+Result<void> Saver::start(const std::string& path, const SaveOptions& options) {
+  collect(true);  // its result stays for poll() unless this one's takes its place
+  if (!options.force && ::access(path.c_str(), F_OK) == 0) return exists_error(path);
+  const auto begin = std::chrono::steady_clock::now();
+  machine_.sync_out();
+  SnapshotHead head = head_now(options);
+  const uint64_t retired = head.retired;
   std::vector<uint64_t> written;
   std::error_code ignored;  // of a file that is not there
   if (options.delta && base_ && !std::filesystem::equivalent(path, base_path_, ignored)) {
@@ -98,31 +128,11 @@ Result<void> Saver::start(const std::string& path, const SaveOptions& options) {
   const pid_t child = ::fork();
   if (child < 0) {
     const int error = errno;
-    ::close(ends[0]), ::close(ends[1]);
+    ::close(ends[0]);
+    ::close(ends[1]);
     return host_error(path, "start a save", error);
   }
-  if (child == 0) {
-    std::signal(SIGINT, SIG_IGN);
-    std::signal(SIGTERM, SIG_IGN);
-    std::signal(SIGPIPE, SIG_IGN);
-    auto done = write(path, options, std::move(head), std::move(written));
-    Reply reply;
-    std::string message;
-    if (done) reply = *done;
-    else {
-      reply.failed = 1;
-      message = done.error().message;
-    }
-    std::vector<uint8_t> bytes(sizeof reply);
-    std::memcpy(bytes.data(), &reply, sizeof reply);
-    bytes.insert(bytes.end(), message.begin(), message.end());
-    for (size_t at = 0; at < bytes.size();) {
-      const ssize_t n = ::write(ends[1], bytes.data() + at, bytes.size() - at);
-      if (n <= 0) break;
-      at += static_cast<size_t>(n);
-    }
-    ::_exit(done ? 0 : 1);
-  }
+  if (child == 0) run_child(ends[1], path, options, std::move(head), std::move(written));
   ::close(ends[1]);
   // From here on the flags say what changes after this snapshot.
   machine_.memory().clear_dirty(kPageDirtySave);
@@ -130,7 +140,7 @@ Result<void> Saver::start(const std::string& path, const SaveOptions& options) {
   child_ = child;
   pipe_ = ends[0];
   path_ = path;
-  retired_ = head.retired;
+  retired_ = retired;
   pause_ns_ = static_cast<uint64_t>((std::chrono::steady_clock::now() - begin).count());
   return {};
 }

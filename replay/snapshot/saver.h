@@ -53,6 +53,9 @@ class Saver {
  private:
   struct Reply;
   std::optional<Result<Saved>> collect(bool block);
+  SnapshotHead head_now(const SaveOptions&);
+  [[noreturn]] void run_child(int pipe, const std::string& path, const SaveOptions&, SnapshotHead,
+                              std::vector<uint64_t> written);
   Result<Reply> write(const std::string& path, const SaveOptions&, SnapshotHead, std::vector<uint64_t> written);
   std::vector<uint64_t> written_pages() const;
 

@@ -159,66 +159,94 @@ std::string damaged_field(const DeviceModel& m, const void* expected, std::span<
 }
 
 // One golden against this build.
-GoldenRow check(const DeviceModel& m, const Case& c, unsigned version, std::span<const Upgrade> upgrades) {
-  GoldenRow row{c.stem(version), {}, {}};
-  auto problem = [&](std::string text) { row.problems.push_back(std::move(text)); };
-  auto bytes = read_golden(c.folder, c.stem(version) + ".state");
-  auto json = read_json(c, version);
-  auto lived = live(m, c);
-  for (const Error* e :
-       {bytes ? nullptr : &bytes.error(), json ? nullptr : &json.error(), lived ? nullptr : &lived.error()})
-    if (e) problem(e->message);
-  if (!bytes || !json || !lived) return row;
-  if (auto sealed = decode_state_file(*bytes); !sealed)
-    problem(fmt::format("{}.state: {}", c.stem(version), sealed.error().message));
-  auto file = decode_state_file(*bytes, true);
-  if (!file) {
-    if (const std::string field = damaged_field(m, lived->state.data(), *bytes);
-        version == m.schema->version && !field.empty())
+class Check {
+ public:
+  Check(const DeviceModel& m, const Case& c, unsigned version, std::span<const Upgrade> upgrades)
+      : m_(m), case_(c), version_(version), upgrades_(upgrades), row_{c.stem(version), {}, {}} {}
+
+  GoldenRow run() {
+    auto bytes = read_golden(case_.folder, case_.stem(version_) + ".state");
+    auto json = read_json(case_, version_);
+    auto lived = live(m_, case_);
+    if (!bytes) problem(bytes.error().message);
+    if (!json) problem(json.error().message);
+    if (!lived) problem(lived.error().message);
+    if (bytes && json && lived) check(*bytes, *json, *lived);
+    return std::move(row_);
+  }
+
+ private:
+  void problem(std::string text) { row_.problems.push_back(std::move(text)); }
+  bool is_present_version() const { return version_ == m_.schema->version; }
+  Json fields_of(const void* state) const { return values_of(encode_state(*m_.schema, state)); }
+
+  void check(const Bytes& bytes, const Json& json, Lived& lived) {
+    if (auto sealed = decode_state_file(bytes); !sealed)
+      problem(fmt::format("{}.state: {}", case_.stem(version_), sealed.error().message));
+    auto file = decode_state_file(bytes, true);
+    if (!file) return damaged(bytes, lived);
+    if (file->chunks.size() != 1 || file->chunks[0].name != m_.name() || file->chunks[0].version != version_)
+      return problem(fmt::format("{}.state: holds something else than one state of {} version {}", case_.stem(version_),
+                                 m_.name(), version_));
+    const StoredChunk& chunk = file->chunks[0];
+    compare(json["state"], values_of(chunk.payload), "saved as", row_.problems);
+    StateBuffer state(*m_.schema);
+    if (auto loaded = decode_state(*m_.schema, 0, version_, chunk.payload, state.data(), upgrades_); !loaded)
+      return problem(fmt::format("does not restore: {}", loaded.error().message));
+    if (is_present_version()) present(bytes, json, *file, lived, state.data());
+    else upgraded(json, state.data());
+    answers(answers_of(m_, lived, state.data()), json["answers"]);
+    row_.result = is_present_version() ? "same bytes, same answers"
+                                       : fmt::format("upgrades to version {}, same answers", m_.schema->version);
+  }
+
+  void damaged(const Bytes& bytes, Lived& lived) {
+    const std::string field = damaged_field(m_, lived.state.data(), bytes);
+    if (is_present_version() && !field.empty())
       problem(fmt::format("field '{}': its bytes are the first that are not what the script leads to", field));
-    return row;
   }
-  if (file->chunks.size() != 1 || file->chunks[0].name != m.name() || file->chunks[0].version != version) {
-    problem(fmt::format("{}.state: holds something else than one state of {} version {}", c.stem(version), m.name(),
-                        version));
-    return row;
-  }
-  const StoredChunk& chunk = file->chunks[0];
-  compare((*json)["state"], values_of(chunk.payload), "saved as", row.problems);
-  StateBuffer state(*m.schema);
-  if (auto loaded = decode_state(*m.schema, 0, version, chunk.payload, state.data(), upgrades); !loaded) {
-    problem(fmt::format("does not restore: {}", loaded.error().message));
-    return row;
-  }
-  if (version == m.schema->version) {
-    const Schema* schema = m.schema;
+
+  template <class StateFile>
+  void present(const Bytes& bytes, const Json& json, const StateFile& file, Lived& lived, const void* state) {
+    const Schema* schema = m_.schema;
     CborWriter table;
     encode_schemas(table, {&schema, 1});
-    compare_schemas(file->schema_table, table.out(), row.problems);
-    if (row.problems.empty() && state_bytes(file->writer, m, state.data()) != *bytes) {
-      compare((*json)["state"], values_of(encode_state(*m.schema, state.data())), "saved as", row.problems);
-      if (row.problems.empty()) problem("saves again to other bytes");
+    compare_schemas(file.schema_table, table.out(), row_.problems);
+    if (row_.problems.empty() && state_bytes(file.writer, m_, state) != bytes) {
+      compare(json["state"], fields_of(state), "saved as", row_.problems);
+      if (row_.problems.empty()) problem("saves again to other bytes");
     }
-    compare((*json)["state"], values_of(encode_state(*m.schema, lived->state.data())), "the script led to",
-            row.problems);
-  } else if (!json->contains("upgraded") || (*json)["upgraded"]["version"] != m.schema->version) {
-    problem(fmt::format("nothing says what it is as version {}: run `golden update`", m.schema->version));
-  } else {
-    compare((*json)["upgraded"]["state"], values_of(encode_state(*m.schema, state.data())),
-            fmt::format("as version {}", m.schema->version), row.problems);
+    compare(json["state"], fields_of(lived.state.data()), "the script led to", row_.problems);
   }
-  const Json answers = answers_of(m, *lived, state.data()), &expected = (*json)["answers"];
-  for (size_t i = 0; i < std::max(answers.size(), expected.size()); ++i) {
-    const Json a = i < expected.size() ? expected[i] : Json("nothing"),
-               b = i < answers.size() ? answers[i] : Json("nothing");
-    if (a == b) continue;
-    problem(fmt::format("answer {} was '{}', now '{}'", i + 1, a.is_string() ? a.get<std::string>() : a.dump(),
-                        b.get<std::string>()));
-    break;
+
+  void upgraded(const Json& json, const void* state) {
+    const unsigned now = m_.schema->version;
+    if (!json.contains("upgraded") || json["upgraded"]["version"] != now)
+      return problem(fmt::format("nothing says what it is as version {}: run `golden update`", now));
+    compare(json["upgraded"]["state"], fields_of(state), fmt::format("as version {}", now), row_.problems);
   }
-  row.result = version == m.schema->version ? "same bytes, same answers"
-                                            : fmt::format("upgrades to version {}, same answers", m.schema->version);
-  return row;
+
+  // The first that is another is told.
+  void answers(const Json& actual, const Json& expected) {
+    const auto text = [](const Json& all, size_t i) {
+      if (i >= all.size()) return std::string("nothing");
+      return all[i].is_string() ? all[i].get<std::string>() : all[i].dump();
+    };
+    for (size_t i = 0; i < std::max(actual.size(), expected.size()); ++i) {
+      const std::string was = text(expected, i), now = text(actual, i);
+      if (was != now) return problem(fmt::format("answer {} was '{}', now '{}'", i + 1, was, now));
+    }
+  }
+
+  const DeviceModel& m_;
+  const Case& case_;
+  unsigned version_;
+  std::span<const Upgrade> upgrades_;
+  GoldenRow row_;
+};
+
+GoldenRow check(const DeviceModel& m, const Case& c, unsigned version, std::span<const Upgrade> upgrades) {
+  return Check(m, c, version, upgrades).run();
 }
 
 // The scripts of a model, and the versions of which there is something.
