@@ -476,74 +476,103 @@ static Block* make_block_across(Cpu& c, uint64_t start) {
   return enter(c, start, {&insn, 1}, 1, 4096 - static_cast<unsigned>(start & 0xfff));
 }
 
-Block* make_block(Cpu& c) {
-  const uint64_t start = c.fetch_gpa | ((c.code_mode == CodeMode::k64 ? c.rip : c.s.segment[kCs].base + c.rip) & 0xfff);
-  const uint8_t* page = c.memory->page(Gpa{start});
-  if (page == nullptr) return nullptr;
-  Insn out[kBlockInsns + 1];
+namespace {
+
+// A block that is being made.
+struct Draft {
+  uint64_t start = 0;  // physical
+  unsigned count = 0;  // instructions
+  uint16_t len = 0;    // their bytes
+  unsigned branches = 0;
+  bool ended = false;
+  Insn insns[kBlockInsns + 1];
   Decoded decoded[kBlockInsns];
   bool is_plain[kBlockInsns];
   Form forms[kBlockInsns] = {};
-  unsigned n = 0;
-  uint16_t off = 0;
-  bool ended = false;
-  unsigned branches = 0;
-  while (n < kBlockInsns && !ended) {
-    const uint64_t at = (start & 0xfff) + off;
+};
+
+// CMP or TEST and the branch behind it in one handler, where there is one.
+void fuse_with_branch(Draft& b, const Decoded& branch) {
+  const Decoded& before = b.decoded[b.count - 1];
+  if (before.op != Op::k_cmp && before.op != Op::k_test) return;
+  Form form;
+  Insn scratch = b.insns[b.count - 1];
+  if (!lower_operands(before, scratch, form)) return;
+  const Handler fused = fused_handler(before.op, simplest(form, scratch), before.operands[0].size, branch.cc);
+  if (fused != nullptr) b.insns[b.count - 1].fn = fused;
+}
+
+// One more instruction, which stands decoded at its place.
+void add_instruction(Cpu& c, Draft& b) {
+  const unsigned n = b.count;
+  const Decoded& d = b.decoded[n];
+  Insn& i = b.insns[n];
+  i = Insn{};
+  i.n = static_cast<uint8_t>(n);
+  i.len = d.len;
+  i.off = b.len;
+  i.seg = d.seg;
+  const Handler special = c.code_mode == CodeMode::k64 ? specialise(d, i, b.forms[n]) : nullptr;
+  b.ended = ends_block(d);
+  b.is_plain[n] = special == nullptr;
+  if (special == nullptr) i.fn = repeats(d) ? rep_end : b.ended ? plain_end : plain;
+  else i.fn = special;
+  if (special != nullptr && d.op == Op::k_jcc) {
+    b.ended = ++b.branches == kBlockBranches;
+    if (n > 0 && !b.is_plain[n - 1]) fuse_with_branch(b, d);
+  }
+  b.len = static_cast<uint16_t>(b.len + d.len);
+  ++b.count;
+}
+
+// The pseudo-instruction at the end: goes on where the block stops short. In 16- and 32-bit code, to the run loop.
+void add_end(Cpu& c, Draft& b) {
+  Insn& end = b.insns[b.count];
+  end = Insn{};
+  end.n = static_cast<uint8_t>(b.count);
+  end.off = b.len;
+  end.disp = b.len;
+  end.fn = c.code_mode == CodeMode::k64 ? block_end : leave_before;
+}
+
+// Plain operations keep their Decoded. False: the arena is full.
+bool keep_decoded(BlockCache& cache, Draft& b) {
+  for (unsigned k = 0; k < b.count; ++k) {
+    if (!b.is_plain[k]) continue;
+    auto* copy = static_cast<Plain*>(cache.allocate(sizeof(Plain)));
+    if (copy == nullptr) return false;
+    *copy = {exec_function(b.decoded[k].op), b.decoded[k]};
+    b.insns[k].imm = reinterpret_cast<uint64_t>(copy);
+  }
+  return true;
+}
+
+}  // namespace
+
+Block* make_block(Cpu& c) {
+  Draft b;
+  b.start = c.fetch_gpa | ((c.code_mode == CodeMode::k64 ? c.rip : c.s.segment[kCs].base + c.rip) & 0xfff);
+  const uint8_t* page = c.memory->page(Gpa{b.start});
+  if (page == nullptr) return nullptr;
+  while (b.count < kBlockInsns && !b.ended) {
+    const uint64_t at = (b.start & 0xfff) + b.len;
     if (at >= 4096 || debug_point_at(c, at)) break;
-    Decoded& d = decoded[n];
+    Decoded& d = b.decoded[b.count];
     const size_t here = std::min<size_t>(15, 4096 - at);
     const DecodeStatus status = decode({page + at, here}, c.code_mode, d);
-    if (status == DecodeStatus::kTruncated && n == 0 && here < 15 && c.code_mode == CodeMode::k64)
-      return make_block_across(c, start);
+    if (status == DecodeStatus::kTruncated && b.count == 0 && here < 15 && c.code_mode == CodeMode::k64)
+      return make_block_across(c, b.start);
     if (status != DecodeStatus::kOk) break;
     fit_to_model(*c.model, d);
-    if (d.op == Op::kInvalid && n > 0) break;  // alone in its block, so that --strict sees it first
+    if (d.op == Op::kInvalid && b.count > 0) break;  // alone in its block, so that --strict sees it first
     if (d.op == Op::kInvalid) return nullptr;
-    Insn& i = out[n];
-    i = Insn{};
-    i.n = static_cast<uint8_t>(n);
-    i.len = d.len;
-    i.off = off;
-    i.seg = d.seg;
-    Handler h = c.code_mode == CodeMode::k64 ? specialise(d, i, forms[n]) : nullptr;
-    ended = ends_block(d);
-    is_plain[n] = h == nullptr;
-    if (h == nullptr) h = repeats(d) ? rep_end : ended ? plain_end : plain;
-    else if (d.op == Op::k_jcc) ended = ++branches == kBlockBranches;
-    i.fn = h;
-    if (n > 0 && d.op == Op::k_jcc && !is_plain[n] && !is_plain[n - 1]) {
-      const Decoded& before = decoded[n - 1];
-      Form form;
-      Insn scratch = out[n - 1];
-      if (before.op == Op::k_cmp || before.op == Op::k_test)
-        if (lower_operands(before, scratch, form))
-          if (Handler fused = fused_handler(before.op, simplest(form, scratch), before.operands[0].size, d.cc))
-            out[n - 1].fn = fused;
-    }
-    off = static_cast<uint16_t>(off + d.len);
-    ++n;
+    add_instruction(c, b);
   }
-  if (n == 0) return nullptr;
-  if (c.code_mode == CodeMode::k64) silence(out, decoded, is_plain, forms, n);
-  unsigned insns = n;
-  // The pseudo-instruction at the end: goes on where the block stops short. In 16- and 32-bit code, to the run loop.
-  Insn& end = out[insns++];
-  end = Insn{};
-  end.n = static_cast<uint8_t>(n);
-  end.off = off;
-  end.disp = off;
-  end.fn = c.code_mode == CodeMode::k64 ? block_end : leave_before;
-
-  BlockCache& cache = *c.blocks;
-  for (unsigned k = 0; k < n; ++k) {
-    if (!is_plain[k]) continue;
-    auto* copy = static_cast<Plain*>(cache.allocate(sizeof(Plain)));
-    if (copy == nullptr) return nullptr;
-    *copy = {exec_function(decoded[k].op), decoded[k]};
-    out[k].imm = reinterpret_cast<uint64_t>(copy);
-  }
-  return enter(c, start, {out, insns}, n, off);
+  if (b.count == 0) return nullptr;
+  if (c.code_mode == CodeMode::k64) silence(b.insns, b.decoded, b.is_plain, b.forms, b.count);
+  add_end(c, b);
+  if (!keep_decoded(*c.blocks, b)) return nullptr;
+  return enter(c, b.start, {b.insns, b.count + 1}, b.count, b.len);
 }
 
 }  // namespace dejavm::soft
