@@ -122,8 +122,8 @@ void end_block_at(const Insn* i);
 // after it.
 bool execute_alone(Cpu& c, const Insn* i);
 
-// lower.cc: decodes and lowers the block at c.rip (fetch page set). nullptr: its first instruction cannot be in a block
-// (crosses the page, does not decode, wraps), so the run loop executes it by itself; or the arena is full.
+// make_block.cc: decodes and lowers the block at c.rip (fetch page set). nullptr: its first instruction cannot be in a
+// block (crosses the page, does not decode, wraps), so the run loop executes it by itself; or the arena is full.
 Block* make_block(Cpu& c);
 
 }  // namespace dejavm::soft

@@ -1,76 +1,9 @@
-// From decoded instructions to blocks of Insns: which handler each gets, and where a block ends.
+// From decoded instructions to Insns: which handler each gets, and how its operands stand in it.
+#include "vmm/soft/blocks/lower.h"
+
 #include <algorithm>
 
-#include "vmm/soft/blocks/blocks.h"
-#include "vmm/soft/blocks/hot.h"
-#include "vmm/soft/integer/exec_string.h"
-#include "vmm/soft/mmu.h"
-#include "vmm/soft/run.h"
-#include "vmm/soft/translate/translator.h"
-
 namespace dejavm::soft {
-namespace {
-
-// --- plain operations ---
-
-inline void sync(Cpu& c, const Insn* i) {
-  c.insn = i;
-  c.rip = c.r[kSlotRip] + i->off;
-  c.retired = c.block_base + i->n;
-  c.next_rip = c.rip + i->len;
-}
-
-inline const Insn* leave_after(Cpu& c) {
-  c.rip = c.next_rip;
-  c.block_base = c.retired + 1;
-  c.mmio_allowed = false;
-  return nullptr;
-}
-
-// What Insn::imm leads to where the plain function executes.
-struct Plain {
-  ExecFn execute;
-  Decoded d;
-};
-inline const Plain& plain_of(const Insn* i) { return *reinterpret_cast<const Plain*>(i->imm); }
-
-const Insn* plain(Cpu& c, const Insn* i) {
-  sync(c, i);
-  const Plain& p = plain_of(i);
-  p.execute(c, p.d);
-  DEJAVM_NEXT();
-}
-
-const Insn* plain_end(Cpu& c, const Insn* i) {
-  sync(c, i);
-  c.mmio_allowed = true;
-  const Plain& p = plain_of(i);
-  p.execute(c, p.d);
-  return leave_after(c);
-}
-
-// An instruction across the end of its page, in 64-bit code: what is in the next page is seen anew each time. imm:
-// Decoded.
-const Insn* across_pages(Cpu& c, const Insn* i) {
-  sync(c, i);
-  Decoded& d = *reinterpret_cast<Decoded*>(i->imm);
-  fetch_across(c, d);
-  if (d.op == Op::kInvalid && c.strict) throw LeaveBlock{};  // for the run loop to stop at
-  c.next_rip = c.rip + d.len;
-  c.mmio_allowed = true;
-  exec_function(d.op)(c, d);
-  return leave_after(c);
-}
-
-// REP string operations: as many iterations at once as the limit and the fast path allow, else one.
-const Insn* rep_end(Cpu& c, const Insn* i) {
-  sync(c, i);
-  c.mmio_allowed = true;
-  const Plain& p = plain_of(i);
-  if (const uint64_t done = bulk_string(c, p.d, c.limit - c.retired); done != 0) c.retired += done - 1;
-  else p.execute(c, p.d);
-  return leave_after(c);
-}
 
 bool repeats(const Decoded& d) {
   switch (d.op) {
@@ -136,6 +69,8 @@ bool ends_block(const Decoded& d) {
   }
 }
 
+namespace {
+
 // --- specialised handlers ---
 
 bool fits32(int64_t v) { return v == static_cast<int32_t>(v); }
@@ -177,6 +112,8 @@ bool lower_address(const Decoded& d, Insn& i, bool with_segment) {
 }
 
 bool is_register(const Operand& o) { return o.kind == OperandKind::kGpr || o.kind == OperandKind::kGprHigh; }
+
+}  // namespace
 
 // The form of the first two operands, with dst, src, imm and the address filled in. False: no such form.
 bool lower_operands(const Decoded& d, Insn& i, Form& form) {
@@ -220,6 +157,8 @@ bool lower_operands(const Decoded& d, Insn& i, Form& form) {
   return true;
 }
 
+namespace {
+
 Handler vector_move(const Decoded& d, Insn& i) {
   const Operand& a = d.operands[0];
   const Operand& b = d.operands[1];
@@ -249,11 +188,15 @@ bool is_shift(Op op) {
   return op == Op::k_shl || op == Op::k_shr || op == Op::k_sar || op == Op::k_rol || op == Op::k_ror;
 }
 
+}  // namespace
+
 // The form without an index register, where the address has none.
 Form simplest(Form form, const Insn& i) {
   if (i.index != slot_offset(kSlotZero)) return form;
   return form == Form::kRM ? Form::kRB : form == Form::kMR ? Form::kBR : form == Form::kMI ? Form::kBI : form;
 }
+
+namespace {}  // namespace
 
 // The specialised handler of a 64-bit-mode instruction, or nullptr. `form` is set when there is one of a family with
 // quiet handlers.
@@ -304,6 +247,8 @@ Handler specialise(const Decoded& d, Insn& i, Form& form) {
   return other_handler(d.op, form, size);
 }
 
+namespace {
+
 // What an instruction does to the arithmetic flags. kWritesAll: to all six, reading none. kKeepsSome: writes some.
 enum class FlagUse : uint8_t { kNone, kWritesAll, kKeepsSome, kOther };
 FlagUse flag_use(Op op) {
@@ -341,6 +286,8 @@ FlagUse flag_use(Op op) {
   }
 }
 
+}  // namespace
+
 // Gives instructions whose flags nobody sees a handler that does not compute them: those followed, in the same block,
 // by one that writes all flags, with only register operations in between, which can neither read flags nor fault nor
 // leave.
@@ -360,219 +307,6 @@ void silence(Insn* insns, const Decoded* decoded, const bool* is_plain, const Fo
       if (Handler quiet = quiet_handler(d.op, forms[k], d.operands[0].size)) insns[k].fn = quiet;
     if (use == FlagUse::kWritesAll && !by_cl) seen = false;
   }
-}
-
-}  // namespace
-
-namespace {
-
-// Specialised handlers are of 64-bit mode.
-const Decoded& decode_again(Cpu& c, const Insn* i) {
-  sync(c, i);
-  BlockCache::Again& a = c.blocks->again[(reinterpret_cast<uintptr_t>(i) / sizeof(Insn)) % BlockCache::kAgain];
-  if (a.insn == i) return a.d;
-  set_fetch_page(c, c.rip);
-  CHECK(decode({fetch_host_page(c, c.fetch_gpa) + (c.rip & 0xfff), i->len}, CodeMode::k64, a.d) == DecodeStatus::kOk);
-  fit_to_model(*c.model, a.d);
-  a.insn = i;
-  return a.d;
-}
-
-// slow() for an instruction that is known to access MMIO.
-const Insn* slow_end(Cpu& c, const Insn* i) {
-  const Decoded& d = decode_again(c, i);
-  c.mmio_allowed = true;
-  exec_function(d.op)(c, d);
-  return leave_after(c);
-}
-
-}  // namespace
-
-void end_block_at(const Insn* i) {
-  auto* insn = const_cast<Insn*>(i);
-  if (insn->fn == leave_before || insn->fn == across_pages) return;  // overwritten meanwhile; ends its block anyway
-  insn->fn = insn->fn == plain ? plain_end : slow_end;
-}
-
-const Insn* slow(Cpu& c, const Insn* i) {
-  const Decoded& d = decode_again(c, i);
-  const bool end = ends_block(d);
-  c.mmio_allowed = end;
-  exec_function(d.op)(c, d);
-  if (end) return leave_after(c);
-  DEJAVM_NEXT();
-}
-
-bool execute_alone(Cpu& c, const Insn* i) {
-  if (i->fn == plain) {
-    sync(c, i);
-    const Plain& p = plain_of(i);
-    p.execute(c, p.d);
-    return false;
-  }
-  if (i->fn == plain_end) {
-    plain_end(c, i);
-    return true;
-  }
-  if (i->fn == rep_end) {
-    rep_end(c, i);
-    return true;
-  }
-  if (i->fn == slow_end) {
-    slow_end(c, i);
-    return true;
-  }
-  if (i->fn == across_pages) {
-    across_pages(c, i);
-    return true;
-  }
-  const Decoded& d = decode_again(c, i);
-  const bool end = ends_block(d);
-  c.mmio_allowed = end;
-  exec_function(d.op)(c, d);
-  if (end) leave_after(c);
-  return end;
-}
-
-// No block begins or goes on at a place in its page at which a debug point is in any: so the run loop comes to each of
-// them.
-static bool debug_point_at(const Cpu& c, uint64_t place) {
-  if (c.debug == nullptr) return false;
-  if (c.debug->passing && (c.debug->known_address & 0xfff) == place) return true;
-  return std::any_of(c.debug->code.begin(), c.debug->code.end(),
-                     [&](uint64_t linear) { return (linear & 0xfff) == place; });
-}
-
-// The block of these Insns, the end pseudo-instruction included; nullptr: the arena is full.
-static Block* enter(Cpu& c, uint64_t start, std::span<const Insn> insns, unsigned count, unsigned len_bytes) {
-  BlockCache& cache = *c.blocks;
-  const unsigned front = c.translator != nullptr && c.code_mode != CodeMode::k16 ? 1 : 0;
-  Block* block = static_cast<Block*>(cache.allocate(sizeof(Block)));
-  Insn* first = static_cast<Insn*>(cache.allocate((front + insns.size()) * sizeof(Insn)));
-  if (block == nullptr || first == nullptr) return nullptr;
-  if (front) {
-    first[0] = Insn{};
-    first[0].fn = count_block;
-    first[0].imm = reinterpret_cast<uint64_t>(block);
-  }
-  std::copy(insns.begin(), insns.end(), first + front);
-  *block = Block{block_key(start, c.code_mode),
-                 static_cast<uint16_t>(count),
-                 static_cast<uint16_t>(len_bytes),
-                 front + static_cast<uint32_t>(insns.size()),
-                 nullptr,
-                 first,
-                 0};
-  blocks_insert(c, block);
-  return block;
-}
-
-static Block* make_block_across(Cpu& c, uint64_t start) {
-  void* room = c.blocks->allocate(sizeof(Decoded));
-  if (room == nullptr) return nullptr;
-  Insn insn{};
-  insn.fn = across_pages;
-  insn.imm = reinterpret_cast<uint64_t>(new (room) Decoded{});
-  return enter(c, start, {&insn, 1}, 1, 4096 - static_cast<unsigned>(start & 0xfff));
-}
-
-namespace {
-
-// A block that is being made.
-struct Draft {
-  uint64_t start = 0;  // physical
-  unsigned count = 0;  // instructions
-  uint16_t len = 0;    // their bytes
-  unsigned branches = 0;
-  bool ended = false;
-  Insn insns[kBlockInsns + 1];
-  Decoded decoded[kBlockInsns];
-  bool is_plain[kBlockInsns];
-  Form forms[kBlockInsns] = {};
-};
-
-// CMP or TEST and the branch behind it in one handler, where there is one.
-void fuse_with_branch(Draft& b, const Decoded& branch) {
-  const Decoded& before = b.decoded[b.count - 1];
-  if (before.op != Op::k_cmp && before.op != Op::k_test) return;
-  Form form;
-  Insn scratch = b.insns[b.count - 1];
-  if (!lower_operands(before, scratch, form)) return;
-  const Handler fused = fused_handler(before.op, simplest(form, scratch), before.operands[0].size, branch.cc);
-  if (fused != nullptr) b.insns[b.count - 1].fn = fused;
-}
-
-// One more instruction, which stands decoded at its place.
-void add_instruction(Cpu& c, Draft& b) {
-  const unsigned n = b.count;
-  const Decoded& d = b.decoded[n];
-  Insn& i = b.insns[n];
-  i = Insn{};
-  i.n = static_cast<uint8_t>(n);
-  i.len = d.len;
-  i.off = b.len;
-  i.seg = d.seg;
-  const Handler special = c.code_mode == CodeMode::k64 ? specialise(d, i, b.forms[n]) : nullptr;
-  b.ended = ends_block(d);
-  b.is_plain[n] = special == nullptr;
-  if (special == nullptr) i.fn = repeats(d) ? rep_end : b.ended ? plain_end : plain;
-  else i.fn = special;
-  if (special != nullptr && d.op == Op::k_jcc) {
-    b.ended = ++b.branches == kBlockBranches;
-    if (n > 0 && !b.is_plain[n - 1]) fuse_with_branch(b, d);
-  }
-  b.len = static_cast<uint16_t>(b.len + d.len);
-  ++b.count;
-}
-
-// The pseudo-instruction at the end: goes on where the block stops short. In 16- and 32-bit code, to the run loop.
-void add_end(Cpu& c, Draft& b) {
-  Insn& end = b.insns[b.count];
-  end = Insn{};
-  end.n = static_cast<uint8_t>(b.count);
-  end.off = b.len;
-  end.disp = b.len;
-  end.fn = c.code_mode == CodeMode::k64 ? block_end : leave_before;
-}
-
-// Plain operations keep their Decoded. False: the arena is full.
-bool keep_decoded(BlockCache& cache, Draft& b) {
-  for (unsigned k = 0; k < b.count; ++k) {
-    if (!b.is_plain[k]) continue;
-    auto* copy = static_cast<Plain*>(cache.allocate(sizeof(Plain)));
-    if (copy == nullptr) return false;
-    *copy = {exec_function(b.decoded[k].op), b.decoded[k]};
-    b.insns[k].imm = reinterpret_cast<uint64_t>(copy);
-  }
-  return true;
-}
-
-}  // namespace
-
-Block* make_block(Cpu& c) {
-  Draft b;
-  b.start = c.fetch_gpa | ((c.code_mode == CodeMode::k64 ? c.rip : c.s.segment[kCs].base + c.rip) & 0xfff);
-  const uint8_t* page = c.memory->page(Gpa{b.start});
-  if (page == nullptr) return nullptr;
-  while (b.count < kBlockInsns && !b.ended) {
-    const uint64_t at = (b.start & 0xfff) + b.len;
-    if (at >= 4096 || debug_point_at(c, at)) break;
-    Decoded& d = b.decoded[b.count];
-    const size_t here = std::min<size_t>(15, 4096 - at);
-    const DecodeStatus status = decode({page + at, here}, c.code_mode, d);
-    if (status == DecodeStatus::kTruncated && b.count == 0 && here < 15 && c.code_mode == CodeMode::k64)
-      return make_block_across(c, b.start);
-    if (status != DecodeStatus::kOk) break;
-    fit_to_model(*c.model, d);
-    if (d.op == Op::kInvalid && b.count > 0) break;  // alone in its block, so that --strict sees it first
-    if (d.op == Op::kInvalid) return nullptr;
-    add_instruction(c, b);
-  }
-  if (b.count == 0) return nullptr;
-  if (c.code_mode == CodeMode::k64) silence(b.insns, b.decoded, b.is_plain, b.forms, b.count);
-  add_end(c, b);
-  if (!keep_decoded(*c.blocks, b)) return nullptr;
-  return enter(c, b.start, {b.insns, b.count + 1}, b.count, b.len);
 }
 
 }  // namespace dejavm::soft
