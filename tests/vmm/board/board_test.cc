@@ -72,6 +72,23 @@ TEST(BoardTable, HasEveryModelAndSavesEachOfItsStates) {
             expected.size() - 2);  // neither test device, one local APIC
 }
 
+// Machines that were made before there was testdma have pctestdev alone, and nothing answers at the other's ports.
+TEST(BoardTable, AMachineOfAnEarlierRevisionHasTheDevicesOfItsTime) {
+  MachineConfig config;
+  config.test_device = true;
+  std::array<RunControl, 1> controls;
+  for (const uint32_t revision : {1u, 2u, kMachineRevision}) {
+    config.revision = revision;
+    Board board(config, controls, nullptr);
+    unsigned masters = 0;
+    for (const ChunkRef& chunk : board.chunks()) masters += chunk.schema->name == "testdma";
+    EXPECT_EQ(masters, revision >= 3 ? 1u : 0u) << revision;
+    const Port status{address_map::kTestDma + Testdma::kStatus};
+    EXPECT_EQ(board.io_read({0, {0}}, status, 4), revision >= 3 ? 0u : 0xffffffffu) << revision;
+    EXPECT_EQ(board.io_read({0, {0}}, Port{address_map::kTestEcho}, 4), 0u) << revision;
+  }
+}
+
 TEST(BoardTable, NoTwoDevicesAnswerAtOnePlace) {
   std::map<uint32_t, int> ports, msrs;
   std::vector<Window> windows;
