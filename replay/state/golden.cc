@@ -245,10 +245,6 @@ class Check {
   GoldenRow row_;
 };
 
-GoldenRow check(const DeviceModel& m, const Case& c, unsigned version, std::span<const Upgrade> upgrades) {
-  return Check(m, c, version, upgrades).run();
-}
-
 // The scripts of a model, and the versions of which there is something.
 std::vector<std::string> cases_of(const std::string& folder, std::string_view model) {
   std::vector<std::string> out;
@@ -293,7 +289,7 @@ std::vector<GoldenRow> check_golden_devices(const std::string& folder, std::span
     for (const std::string& name : names) {
       const Case c{folder, std::string(m.name()), name};
       const auto versions = versions_of(c);
-      for (const unsigned v : versions) rows.push_back(check(m, c, v, upgrades));
+      for (const unsigned v : versions) rows.push_back(Check(m, c, v, upgrades).run());
       if (std::ranges::count(versions, m.schema->version) == 0)
         rows.push_back({c.stem(m.schema->version),
                         {},

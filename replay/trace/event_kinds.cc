@@ -71,15 +71,13 @@ constexpr EventDescriptor msr_access(std::string_view name, std::string_view mea
 }
 
 constexpr EventDescriptor characters(std::string_view name, std::string_view meaning, bool guest_sees,
-                                     EventTarget target, std::string_view operand) {
-  return make(
-      {.name = name,
-       .meaning = meaning,
-       .role = EventRole::kInput,
-       .guest_sees = guest_sees,
-       .target = target,
-       .operands = {
-           {.name = operand, .label = " ", .form = kBytes, .field = F::kData, .text = OperandText::kCharacters}}});
+                                     EventTarget target, std::string_view operand, OperandText text) {
+  return make({.name = name,
+               .meaning = meaning,
+               .role = EventRole::kInput,
+               .guest_sees = guest_sees,
+               .target = target,
+               .operands = {{.name = operand, .label = " ", .form = kBytes, .field = F::kData, .text = text}}});
 }
 
 constexpr EventOperand number32(std::string_view name, std::string_view label, EventField field) {
@@ -106,14 +104,14 @@ constexpr std::array<EventDescriptor, kEventKinds> kEventDescriptors = {
                        number32("edx", " ", F::kEdx)}}),
     make({.name = "interrupt", .meaning = "interrupt acknowledged; none: the request had vanished", .target = EventTarget::kLocalApic,
           .operands = {{.name = "vector", .label = " vector ", .form = kSuccessor, .max = kMaxVector, .none = " no vector"}}}),
-    characters("console", "what was typed", true, EventTarget::kConsole, "data"),
+    characters("console", "what was typed", true, EventTarget::kConsole, "data", OperandText::kCharacters),
     make({.name = "stop", .meaning = "the user ended the run", .role = EventRole::kInput, .guest_sees = false}),
     make({.name = "idle", .meaning = "the vCPU is halted, and time goes on from now_ns to to_ns; the next event was due at next_ns",
           .role = EventRole::kTime,
           .operands = {{.name = "now_ns", .label = " now ", .form = kTime, .field = F::kNow, .text = OperandText::kTime},
                        {.name = "to_ns", .label = " -> ", .form = kLater, .field = F::kValue, .text = OperandText::kTime},
                        {.name = "next_ns", .label = " next ", .form = kDue, .field = F::kNextEvent, .text = OperandText::kTime, .none = " next never"}}}),
-    characters("control", "a request to whoever keeps the machine (checkpoint, pause, ...), as UTF-8 text", false, EventTarget::kNobody, "request"),
+    characters("control", "a request to whoever keeps the machine (checkpoint, pause, ...), as UTF-8 text", false, EventTarget::kNobody, "request", OperandText::kUtf8),
     make({.name = "place", .meaning = "where the interrupt of the next event goes in, or where an NMI does, in recordings of engines whose positions do not tell (KVM)",
           .role = EventRole::kPlace, .guest_sees = false, .target = EventTarget::kLocalApic,
           .operands = {{.name = "rip", .label = " rip ", .field = F::kAddress},

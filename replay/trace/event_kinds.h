@@ -67,7 +67,7 @@ enum class OperandForm : uint8_t {
 };
 
 // How people see it.
-enum class OperandText : uint8_t { kHex, kDecimal, kHash, kTime, kCharacters, kBytes, kIfSet, kIfClear };
+enum class OperandText : uint8_t { kHex, kDecimal, kHash, kTime, kCharacters, kUtf8, kBytes, kIfSet, kIfClear };
 
 struct EventOperand {
   std::string_view name{};   // in JSON and FORMAT.md

@@ -46,6 +46,7 @@ std::string describe(const Event& e, const EventOperand& operand) {
     case OperandText::kDecimal: return fmt::format("{}{}", operand.label, value);
     case OperandText::kHash: return fmt::format("{}{:016x}", operand.label, value);
     case OperandText::kTime: return fmt::format("{}{} ns", operand.label, value);
+    case OperandText::kUtf8:
     case OperandText::kCharacters: return std::string(operand.label) + printable(e.data);
     case OperandText::kBytes: {
       std::string text(operand.label);

@@ -1,28 +1,11 @@
 // A guest of --test-device: a Multiboot 1 kernel that looks at each part of the device and prints what it finds, one letter for each:
 // capital where it is as it should be. Ends with a power-off. QEMU prints the same (tests/tools/qemu_guest.sh).
-#define STACK_TOP 0x120000
 #define WINDOW 0xff000000
-#define IDT 0x121000
 
-        .text
-        .balign 4
-        .long 0x1badb002, 0, -0x1badb002         // Multiboot: magic, flags, checksum
-        .balign 8
-gdt:    .quad 0, 0x00cf9b000000ffff, 0x00cf93000000ffff
-gdtr:   .short . - gdt - 1
-        .long gdt
-idtr:   .short 0x7ff
-        .long IDT
+#include "judged_guest.inc"
 
         .code32
-        .globl _start
-_start: movl    $STACK_TOP, %esp
-        lgdt    gdtr
-        ljmp    $8, $1f
-1:      movl    $16, %eax
-        movl    %eax, %ds
-        movl    %eax, %es
-        movl    %eax, %ss
+        judged_start
 
         movw    $0xe0, %dx                       // the echo
         movl    $0x44332211, %eax
@@ -110,18 +93,3 @@ handler:
         outb    %al, $0x20
         popl    %eax
         iret
-
-judge:  movb    %cl, %al                         // ZF: as it should be
-        je      put
-        orb     $0x20, %al
-put:    pushl   %edx
-        pushl   %eax
-        movw    $0x3fd, %dx
-1:      inb     %dx, %al
-        testb   $0x20, %al
-        jz      1b
-        popl    %eax
-        movw    $0x3f8, %dx
-        outb    %al, %dx
-        popl    %edx
-        ret

@@ -1,20 +1,10 @@
 // A guest of --test-device's bus master: a Multiboot 1 kernel that prints a letter for each thing it tries, capital where it is as it should
 // be. F fill, S sum, C code that is copied over code which has run, E the local APIC as a source, R the firmware's place as a
 // target, W an address that wraps, I the interrupt. Ends with a power-off.
-#define STACK_TOP 0x120000
-#define IDT 0x121000
 #define DATA 0x200000
 #define DMA 0x2100
 
-        .text
-        .balign 4
-        .long 0x1badb002, 0, -0x1badb002         // Multiboot: magic, flags, checksum
-        .balign 8
-gdt:    .quad 0, 0x00cf9b000000ffff, 0x00cf93000000ffff
-gdtr:   .short . - gdt - 1
-        .long gdt
-idtr:   .short 0x7ff
-        .long IDT
+#include "judged_guest.inc"
 
         .macro  reg offset, value
         movl    \value, %eax
@@ -29,14 +19,7 @@ idtr:   .short 0x7ff
         .endm
 
         .code32
-        .globl _start
-_start: movl    $STACK_TOP, %esp
-        lgdt    gdtr
-        ljmp    $8, $1f
-1:      movl    $16, %eax
-        movl    %eax, %ds
-        movl    %eax, %es
-        movl    %eax, %ss
+        judged_start
 
         reg     0x1c, $0x5a
         dma     $3, $0, $DATA, $1000             // fill
@@ -150,18 +133,3 @@ replacement:
         ret
 replacement_end:
         .balign 64
-
-judge:  movb    %cl, %al                         // ZF: as it should be
-        je      put
-        orb     $0x20, %al
-put:    pushl   %edx
-        pushl   %eax
-        movw    $0x3fd, %dx
-1:      inb     %dx, %al
-        testb   $0x20, %al
-        jz      1b
-        popl    %eax
-        movw    $0x3f8, %dx
-        outb    %al, %dx
-        popl    %edx
-        ret

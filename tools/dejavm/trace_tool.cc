@@ -40,14 +40,13 @@ json as_json(const Event& e, const EventOperand& operand) {
     case OperandText::kHash: return fmt::format("{:016x}", value);
     case OperandText::kDecimal:
     case OperandText::kTime: return value;
+    case OperandText::kUtf8: return std::string(e.data.begin(), e.data.end());
+    case OperandText::kCharacters:  // any bytes may have been typed
     case OperandText::kBytes: return e.data;
-    case OperandText::kCharacters: break;
     case OperandText::kIfSet:
     case OperandText::kIfClear: return value != 0;
   }
-  // Of bytes from outside any may be there; a request is text.
-  if (descriptor_of(e.kind).guest_sees) return e.data;
-  return std::string(e.data.begin(), e.data.end());
+  return nullptr;
 }
 
 json as_json(const Event& e, uint64_t index) {

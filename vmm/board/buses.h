@@ -9,7 +9,7 @@
 namespace dejavm {
 
 inline constexpr uint8_t kNoRow = 0xff;
-static_assert(kBoardRows < kNoRow);
+static_assert(kBoardRows <= 32, "what a machine has of them is a mask of 32 bits");
 
 // The table's row for each port.
 extern const std::array<uint8_t, 0x10000> kRowAtPort;
