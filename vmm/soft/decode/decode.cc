@@ -1,30 +1,18 @@
-#include "vmm/soft/decode.h"
-
+// An instruction from its prefixes to the row of the table that says what it is.
 #include <cstring>
 
+#include "vmm/soft/decode/decoder.h"
 #include "vmm/soft/decode/index.h"
 #include "vmm/soft/decode/vex.h"
 
 namespace dejavm::soft {
 namespace {
 
-using table::Attr;
 using table::Form;
 using table::kIndex;
 using table::kVexIndex;
-using table::OperandForm;
 using table::Place;
 using table::Slot;
-
-// The widths that depend on the operand size, by its logarithm.
-constexpr uint8_t kWidths[table::kWidthEnd - table::kWidthV][4] = {{1, 2, 4, 8},       // kWidthV
-                                                                   {1, 2, 4, 4},       // kWidthZ
-                                                                   {2, 4, 8, 16},      // kWidthTwice
-                                                                   {0, 4, 6, 10},      // kWidthFar
-                                                                   {0, 6, 6, 10},      // kWidthTable
-                                                                   {0, 14, 28, 28},    // kWidthEnv
-                                                                   {0, 94, 108, 108},  // kWidthState
-                                                                   {0, 0, 0, 0}};      // kWidthX: by VEX.L
 
 // Effective operand size as a logarithm by mode, rule, REX.W and 66. SDM vol. 2, 2.2.1.2 and table 2-4; vol. 1, 3.6.
 constexpr uint8_t operand_size(CodeMode mode, table::SizeRule rule, bool w, bool p66) {
@@ -68,98 +56,7 @@ constexpr std::array<uint8_t, 256> kPrefixClass = [] {
   return c;
 }();
 
-constexpr unsigned kSs = 2, kDs = 3;
-
-// ModRM's 16-bit addresses: base and index of each rm. SDM vol. 2, table 2-1.
-struct Address16 {
-  uint8_t base, index;
-};
-constexpr Address16 kAddress16[8] = {{3, 6},      {3, 7},      {5, 6},      {5, 7},
-                                     {6, kNoReg}, {7, kNoReg}, {5, kNoReg}, {3, kNoReg}};
-
-class Decoder {
- public:
-  Decoder(std::span<const uint8_t> bytes, CodeMode mode, Decoded& d)
-      : begin_(bytes.data()),
-        at_(begin_),
-        end_(begin_ + (bytes.size() < 15 ? bytes.size() : 15)),
-        mode_(mode),
-        is64_(mode == CodeMode::k64),
-        d_(d) {}
-
-  DecodeStatus run();
-
- private:
-  // Bytes of the instruction, little-endian; zero with overrun_ set when there are not enough.
-  template <class T>
-  T take() {
-    T value = 0;
-    if (static_cast<size_t>(end_ - at_) < sizeof(T)) {
-      at_ = end_;
-      overrun_ = true;
-      return value;
-    }
-    std::memcpy(&value, at_, sizeof(T));
-    at_ += sizeof(T);
-    return value;
-  }
-  uint64_t take_zero(unsigned width);
-  int64_t take_signed(unsigned width);
-
-  bool prefixes_and_opcode();
-  template <class Index>
-  const Form& find_form(const Index& index);
-  bool begins_vex(uint8_t byte) const;
-  bool vex_prefix(uint8_t byte);
-  Form vex_form_of_opcode();
-  void widen_vex(Op op);
-  void memory(bool vsib);
-  void memory_16();
-  void memory_32(bool vsib);
-  void operand(table::OperandCode code);
-  bool legal(const Form& form) const;
-  void register_operand(Operand& o, unsigned number, unsigned width);
-  void memory_operand(Operand& o, unsigned width) { o = {OperandKind::kMem, 0, static_cast<uint8_t>(width)}; }
-  unsigned width(unsigned w) const {
-    return w == table::kWidthX ? 16u << d_.vex_256 : w < table::kWidthV ? w : kWidths[w - table::kWidthV][log_size_];
-  }
-  unsigned rm() const { return (d_.modrm & 7u) | (d_.rex & 1u) << 3; }
-  unsigned reg() const { return (d_.modrm >> 3 & 7u) | (d_.rex & 4u) << 1; }
-  DecodeStatus finish(Op op);
-
-  const uint8_t* begin_;
-  const uint8_t* at_;
-  const uint8_t* end_;
-  CodeMode mode_;
-  bool is64_;
-  bool overrun_ = false;
-  uint8_t vvvv_ = 0;  // as encoded, inverted back
-  bool vvvv_used_ = false;
-  bool p66_ = false, p67_ = false, lock_ = false, valid_ = true;
-  uint8_t repeat_ = 0;  // F2, F3 or 0
-  uint8_t segment_ = kNoReg;
-  uint8_t default_segment_ = kDs;
-  uint8_t log_size_ = 0;
-  Decoded& d_;
-};
-
-uint64_t Decoder::take_zero(unsigned width) {
-  switch (width) {
-    case 1: return take<uint8_t>();
-    case 2: return take<uint16_t>();
-    case 4: return take<uint32_t>();
-    default: return take<uint64_t>();
-  }
-}
-
-int64_t Decoder::take_signed(unsigned width) {
-  switch (width) {
-    case 1: return take<int8_t>();
-    case 2: return take<int16_t>();
-    case 4: return take<int32_t>();
-    default: return take<int64_t>();
-  }
-}
+}  // namespace
 
 // Of prefixes of one kind the last counts; REX counts only directly before the opcode (SDM vol. 2, 2.2.1). In 64-bit
 // mode ES, CS, SS and DS overrides are ignored and leave an FS or GS override in force.
@@ -292,139 +189,6 @@ void Decoder::widen_vex(Op op) {
       if (o.kind == OperandKind::kXmm && o.size == 32) o.size = 16;
 }
 
-void Decoder::memory_16() {
-  const unsigned mod = d_.modrm >> 6, low = d_.modrm & 7;
-  if (mod == 0 && low == 6) {
-    d_.disp = take<uint16_t>();
-    return;
-  }
-  d_.base = kAddress16[low].base;
-  d_.index = kAddress16[low].index;
-  if (d_.base == 5) default_segment_ = kSs;
-  if (mod == 1) d_.disp = take<int8_t>();
-  else if (mod == 2) d_.disp = take<int16_t>();
-}
-
-// SDM vol. 2, tables 2-2 and 2-3; RIP-relative 2.2.1.6. Base numbers 4 and 5 with mod's special cases are decoded
-// without REX.B, index 4 is none only without REX.X (table 2-5).
-void Decoder::memory_32(bool vsib) {
-  const unsigned mod = d_.modrm >> 6;
-  unsigned low = d_.modrm & 7;
-  if (low == 4) {
-    const uint8_t sib = take<uint8_t>();
-    const unsigned index = (sib >> 3 & 7u) | (d_.rex & 2u) << 2;
-    if (index != 4 || vsib) {
-      d_.index = static_cast<uint8_t>(index);
-      d_.scale = sib >> 6;
-    }
-    low = sib & 7;
-  }
-  if (low == 5 && mod == 0) {
-    d_.disp = take<int32_t>();
-    d_.rip_relative = is64_ && (d_.modrm & 7) == 5;
-    return;
-  }
-  d_.base = static_cast<uint8_t>(low | (d_.rex & 1u) << 3);
-  if (d_.base == 4 || d_.base == 5) default_segment_ = kSs;
-  if (mod == 1) d_.disp = take<int8_t>();
-  else if (mod == 2) d_.disp = take<int32_t>();
-}
-
-void Decoder::memory(bool vsib) {
-  d_.has_mem = true;
-  if (vsib) valid_ &= d_.addr_size != 2 && (d_.modrm & 7) == 4;
-  if (d_.addr_size == 2) memory_16();
-  else memory_32(vsib);
-}
-
-void Decoder::register_operand(Operand& o, unsigned number, unsigned width) {
-  if (width == 1 && d_.rex == 0 && number >= 4) o = {OperandKind::kGprHigh, static_cast<uint8_t>(number - 4), 1};
-  else o = {OperandKind::kGpr, static_cast<uint8_t>(number), static_cast<uint8_t>(width)};
-}
-
-void Decoder::operand(table::OperandCode code) {
-  const OperandForm& form = table::kOperandForms[code];
-  Operand& o = d_.operands[d_.operand_count++];
-  const auto set = [&](OperandKind kind, unsigned number, unsigned size) {
-    o = {kind, static_cast<uint8_t>(number), static_cast<uint8_t>(size)};
-  };
-  switch (form.place) {
-    case Place::kNowhere: break;
-    case Place::kRmGpr:
-      if (d_.has_mem) memory_operand(o, width(form.stored_width));
-      else register_operand(o, rm(), width(form.width));
-      break;
-    case Place::kRegGpr: register_operand(o, reg(), width(form.width)); break;
-    case Place::kOpcodeGpr: register_operand(o, (d_.opcode & 7u) | (d_.rex & 1u) << 3, width(form.width)); break;
-    case Place::kFixedGpr: set(OperandKind::kGpr, form.value, width(form.width)); break;
-    case Place::kMemory: memory_operand(o, width(form.stored_width)); break;
-    case Place::kOffset:
-      d_.has_mem = true;
-      memory_operand(o, width(form.width));
-      d_.disp = static_cast<int64_t>(take_zero(d_.addr_size));
-      break;
-    case Place::kZero:
-      set(OperandKind::kImm, 0, width(form.width));
-      d_.imm = take_zero(width(form.stored_width));
-      break;
-    case Place::kSigned:
-    case Place::kRelative:
-      set(form.place == Place::kSigned ? OperandKind::kImm : OperandKind::kRel, 0, width(form.width));
-      d_.imm = static_cast<uint64_t>(take_signed(width(form.stored_width)));
-      break;
-    case Place::kOne:
-      set(OperandKind::kImm, 0, 1);
-      d_.imm = 1;
-      break;
-    case Place::kLevel:
-      set(OperandKind::kImm, 0, 1);
-      d_.imm2 = take<uint8_t>();
-      break;
-    case Place::kFarPointer:
-      set(OperandKind::kFar, 0, width(form.width));
-      d_.imm = take_zero(width(form.stored_width));
-      d_.imm2 = take<uint16_t>();
-      break;
-    case Place::kRegSeg:  // REX.R is ignored; 6 and 7 are no segment, and CS cannot be loaded
-      set(OperandKind::kSeg, d_.modrm >> 3 & 7u, 2);
-      valid_ &= o.reg < 6 && !(o.reg == 1 && d_.op == Op::k_mov_to_seg);
-      break;
-    case Place::kFixedSeg: set(OperandKind::kSeg, form.value, 2); break;
-    case Place::kRegCr:
-      set(OperandKind::kCr, reg(), width(form.width));
-      valid_ &= o.reg == 0 || (o.reg >= 2 && o.reg <= 4) || o.reg == 8;
-      break;
-    case Place::kRegDr:
-      set(OperandKind::kDr, reg(), width(form.width));
-      valid_ &= o.reg < 8;
-      break;
-    case Place::kRmMmx:
-      if (d_.has_mem) memory_operand(o, width(form.stored_width));
-      else set(OperandKind::kMmx, d_.modrm & 7u, width(form.width));
-      break;
-    case Place::kRegMmx: set(OperandKind::kMmx, d_.modrm >> 3 & 7u, width(form.width)); break;
-    case Place::kRmXmm:
-      if (d_.has_mem) memory_operand(o, width(form.stored_width));
-      else set(OperandKind::kXmm, rm(), width(form.width));
-      break;
-    case Place::kRegXmm: set(OperandKind::kXmm, reg(), width(form.width)); break;
-    case Place::kVexXmm:
-    case Place::kVexGpr:
-      // Outside 64-bit mode its highest bit is ignored, where it names a register.
-      if (!is64_) vvvv_ &= 7;
-      set(form.place == Place::kVexXmm ? OperandKind::kXmm : OperandKind::kGpr, vvvv_, width(form.width));
-      vvvv_used_ = true;
-      break;
-    case Place::kIs4Xmm: {
-      const uint8_t is4 = take<uint8_t>();
-      set(OperandKind::kXmm, is64_ ? is4 >> 4 : is4 >> 4 & 7, width(form.width));
-      break;
-    }
-    case Place::kRmSt: set(OperandKind::kSt, d_.modrm & 7u, 10); break;
-    case Place::kFixedSt: set(OperandKind::kSt, form.value, 10); break;
-  }
-}
-
 DecodeStatus Decoder::finish(Op op) {
   if (overrun_) {
     const bool too_long = at_ - begin_ == 15;
@@ -502,8 +266,6 @@ DecodeStatus Decoder::run() {
   }
   return finish(static_cast<Op>(op));
 }
-
-}  // namespace
 
 DecodeStatus decode(std::span<const uint8_t> bytes, CodeMode mode, Decoded& d) {
   d = Decoded{};

@@ -21,13 +21,6 @@ struct Slot {
   uint8_t shape = 0;
 };
 
-// A row as decode() needs it.
-struct Form {
-  Op op = Op::kInvalid;
-  uint16_t attr = 0;
-  OperandCode operands[4] = {kNo, kNo, kNo, kNo};
-};
-
 inline constexpr size_t kSlotCount = 4 * 256;
 
 // The encodings without VEX, and those with it.

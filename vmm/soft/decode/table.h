@@ -128,4 +128,11 @@ struct Row {
   constexpr unsigned span() const { return 1u << (attr >> kSpanAt & 7); }
 };
 
+// A row as decode() needs it.
+struct Form {
+  Op op = Op::kInvalid;
+  uint16_t attr = 0;
+  OperandCode operands[4] = {kNo, kNo, kNo, kNo};
+};
+
 }  // namespace dejavm::soft::table

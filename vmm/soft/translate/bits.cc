@@ -15,7 +15,7 @@ void Emitter::put_flag(unsigned bit) {
   if (bit != 0) shl(al, static_cast<int>(bit));
   and_(arith_byte(1), static_cast<uint32_t>(~(1u << bit) & 0xff));
   or_(arith_byte(1), al);
-  host_flags_ = false;
+  block_->host_flags = false;
 }
 
 Emitter::Done Emitter::bit_test(const Decoded& d) {
@@ -77,7 +77,7 @@ Emitter::Done Emitter::bit_scan(const Decoded& d) {
     lahf();
     and_(eax, 0x4000);
     mov(arith(), ax);
-    host_flags_ = false;
+    block_->host_flags = false;
     write_guest(a.reg, size, scratch(2, size));
     return Done::kYes;
   }
@@ -116,7 +116,7 @@ Emitter::Done Emitter::exchange_memory(const Decoded& d) {  // cmpxchg, xadd
     write_guest(kRax, size, scratch(2, size));
     L(done);
   }
-  save_flags(Flags::kAll);
+  save_flags(HostFlags::kAll);
   return Done::kYes;
 }
 
@@ -133,7 +133,7 @@ Emitter::Done Emitter::divide(const Decoded& d) {
   } else {
     mov(scratch(1, size), in_register(a.reg, size, 1));
   }
-  host_flags_ = false;
+  block_->host_flags = false;
   test(scratch(1, size), scratch(1, size));
   jz(slow_stub().from, T_NEAR);
   test(host(kRdx, size), host(kRdx, size));

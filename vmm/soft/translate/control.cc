@@ -1,4 +1,4 @@
-// Generated code by instruction: conditions, stack, branches; and which instruction is made by what.
+// Generated code by instruction: conditions, stack, branches.
 #include <cstddef>
 
 #include "vmm/soft/blocks/hot.h"
@@ -107,7 +107,7 @@ Emitter::Done Emitter::exchange(const Decoded& d) {
     case Op::k_cdq:
     case Op::k_cqo: {
       const unsigned size = d.op == Op::k_cdq ? 4 : 8;
-      host_flags_ = false;
+      block_->host_flags = false;
       mov(host(kRdx, size), host(kRax, size));
       sar(host(kRdx, size), static_cast<int>(8 * size - 1));
       return Done::kYes;
@@ -143,7 +143,7 @@ Emitter::Done Emitter::exchange(const Decoded& d) {
 void Emitter::stack_address(int below) {
   const Reg64 from(host(kRsp, 8).getIdx());
   if (below == 0) mov(scratch(0, width()), host(kRsp, width()));
-  else if (work_->mode32) lea(eax, ptr[from - below]);
+  else if (block_->work.mode32) lea(eax, ptr[from - below]);
   else lea(rax, ptr[from - below]);
 }
 
@@ -192,7 +192,7 @@ Emitter::Done Emitter::stack(const Decoded& d) {
 }
 
 unsigned Emitter::stack_run(unsigned k) {
-  const auto& insns = work_->decoded;
+  const auto& insns = block_->work.decoded;
   const Op op = insns[k].op;
   const unsigned w = width();
   if (op != Op::k_push && op != Op::k_pop) return 0;
@@ -203,8 +203,7 @@ unsigned Emitter::stack_run(unsigned k) {
     ++n;
   }
   if (n < 2) return 0;
-  k_ = k;
-  slow_stub_ = nullptr;
+  block_->insn = {.number = k};
   const bool push = op == Op::k_push;
   const int bytes = static_cast<int>(w * n);
   stack_address(push ? bytes : 0);
@@ -222,15 +221,15 @@ unsigned Emitter::stack_run(unsigned k) {
     }
   }
   add_rsp(push ? -bytes : bytes);
-  slow_stub_->repeat = n;
-  slow_stub_->returns = true;
-  L(slow_stub_->back);
+  block_->insn.slow_stub->repeat = n;
+  block_->insn.slow_stub->returns = true;
+  L(block_->insn.slow_stub->back);
   return n;
 }
 
 // To RIP in rax, by the jump cache.
 void Emitter::jump_indirect(int undo_rsp) {
-  Stub& s = new_stub(Stub::kMiss, work_->code * kSiteInsns + k_, 0);
+  Stub& s = new_stub(Stub::kMiss, block_->work.code * kSiteInsns + block_->insn.number, 0);
   s.undo_rsp = undo_rsp;
   look_up_jump(s.from);
 }
@@ -254,7 +253,7 @@ void Emitter::look_up_jump(Xbyak::Label& miss) {
 
 // A direct jump to another page holds while that page's fetch TLB entry is what it was when the jump was linked.
 void Emitter::go_across(uint64_t target) {
-  Stub& s = new_stub(Stub::kAcross, static_cast<uint32_t>(links_->size()), target);
+  Stub& s = new_stub(Stub::kAcross, static_cast<uint32_t>(block_->links.size()), target);
   const size_t index = (target >> 12) & (kFetchTlbEntries - 1);
   mov(rdx, cpu(offsetof(Cpu, fetches)));
   db(0x48);
@@ -264,20 +263,20 @@ void Emitter::go_across(uint64_t target) {
   cmp(ptr[rdx + static_cast<int>(index * sizeof(FastFetch) + offsetof(FastFetch, serial))], rax);
   jne(s.from, T_NEAR);
   jmp(s.from, T_NEAR);
-  links_->push_back({static_cast<uint32_t>(getSize() - 4), 0, serial, 0});
+  block_->links.push_back({static_cast<uint32_t>(getSize() - 4), 0, serial, 0});
 }
 
 Emitter::Done Emitter::branch(const Decoded& d, uint64_t target) {
   const unsigned cc = condition(d.cc, false);
-  const bool links = ((target ^ work_->rip) & ~uint64_t{0xfff}) == 0;
+  const bool links = ((target ^ block_->work.rip) & ~uint64_t{0xfff}) == 0;
   Stub& s = new_stub(links ? Stub::kLink : Stub::kGo, 0, target);
-  s.give_back = static_cast<int>(work_->decoded.size() - (k_ + 1));
-  s.unsaved = unsaved_;
+  s.give_back = static_cast<int>(block_->work.decoded.size() - (block_->insn.number + 1));
+  s.unsaved = block_->unsaved;
   jump_if(cc, s.from);
   if (links) {
-    s.value = static_cast<uint32_t>(links_->size());
+    s.value = static_cast<uint32_t>(block_->links.size());
     // Where nothing is to be given back, the branch itself is what gets patched.
-    links_->push_back({s.give_back == 0 ? static_cast<uint32_t>(getSize() - 4) : 0, 0, 0, 0});
+    block_->links.push_back({s.give_back == 0 ? static_cast<uint32_t>(getSize() - 4) : 0, 0, 0, 0});
   }
   return Done::kYes;
 }
@@ -331,7 +330,7 @@ void Emitter::push_return_address(uint64_t next) {
 
 Emitter::Done Emitter::control(const Decoded& d) {
   const unsigned w = width();
-  const uint64_t next = in_code(work_->rip + work_->insns[k_].off + d.len);
+  const uint64_t next = in_code(block_->work.rip + block_->work.insns[block_->insn.number].off + d.len);
   const uint64_t target = in_code(next + d.imm);
   const Operand& a = d.operands[0];
   if (d.op_size != w) return Done::kNo;
@@ -350,95 +349,6 @@ Emitter::Done Emitter::control(const Decoded& d) {
   if (is_call) mov(rax, slot(kSlotTemp, 8));
   jump_indirect(0);
   return Done::kEnds;
-}
-
-Emitter::Done Emitter::insn(unsigned k) {
-  const Decoded& d = work_->decoded[k];
-  k_ = k;
-  slow_stub_ = nullptr;
-  flags_wanted_ = wanted_flags_[k];
-  if (d.op != Op::k_jcc) unsaved_.reset();
-  const Op next = k + 1 < work_->decoded.size() ? work_->decoded[k + 1].op : Op::kInvalid;
-  next_reads_ = next == Op::k_jcc || next == Op::k_setcc || next == Op::k_cmovcc;
-  if (d.op == Op::k_movzx && d.operands[1].kind == OperandKind::kGprHigh && d.operands[0].size >= 4) {
-    mov(edx, in_register(d.operands[1].reg, 4, 2));
-    movzx(edx, dx);
-    shr(edx, 8);
-    host_flags_ = false;
-    write_guest(d.operands[0].reg, 4, edx);
-    return Done::kYes;
-  }
-  for (unsigned n = 0; n < d.operand_count; ++n)
-    if (d.operands[n].kind == OperandKind::kGprHigh) return high_byte(d);
-  switch (d.op) {
-    case Op::k_bt:
-    case Op::k_bts:
-    case Op::k_btr:
-    case Op::k_btc: return bit_test(d);
-    case Op::k_bsf:
-    case Op::k_bsr:
-    case Op::k_popcnt: return bit_scan(d);
-    case Op::k_cmpxchg:
-    case Op::k_xadd: return exchange_memory(d);
-    case Op::k_div: return divide(d);
-    case Op::k_shld:
-    case Op::k_shrd: return double_shift(d);
-    case Op::k_prefetch:
-    case Op::k_rdtsc:
-    case Op::k_rdtscp:
-    case Op::k_cli:
-    case Op::k_clac:
-    case Op::k_stac:
-    case Op::k_swapgs:
-    case Op::k_mov_from_seg:
-    case Op::k_fnstcw:
-    case Op::k_pushf: return system(d);
-    case Op::k_movs:
-    case Op::k_stos: return repeat(d);
-    case Op::k_mov: return move(d);
-    case Op::k_movzx:
-    case Op::k_movsx:
-    case Op::k_movsxd: return extend(d);
-    case Op::k_lea: return load_address(d);
-    case Op::k_add:
-    case Op::k_or:
-    case Op::k_adc:
-    case Op::k_sbb:
-    case Op::k_and:
-    case Op::k_sub:
-    case Op::k_xor:
-    case Op::k_cmp:
-    case Op::k_test: return alu(d);
-    case Op::k_inc:
-    case Op::k_dec:
-    case Op::k_neg:
-    case Op::k_not: return unary(d);
-    case Op::k_shl:
-    case Op::k_shr:
-    case Op::k_sar:
-    case Op::k_rol:
-    case Op::k_ror: return shift(d);
-    case Op::k_imul:
-    case Op::k_mul: return multiply(d);
-    case Op::k_setcc:
-    case Op::k_cmovcc: return conditional(d);
-    case Op::k_nop:
-    case Op::k_pause:
-    case Op::k_cdqe:
-    case Op::k_cwde:
-    case Op::k_cdq:
-    case Op::k_cqo:
-    case Op::k_bswap:
-    case Op::k_xchg: return exchange(d);
-    case Op::k_push:
-    case Op::k_pop:
-    case Op::k_leave: return stack(d);
-    case Op::k_jcc:
-    case Op::k_jmp:
-    case Op::k_call:
-    case Op::k_ret: return control(d);
-    default: return op_group(d.op) == OpGroup::kSse ? vector(d) : Done::kNo;
-  }
 }
 
 }  // namespace dejavm::soft

@@ -83,7 +83,7 @@ void Emitter::shared_routines() {
 }
 
 void Emitter::by_helper(unsigned k) {
-  mov(eax, work_->code * kSiteInsns + k);
+  mov(eax, block_->work.code * kSiteInsns + k);
   call(slow_);
 }
 
@@ -93,20 +93,22 @@ void Emitter::leave_to(uint64_t target) {
 }
 
 void Emitter::go_direct(uint64_t target) {
-  const bool links = ((target ^ work_->rip) & ~uint64_t{0xfff}) == 0;
+  const bool links = ((target ^ block_->work.rip) & ~uint64_t{0xfff}) == 0;
   if (!links) return go_across(target);
-  Stub& s = new_stub(Stub::kLink, static_cast<uint32_t>(links_->size()), target);
+  Stub& s = new_stub(Stub::kLink, static_cast<uint32_t>(block_->links.size()), target);
   jmp(s.from, T_NEAR);
-  links_->push_back({static_cast<uint32_t>(getSize() - 4), 0, 0, 0});
+  block_->links.push_back({static_cast<uint32_t>(getSize() - 4), 0, 0, 0});
 }
 
 Xbyak::Address Emitter::left() { return qword[rbp + (static_cast<int>(offsetof(Cpu, left)) - kBias)]; }
 
-void Emitter::go_behind_the_block() { go_direct(in_code(work_->rip + work_->insns[work_->decoded.size()].off)); }
+void Emitter::go_behind_the_block() {
+  go_direct(in_code(block_->work.rip + block_->work.insns[block_->work.decoded.size()].off));
+}
 
 // The block's instructions, in line.
 void Emitter::body() {
-  const auto n = static_cast<unsigned>(work_->decoded.size());
+  const auto n = static_cast<unsigned>(block_->work.decoded.size());
   bool goes_on = true;
   for (unsigned k = 0; k < n && goes_on; ++k) {
     if (const unsigned several = stack_run(k); several != 0) {
@@ -116,13 +118,13 @@ void Emitter::body() {
     const Done done = insn(k);
     if (done == Done::kNo) {
       by_helper(k);
-      host_flags_ = false;
+      block_->host_flags = false;
     }
     goes_on = done != Done::kEnds;
-    if (slow_stub_ != nullptr && goes_on) {
-      slow_stub_->flags = host_flags_;
-      slow_stub_->returns = true;
-      L(slow_stub_->back);
+    if (block_->insn.slow_stub != nullptr && goes_on) {
+      block_->insn.slow_stub->flags = block_->host_flags;
+      block_->insn.slow_stub->returns = true;
+      L(block_->insn.slow_stub->back);
     }
   }
   if (goes_on) go_behind_the_block();
@@ -137,7 +139,7 @@ void Emitter::stub(Stub& s) {
     case Stub::kLink: return link_stub(s);
     case Stub::kGo: return go_across(s.target);
     case Stub::kAcross:
-      (*links_)[s.value].stub = static_cast<uint32_t>(getSize());
+      block_->links[s.value].stub = static_cast<uint32_t>(getSize());
       mov(rax, s.target);
       return look_up_jump(new_stub(Stub::kAcrossMiss, s.value, s.target).from);
     case Stub::kAcrossMiss:
@@ -145,7 +147,7 @@ void Emitter::stub(Stub& s) {
       jmp(go_, T_NEAR);
       return;
     case Stub::kMiss: return miss_stub(s);
-    case Stub::kFull: add(left(), static_cast<int>(work_->decoded.size())); return leave_to(work_->rip);
+    case Stub::kFull: add(left(), static_cast<int>(block_->work.decoded.size())); return leave_to(block_->work.rip);
   }
 }
 
@@ -160,7 +162,7 @@ void Emitter::slow_stub(Stub& s) {
 }
 
 void Emitter::link_stub(const Stub& s) {
-  LinkSite& link = (*links_)[s.value];
+  LinkSite& link = block_->links[s.value];
   if (link.jump == 0) {
     // What is patched is a jump behind the addition.
     db(0xe9);
@@ -189,23 +191,21 @@ void Emitter::miss_stub(const Stub& s) {
 }
 
 uint32_t Emitter::block(const Work& w, std::vector<LinkSite>& links, uint32_t& dead) {
-  work_ = &w;
-  links_ = &links;
-  stubs_.clear();
+  BlockContext context{.work = w, .links = links};
+  block_ = &context;
   align(16);
   const auto entry = static_cast<uint32_t>(getSize());
   find_wanted_flags();
-  sse_checked_ = segment_checked_[0] = segment_checked_[1] = false;
-  host_flags_ = false;
-  unsaved_.reset();
   sub(left(), static_cast<int>(w.decoded.size()));
   jl(new_stub(Stub::kFull, 0, 0).from, T_NEAR);
   body();
-  for (size_t at = 0; at < stubs_.size(); ++at) stub(stubs_[at]);  // out of line; a stub may make more of them
+  for (size_t at = 0; at < block_->stubs.size(); ++at)
+    stub(block_->stubs[at]);  // out of line; a stub may make more of them
   dead = static_cast<uint32_t>(getSize());
   mov(rax, w.rip);
   mov(ecx, kNoLink);
   jmp(go_, T_NEAR);
+  block_ = nullptr;
   return entry;
 }
 

@@ -6,8 +6,6 @@
 // between two others they may be in the host's flags alone.
 #pragma once
 
-#include <deque>
-#include <optional>
 #include <vector>
 
 #include <fcntl.h>  // before Xbyak, whose macros it would meet
@@ -15,9 +13,8 @@
 #include <xbyak/xbyak.h>
 #include <xbyak/xbyak_util.h>
 
-#include "vmm/soft/blocks/blocks.h"
-#include "vmm/soft/decode.h"
 #include "vmm/soft/mmu.h"
+#include "vmm/soft/translate/block_context.h"
 
 namespace dejavm::soft {
 
@@ -40,24 +37,6 @@ inline bool is_gpr(const Operand& o) { return o.kind == OperandKind::kGpr; }
 inline bool is_mem(const Operand& o) { return o.kind == OperandKind::kMem; }
 inline bool is_imm(const Operand& o) { return o.kind == OperandKind::kImm; }
 
-// A jump to another block's code, and what it does while that has none.
-struct LinkSite {
-  uint32_t jump = 0;  // offset of the 32-bit displacement
-  uint32_t stub = 0;  // offset
-  uint32_t serial =
-      0;  // offset of the FastFetch::serial that must be the target's page's, where that is another; 0: it is not
-  uint32_t patches = 0;
-};
-inline constexpr uint32_t kMaxPatches = 16;  // of a link to another page, whose mapping comes and goes
-
-struct Work {         // what is translated
-  uint32_t code = 0;  // index
-  uint64_t rip = 0;
-  bool mode32 = false;
-  const Insn* insns = nullptr;  // of the guest's first on
-  std::vector<Decoded> decoded;
-};
-
 class Emitter : public Xbyak::CodeGenerator {
  public:
   Emitter(uint8_t* memory, size_t bytes, const Helpers& helpers) : CodeGenerator(bytes, memory), helpers_(helpers) {}
@@ -73,23 +52,6 @@ class Emitter : public Xbyak::CodeGenerator {
   }
 
  private:
-  enum class Flags : uint8_t {
-    kAll,
-    kLogic,
-    kNoOverflow
-  };             // kLogic: OF and CF are 0; kNoOverflow: OF is 0. AF is cleared by both
-  struct Stub {  // out of line
-    Xbyak::Label from, back;
-    enum Kind { kSlow, kLink, kGo, kAcross, kAcrossMiss, kFull, kMiss } kind = kSlow;
-    uint32_t value = 0;            // site; link
-    uint64_t target = 0;           // kLink, kGo, kAcross
-    bool flags = false;            // kSlow: what follows may look at the host's flags
-    bool returns = false;          // kSlow: to `back`
-    unsigned repeat = 1;           // kSlow: so many sites, one after the other
-    int undo_rsp = 0;              // kMiss: what the instruction has added to RSP
-    int give_back = 0;             // kLink, kGo: instructions that were counted and do not run
-    std::optional<Flags> unsaved;  // kLink, kGo
-  };
   void spill();
   void reload();
   void by_helper(unsigned k);
@@ -97,12 +59,13 @@ class Emitter : public Xbyak::CodeGenerator {
   // One instruction. kNo: it has no code, kEnds: the block ends there.
   enum class Done : uint8_t { kNo, kYes, kEnds };
   Done insn(unsigned k);
+  Done by_operation(const Decoded& d);
   Done move(const Decoded& d);
   Done extend(const Decoded& d);
   Done load_address(const Decoded& d);
   void alu_emit(Op op, const Xbyak::Operand& to, const Xbyak::Operand& from);
   void alu_emit(Op op, const Xbyak::Operand& to, uint32_t imm);
-  static Flags alu_flags(Op op);
+  static HostFlags alu_flags(Op op);
   void copy_guest(const Xbyak::Reg64& to, unsigned guest);
   Done high_byte(const Decoded& d);  // of AH, CH, DH, BH
   Done alu(const Decoded& d);
@@ -170,8 +133,8 @@ class Emitter : public Xbyak::CodeGenerator {
   Xbyak::RegExp xmm_at(unsigned n, unsigned offset = 0) const;
 
   // --- operands (operands.cc) ---
-  unsigned width() const { return work_->mode32 ? 4 : 8; }  // of addresses, the stack and near branches
-  uint64_t in_code(uint64_t target) const { return work_->mode32 ? target & 0xffffffff : target; }
+  unsigned width() const { return block_->work.mode32 ? 4 : 8; }  // of addresses, the stack and near branches
+  uint64_t in_code(uint64_t target) const { return block_->work.mode32 ? target & 0xffffffff : target; }
   static bool pinned(unsigned guest);
   static Xbyak::Reg host(unsigned guest, unsigned size);     // pinned only
   static Xbyak::Reg scratch(unsigned n, unsigned size);      // 0: rax, 1: rcx, 2: rdx
@@ -193,27 +156,25 @@ class Emitter : public Xbyak::CodeGenerator {
   // --- flags ---
   Xbyak::Address arith() const;                 // Cpu::arith
   Xbyak::Address arith_byte(unsigned n) const;  // 0: OF; 1: the others, as LAHF gives them
-  // Who looks at an instruction's flags. kBranches: only the conditional branches right behind it, and what these lead
-  // to: so they are stored on the way there.
-  enum class Wanted : uint8_t { kNo, kBranches, kYes };
-  bool wanted() const { return flags_wanted_ != Wanted::kNo; }
-  void save_flags(Flags);
-  void store_flags(Flags);                         // from the host's; clobbers ah
+  bool wanted() const { return block_->insn.flags_wanted != Wanted::kNo; }
+  void save_flags(HostFlags);
+  void store_flags(HostFlags);                     // from the host's; clobbers ah
   void load_carry();                               // Cpu::arith's CF to the host's; clobbers ecx
   void load_flags();                               // all; clobbers eax
   unsigned condition(unsigned cc, bool keep_rax);  // leaves the host's flags so that this condition code holds or not
   void find_wanted_flags();
   Stub& new_stub(Stub::Kind kind, uint32_t value, uint64_t target) {
-    stubs_.emplace_back();
-    Stub& s = stubs_.back();
+    block_->stubs.emplace_back();
+    Stub& s = block_->stubs.back();
     s.kind = kind;
     s.value = value;
     s.target = target;
     return s;
   }
   Stub& slow_stub() {  // the instruction's: its plain function instead
-    if (slow_stub_ == nullptr) slow_stub_ = &new_stub(Stub::kSlow, work_->code * kSiteInsns + k_, 0);
-    return *slow_stub_;
+    if (block_->insn.slow_stub == nullptr)
+      block_->insn.slow_stub = &new_stub(Stub::kSlow, block_->work.code * kSiteInsns + block_->insn.number, 0);
+    return *block_->insn.slow_stub;
   }
   void jump_indirect(int undo_rsp);  // to rax
   void look_up_jump(Xbyak::Label& miss);
@@ -229,18 +190,7 @@ class Emitter : public Xbyak::CodeGenerator {
   const bool has_bmi2_ = Xbyak::util::Cpu().has(Xbyak::util::Cpu::tBMI2);
   size_t enter_ = 0;
   Xbyak::Label slow_, go_, leave_, exit_;
-  const Work* work_ = nullptr;
-  std::vector<LinkSite>* links_ = nullptr;
-  std::deque<Stub> stubs_;
-  unsigned k_ = 0;             // the instruction at hand
-  Stub* slow_stub_ = nullptr;  // its, if it has one
-  Wanted flags_wanted_ = Wanted::kNo;
-  std::optional<Flags> unsaved_;      // the host's flags, of this kind, are the guest's, and Cpu::arith is not
-  bool segment_checked_[2] = {};      // FS, GS of 32-bit code: writable data of 4 GiB
-  bool sse_checked_ = false;          // SSE is on, or the block would have been left
-  bool host_flags_ = false;           // the host's flags are the guest's
-  bool next_reads_ = false;           // the next instruction looks at them
-  std::vector<Wanted> wanted_flags_;  // by instruction
+  BlockContext* block_ = nullptr;  // only while block() runs
 };
 
 }  // namespace dejavm::soft

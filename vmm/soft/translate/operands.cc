@@ -60,16 +60,17 @@ void Emitter::write_guest(unsigned guest, unsigned size, const Reg& value) {
 
 bool Emitter::has_address(const Decoded& d) const {
   if (!d.has_mem || d.addr_size != width()) return false;
-  return work_->mode32 ? d.seg != kCs : fits32(d.disp) || d.rip_relative;
+  return block_->work.mode32 ? d.seg != kCs : fits32(d.disp) || d.rip_relative;
 }
 
 void Emitter::effective_address(const Decoded& d, bool with_segment) {
-  if (work_->mode32) {
+  if (block_->work.mode32) {
     effective_address_to(eax, d);
     if (with_segment && (d.seg == kFs || d.seg == kGs)) add_segment_base(d);
     return;
   }
-  if (d.rip_relative) mov(rax, work_->rip + work_->insns[k_].off + d.len + static_cast<uint64_t>(d.disp));
+  if (d.rip_relative)
+    mov(rax, block_->work.rip + block_->work.insns[block_->insn.number].off + d.len + static_cast<uint64_t>(d.disp));
   else effective_address_to(rax, d);
   if (with_segment && (d.seg == kFs || d.seg == kGs))
     add(rax, slot(d.seg == kFs ? unsigned{kSlotFsBase} : unsigned{kSlotGsBase}, 8));
@@ -78,9 +79,9 @@ void Emitter::effective_address(const Decoded& d, bool with_segment) {
 // 32-bit code: the segment must be writable data of 4 GiB, and the access must not go beyond them.
 void Emitter::add_segment_base(const Decoded& d) {
   const bool is_gs = d.seg == kGs;
-  host_flags_ = false;
-  if (!segment_checked_[is_gs]) {
-    segment_checked_[is_gs] = true;
+  block_->host_flags = false;
+  if (!block_->segment_checked[is_gs]) {
+    block_->segment_checked[is_gs] = true;
     const auto at = static_cast<int>(offsetof(Cpu, s.segment) + d.seg * sizeof(SegmentState)) - kBias;
     cmp(dword[rbp + (at + static_cast<int>(offsetof(SegmentState, limit)))], -1);
     jne(slow_stub().from, T_NEAR);
@@ -97,8 +98,9 @@ void Emitter::add_segment_base(const Decoded& d) {
 void Emitter::effective_address_to(const Reg& to, const Decoded& d) {
   if (d.rip_relative) {
     mov(to, to.getBit() == 64
-                ? work_->rip + work_->insns[k_].off + d.len + static_cast<uint64_t>(d.disp)
-                : static_cast<uint32_t>(work_->rip + work_->insns[k_].off + d.len + static_cast<uint64_t>(d.disp)));
+                ? block_->work.rip + block_->work.insns[block_->insn.number].off + d.len + static_cast<uint64_t>(d.disp)
+                : static_cast<uint32_t>(block_->work.rip + block_->work.insns[block_->insn.number].off + d.len +
+                                        static_cast<uint64_t>(d.disp)));
     return;
   }
   const int disp = static_cast<int>(d.disp);
@@ -144,13 +146,13 @@ void Emitter::probe_to(const Reg64& first, bool write) {
   and_(rdx, -4096);
   cmp(rdx, ptr[rcx + static_cast<int>(write ? offsetof(FastEntry, write_tag) : offsetof(FastEntry, read_tag))]);
   jne(slow_stub().from, T_NEAR);
-  host_flags_ = false;
+  block_->host_flags = false;
 }
 
 void Emitter::add_rsp(int n) {
   static_assert(kPinned[kRsp] != kNotPinned);
   const Reg64 r(static_cast<int>(kPinned[kRsp]));
-  if (work_->mode32) lea(Xbyak::Reg32(r.getIdx()), ptr[r + n]);
+  if (block_->work.mode32) lea(Xbyak::Reg32(r.getIdx()), ptr[r + n]);
   else lea(r, ptr[r + n]);
 }
 
@@ -161,38 +163,38 @@ Address Emitter::arith_byte(unsigned n) const {
   return byte[rbp + (static_cast<int>(offsetof(Cpu, arith) + n) - kBias)];
 }
 
-void Emitter::save_flags(Flags kind) {
-  host_flags_ = kind == Flags::kAll;
+void Emitter::save_flags(HostFlags kind) {
+  block_->host_flags = kind == HostFlags::kAll;
   if (!wanted()) return;
-  if (flags_wanted_ == Wanted::kBranches) {
-    host_flags_ = true;  // AF is no condition, the rest is as after AND
-    unsaved_ = kind;
+  if (block_->insn.flags_wanted == Wanted::kBranches) {
+    block_->host_flags = true;  // AF is no condition, the rest is as after AND
+    block_->unsaved = kind;
     return;
   }
   store_flags(kind);
-  if (kind != Flags::kAll && next_reads_) {  // OF is 0, as AND leaves it
+  if (kind != HostFlags::kAll && block_->insn.next_reads) {  // OF is 0, as AND leaves it
     sahf();
-    host_flags_ = true;
+    block_->host_flags = true;
   }
 }
 
-void Emitter::store_flags(Flags kind) {
+void Emitter::store_flags(HostFlags kind) {
   lahf();
   switch (kind) {
-    case Flags::kAll: break;
-    case Flags::kLogic: and_(ah, 0xee); break;
-    case Flags::kNoOverflow: and_(ah, 0xef); break;
+    case HostFlags::kAll: break;
+    case HostFlags::kLogic: and_(ah, 0xee); break;
+    case HostFlags::kNoOverflow: and_(ah, 0xef); break;
   }
   // As two bytes: to read AX after writing AH would cost more.
   mov(arith_byte(1), ah);
-  if (kind == Flags::kAll) seto(arith_byte(0));
+  if (kind == HostFlags::kAll) seto(arith_byte(0));
   else mov(arith_byte(0), 0);
 }
 
 // Flags are mostly stored as two bytes, and a load of both would wait for the stores to reach the cache: so they are
 // loaded as two.
 void Emitter::load_carry() {
-  if (host_flags_) return;
+  if (block_->host_flags) return;
   movzx(ecx, arith_byte(1));
   bt(ecx, 0);
 }
@@ -206,7 +208,7 @@ void Emitter::load_flags() {
 
 // Conditions as the hardware numbers them; TEST of the word in memory leaves the answer in ZF.
 unsigned Emitter::condition(unsigned cc, bool keep_rax) {
-  if (host_flags_) return cc;
+  if (block_->host_flags) return cc;
   constexpr unsigned kNotZero = 5, kZero = 4;
   auto any_of = [&](unsigned at, unsigned mask) {
     test(arith_byte(at), mask);

@@ -15,11 +15,11 @@ using Xbyak::Reg64;
 Emitter::Done Emitter::repeat(const Decoded& d) {
   static_assert(kPinned[kRsi] == 6 && kPinned[kRdi] == 7 && kPinned[kRcx] != kNotPinned && kPinned[kRax] != kNotPinned);
   const bool moves = d.op == Op::k_movs;
-  if (work_->mode32 || d.rep != Rep::kRep || d.addr_size != 8 || d.seg == kFs || d.seg == kGs) return Done::kNo;
+  if (block_->work.mode32 || d.rep != Rep::kRep || d.addr_size != 8 || d.seg == kFs || d.seg == kGs) return Done::kNo;
   const Reg64 count(static_cast<int>(kPinned[kRcx]));
   const unsigned size = d.op_size;
   Xbyak::Label done;
-  host_flags_ = false;
+  block_->host_flags = false;
   test(count, count);
   jz(done, T_NEAR);
   test(cpu(offsetof(Cpu, other_flags), 4), static_cast<uint32_t>(kDF_));

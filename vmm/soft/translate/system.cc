@@ -14,20 +14,20 @@ using Xbyak::Reg;
 void Emitter::require_cpl0() {
   cmp(cpu(offsetof(Cpu, cpl), 1), 0);
   jne(slow_stub().from, T_NEAR);
-  host_flags_ = false;
+  block_->host_flags = false;
 }
 
 // RDTSC, RDTSCP: Cpu::tsc() in EDX:EAX.
 Emitter::Done Emitter::read_clock(const Decoded& d) {
   test(cpu(offsetof(Cpu, s.cr4), 4), static_cast<uint32_t>(kCr4TSD));
   jnz(slow_stub().from, T_NEAR);
-  host_flags_ = false;
+  block_->host_flags = false;
   mov(rax, cpu(offsetof(Cpu, left_end), 8));
   sub(rax, cpu(offsetof(Cpu, left), 8));
   mov(rcx, cpu(offsetof(Cpu, control), 8));
   add(rax, ptr[rcx + static_cast<int>(offsetof(RunControl, time_base_ns))]);
   add(rax, cpu(offsetof(Cpu, s.tsc_adjust), 8));
-  sub(rax, static_cast<uint32_t>(work_->decoded.size() - k_));  // which `left` counts as done
+  sub(rax, static_cast<uint32_t>(block_->work.decoded.size() - block_->insn.number));  // which `left` counts as done
   add(cpu(offsetof(Cpu, unlogged_reads), 8), 1);
   mov(host(kRax, 4), eax);
   shr(rax, 32);
@@ -51,7 +51,7 @@ Emitter::Done Emitter::set_access_flag(bool set) {
 }
 
 Emitter::Done Emitter::swap_gs() {
-  if (work_->mode32) return Done::kNo;
+  if (block_->work.mode32) return Done::kNo;
   require_cpl0();
   const size_t base = offsetof(Cpu, s.segment) + kGs * sizeof(SegmentState) + offsetof(SegmentState, base);
   mov(rax, cpu(base, 8));
@@ -92,7 +92,7 @@ Emitter::Done Emitter::store_x87_control(const Decoded& d) {
 }
 
 Emitter::Done Emitter::push_flags(const Decoded& d) {
-  if (work_->mode32 || d.op_size != 8) return Done::kNo;
+  if (block_->work.mode32 || d.op_size != 8) return Done::kNo;
   stack_address(8);
   probe(true, 8);
   movzx(ecx, arith_byte(0));
@@ -151,7 +151,7 @@ Emitter::Done Emitter::double_shift(const Decoded& d) {
     if (by_imm) shrd(to, from, count);
     else shrd(to, from, cl);
   }
-  host_flags_ = false;
+  block_->host_flags = false;
   if (wanted()) {
     lahf();
     and_(ah, 0xef);

@@ -6,6 +6,7 @@
 
 #include "vmm/soft/translate/emit.h"
 #include "vmm/soft/translate/registers.h"
+#include "vmm/soft/translate/vector_kinds.h"
 
 #pragma GCC diagnostic ignored "-Winvalid-offsetof"
 
@@ -14,185 +15,6 @@ namespace dejavm::soft {
 using Xbyak::Reg;
 
 namespace {
-
-enum class Kind : uint8_t {
-  kNo,
-  kBinary,     // dst = dst op src, where src is XMM or 16 aligned bytes
-  kShuffle,    // dst = op(src, imm)
-  kImmediate,  // dst = dst op src, imm
-  kShift,      // dst = dst op imm, or by XMM
-  kFloat,      // dst = dst op src, or op(src): packed, or one element
-  kToFloat,
-  kFromFloat,
-  kCompare,
-  kMove16,
-  kMove16Unaligned,
-  kMoveQ,
-  kMoveD,
-  kMoveSs,
-  kMoveSd,
-  kMask,
-  kLow,
-  kHigh
-};
-
-Kind kind_of(Op op) {
-  switch (op) {
-    case Op::k_pxor:
-    case Op::k_por:
-    case Op::k_pand:
-    case Op::k_pandn:
-    case Op::k_xorps:
-    case Op::k_xorpd:
-    case Op::k_andps:
-    case Op::k_andpd:
-    case Op::k_andnps:
-    case Op::k_andnpd:
-    case Op::k_orps:
-    case Op::k_orpd:
-    case Op::k_paddb:
-    case Op::k_paddw:
-    case Op::k_paddd:
-    case Op::k_paddq:
-    case Op::k_psubb:
-    case Op::k_psubw:
-    case Op::k_psubd:
-    case Op::k_psubq:
-    case Op::k_paddsb:
-    case Op::k_paddsw:
-    case Op::k_paddusb:
-    case Op::k_paddusw:
-    case Op::k_psubsb:
-    case Op::k_psubsw:
-    case Op::k_psubusb:
-    case Op::k_psubusw:
-    case Op::k_pcmpeqb:
-    case Op::k_pcmpeqw:
-    case Op::k_pcmpeqd:
-    case Op::k_pcmpeqq:
-    case Op::k_pcmpgtb:
-    case Op::k_pcmpgtw:
-    case Op::k_pcmpgtd:
-    case Op::k_pcmpgtq:
-    case Op::k_pmullw:
-    case Op::k_pmulhw:
-    case Op::k_pmulhuw:
-    case Op::k_pmuludq:
-    case Op::k_pmuldq:
-    case Op::k_pmulld:
-    case Op::k_pmaddwd:
-    case Op::k_pmaddubsw:
-    case Op::k_psadbw:
-    case Op::k_pavgb:
-    case Op::k_pavgw:
-    case Op::k_pminub:
-    case Op::k_pminsw:
-    case Op::k_pminsb:
-    case Op::k_pminuw:
-    case Op::k_pminud:
-    case Op::k_pminsd:
-    case Op::k_pmaxub:
-    case Op::k_pmaxsw:
-    case Op::k_pmaxsb:
-    case Op::k_pmaxuw:
-    case Op::k_pmaxud:
-    case Op::k_pmaxsd:
-    case Op::k_punpcklbw:
-    case Op::k_punpcklwd:
-    case Op::k_punpckldq:
-    case Op::k_punpcklqdq:
-    case Op::k_punpckhbw:
-    case Op::k_punpckhwd:
-    case Op::k_punpckhdq:
-    case Op::k_punpckhqdq:
-    case Op::k_packsswb:
-    case Op::k_packssdw:
-    case Op::k_packuswb:
-    case Op::k_packusdw:
-    case Op::k_pshufb:
-    case Op::k_unpcklps:
-    case Op::k_unpcklpd:
-    case Op::k_unpckhps:
-    case Op::k_unpckhpd: return Kind::kBinary;
-    case Op::k_pshufd:
-    case Op::k_pshuflw:
-    case Op::k_pshufhw: return Kind::kShuffle;
-    case Op::k_palignr:
-    case Op::k_shufps:
-    case Op::k_shufpd:
-    case Op::k_pblendw: return Kind::kImmediate;
-    case Op::k_psrlw:
-    case Op::k_psrld:
-    case Op::k_psrlq:
-    case Op::k_psraw:
-    case Op::k_psrad:
-    case Op::k_psllw:
-    case Op::k_pslld:
-    case Op::k_psllq:
-    case Op::k_psrldq:
-    case Op::k_pslldq: return Kind::kShift;
-    case Op::k_addps:
-    case Op::k_addpd:
-    case Op::k_addss:
-    case Op::k_addsd:
-    case Op::k_subps:
-    case Op::k_subpd:
-    case Op::k_subss:
-    case Op::k_subsd:
-    case Op::k_mulps:
-    case Op::k_mulpd:
-    case Op::k_mulss:
-    case Op::k_mulsd:
-    case Op::k_divps:
-    case Op::k_divpd:
-    case Op::k_divss:
-    case Op::k_divsd:
-    case Op::k_minps:
-    case Op::k_minpd:
-    case Op::k_minss:
-    case Op::k_minsd:
-    case Op::k_maxps:
-    case Op::k_maxpd:
-    case Op::k_maxss:
-    case Op::k_maxsd:
-    case Op::k_sqrtps:
-    case Op::k_sqrtpd:
-    case Op::k_sqrtss:
-    case Op::k_sqrtsd:
-    case Op::k_cvtss2sd:
-    case Op::k_cvtsd2ss: return Kind::kFloat;
-    case Op::k_cvtsi2ss:
-    case Op::k_cvtsi2sd: return Kind::kToFloat;
-    case Op::k_cvttss2si:
-    case Op::k_cvttsd2si:
-    case Op::k_cvtss2si:
-    case Op::k_cvtsd2si: return Kind::kFromFloat;
-    case Op::k_ucomiss:
-    case Op::k_ucomisd:
-    case Op::k_comiss:
-    case Op::k_comisd: return Kind::kCompare;
-    case Op::k_movaps:
-    case Op::k_movapd:
-    case Op::k_movdqa:
-    case Op::k_movntps:
-    case Op::k_movntpd:
-    case Op::k_movntdq: return Kind::kMove16;
-    case Op::k_movups:
-    case Op::k_movupd:
-    case Op::k_movdqu:
-    case Op::k_lddqu: return Kind::kMove16Unaligned;
-    case Op::k_movq: return Kind::kMoveQ;
-    case Op::k_movd: return Kind::kMoveD;
-    case Op::k_movss: return Kind::kMoveSs;
-    case Op::k_movsd_x: return Kind::kMoveSd;
-    case Op::k_pmovmskb: return Kind::kMask;
-    case Op::k_movlps:
-    case Op::k_movlpd: return Kind::kLow;
-    case Op::k_movhps:
-    case Op::k_movhpd: return Kind::kHigh;
-    default: return Kind::kNo;
-  }
-}
 
 bool is_xmm(const Operand& o) { return o.kind == OperandKind::kXmm; }
 
@@ -227,9 +49,9 @@ void Emitter::same_opcode(const Decoded& d, uint8_t modrm, bool imm) {
 
 // Once in a block: nothing in it changes CR0 or CR4.
 void Emitter::check_sse_is_on() {
-  if (sse_checked_) return;
-  sse_checked_ = true;
-  host_flags_ = false;
+  if (block_->sse_checked) return;
+  block_->sse_checked = true;
+  block_->host_flags = false;
   test(dword[rbp + (static_cast<int>(offsetof(Cpu, s.cr0)) - kBias)], static_cast<uint32_t>(kCr0TS | kCr0EM));
   jnz(slow_stub().from, T_NEAR);
   test(dword[rbp + (static_cast<int>(offsetof(Cpu, s.cr4)) - kBias)], static_cast<uint32_t>(kCr4OSFXSR));
@@ -251,7 +73,7 @@ constexpr uint32_t kMxcsrFlags = 0x3f, kMxcsrDefault = 0x1f80;
 Xbyak::Address Emitter::guest_mxcsr() { return dword[rbp + (static_cast<int>(offsetof(Cpu, s.fpu.mxcsr)) - kBias)]; }
 
 void Emitter::check_float_controls() {
-  host_flags_ = false;
+  block_->host_flags = false;
   mov(ecx, guest_mxcsr());
   and_(ecx, ~kMxcsrFlags);
   cmp(ecx, kMxcsrDefault);
@@ -345,7 +167,7 @@ Emitter::Done Emitter::vector_compare(const Decoded& d) {
   same_opcode(d, 0xc1, false);
   check_float_raised();
   same_opcode(d, 0xc1, false);  // again, for the flags
-  save_flags(Flags::kAll);
+  save_flags(HostFlags::kAll);
   return Done::kYes;
 }
 
@@ -461,31 +283,31 @@ Emitter::Done Emitter::vector_mask(const Decoded& d) {
 }
 
 Emitter::Done Emitter::vector(const Decoded& d) {
-  const Kind kind = kind_of(d.op);
-  if (kind == Kind::kNo) return Done::kNo;
+  const VectorKind kind = vector_kind(d.op);
+  if (kind == VectorKind::kNo) return Done::kNo;
   for (unsigned n = 0; n < d.operand_count; ++n)
     if (d.operands[n].kind == OperandKind::kMmx) return Done::kNo;
   if (d.has_mem && !has_address(d)) return Done::kNo;
   if (!is_xmm(d.operands[0]) && !is_xmm(d.operands[1])) return Done::kNo;
   switch (kind) {
-    case Kind::kFloat: return vector_float(d);
-    case Kind::kToFloat: return vector_to_float(d);
-    case Kind::kFromFloat: return vector_from_float(d);
-    case Kind::kCompare: return vector_compare(d);
-    case Kind::kBinary: return vector_binary(d, true, false);
-    case Kind::kShuffle: return vector_binary(d, false, true);
-    case Kind::kImmediate: return vector_binary(d, true, true);
-    case Kind::kShift: return vector_shift(d);
-    case Kind::kMove16: return vector_move16(d, true);
-    case Kind::kMove16Unaligned: return vector_move16(d, false);
-    case Kind::kMoveQ: return vector_move_number(d, 8);
-    case Kind::kMoveD: return vector_move_number(d, (d.rex & 8) ? 8 : 4);
-    case Kind::kMoveSs: return vector_move_scalar(d, 4);
-    case Kind::kMoveSd: return vector_move_scalar(d, 8);
-    case Kind::kLow: return vector_move_half(d, 0);
-    case Kind::kHigh: return vector_move_half(d, 8);
-    case Kind::kMask: return vector_mask(d);
-    case Kind::kNo: break;
+    case VectorKind::kFloat: return vector_float(d);
+    case VectorKind::kToFloat: return vector_to_float(d);
+    case VectorKind::kFromFloat: return vector_from_float(d);
+    case VectorKind::kCompare: return vector_compare(d);
+    case VectorKind::kBinary: return vector_binary(d, true, false);
+    case VectorKind::kShuffle: return vector_binary(d, false, true);
+    case VectorKind::kImmediate: return vector_binary(d, true, true);
+    case VectorKind::kShift: return vector_shift(d);
+    case VectorKind::kMove16: return vector_move16(d, true);
+    case VectorKind::kMove16Unaligned: return vector_move16(d, false);
+    case VectorKind::kMoveQ: return vector_move_number(d, 8);
+    case VectorKind::kMoveD: return vector_move_number(d, (d.rex & 8) ? 8 : 4);
+    case VectorKind::kMoveSs: return vector_move_scalar(d, 4);
+    case VectorKind::kMoveSd: return vector_move_scalar(d, 8);
+    case VectorKind::kLow: return vector_move_half(d, 0);
+    case VectorKind::kHigh: return vector_move_half(d, 8);
+    case VectorKind::kMask: return vector_mask(d);
+    case VectorKind::kNo: break;
   }
   return Done::kNo;
 }
