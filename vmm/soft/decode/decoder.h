@@ -12,13 +12,13 @@ namespace dejavm::soft {
 
 // The widths that depend on the operand size, by its logarithm.
 inline constexpr uint8_t kWidths[table::kWidthEnd - table::kWidthV][4] = {{1, 2, 4, 8},       // kWidthV
-                                                                   {1, 2, 4, 4},       // kWidthZ
-                                                                   {2, 4, 8, 16},      // kWidthTwice
-                                                                   {0, 4, 6, 10},      // kWidthFar
-                                                                   {0, 6, 6, 10},      // kWidthTable
-                                                                   {0, 14, 28, 28},    // kWidthEnv
-                                                                   {0, 94, 108, 108},  // kWidthState
-                                                                   {0, 0, 0, 0}};      // kWidthX: by VEX.L
+                                                                          {1, 2, 4, 4},       // kWidthZ
+                                                                          {2, 4, 8, 16},      // kWidthTwice
+                                                                          {0, 4, 6, 10},      // kWidthFar
+                                                                          {0, 6, 6, 10},      // kWidthTable
+                                                                          {0, 14, 28, 28},    // kWidthEnv
+                                                                          {0, 94, 108, 108},  // kWidthState
+                                                                          {0, 0, 0, 0}};      // kWidthX: by VEX.L
 
 inline constexpr unsigned kSs = 2, kDs = 3;
 

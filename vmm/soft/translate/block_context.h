@@ -52,25 +52,25 @@ enum class Wanted : uint8_t {
 struct Stub {
   Xbyak::Label from, back;
   enum Kind { kSlow, kLink, kGo, kAcross, kAcrossMiss, kFull, kMiss } kind = kSlow;
-  uint32_t value = 0;                // site; link
-  uint64_t target = 0;               // kLink, kGo, kAcross
-  bool flags = false;                // kSlow: what follows may look at the host's flags
-  bool returns = false;              // kSlow: to `back`
-  unsigned repeat = 1;               // kSlow: so many sites, one after the other
-  int undo_rsp = 0;                  // kMiss: what the instruction has added to RSP
-  int give_back = 0;                 // kLink, kGo: instructions that were counted and do not run
+  uint32_t value = 0;                     // site; link
+  uint64_t target = 0;                    // kLink, kGo, kAcross
+  bool flags = false;                     // kSlow: what follows may look at the host's flags
+  bool returns = false;                   // kSlow: to `back`
+  unsigned repeat = 1;                    // kSlow: so many sites, one after the other
+  int undo_rsp = 0;                       // kMiss: what the instruction has added to RSP
+  int give_back = 0;                      // kLink, kGo: instructions that were counted and do not run
   std::optional<HostFlags> unsaved = {};  // kLink, kGo
 };
 
 struct BlockContext {
   const Work& work;
   std::vector<LinkSite>& links;
-  std::deque<Stub> stubs = {};             // their addresses stay
-  std::vector<Wanted> wanted_flags = {};   // by instruction
-  std::optional<HostFlags> unsaved = {};   // the host's flags, of this kind, are the guest's, and Cpu::arith is not
-  bool host_flags = false;            // the host's flags are the guest's
-  bool sse_checked = false;           // SSE is on, or the block would have been left
-  bool segment_checked[2] = {};       // FS, GS of 32-bit code: writable data of 4 GiB
+  std::deque<Stub> stubs = {};            // their addresses stay
+  std::vector<Wanted> wanted_flags = {};  // by instruction
+  std::optional<HostFlags> unsaved = {};  // the host's flags, of this kind, are the guest's, and Cpu::arith is not
+  bool host_flags = false;                // the host's flags are the guest's
+  bool sse_checked = false;               // SSE is on, or the block would have been left
+  bool segment_checked[2] = {};           // FS, GS of 32-bit code: writable data of 4 GiB
 
   struct Instruction {
     unsigned number = 0;
