@@ -2,14 +2,18 @@
 
 #include <algorithm>
 
+#include "devices/core/register_bits.h"
+
 namespace dejavm {
 namespace {
+
+using namespace register_bits;
 
 using State = I8042::State;
 using Expect = I8042::Expect;
 
-enum Status : uint8_t { kObf = 0x01, kSystem = 0x04, kWasCommand = 0x08, kNotLocked = 0x10 };
-enum CommandByte : uint8_t {
+enum class Status : uint8_t { kObf = 0x01, kSystem = 0x04, kWasCommand = 0x08, kNotLocked = 0x10 };
+enum class CommandByte : uint8_t {
   kIrq1On = 0x01,
   kIrq12On = 0x02,
   kSystemFlag = 0x04,
@@ -17,10 +21,11 @@ enum CommandByte : uint8_t {
   kAuxOff = 0x20,
   kTranslate = 0x40
 };
-enum OutputPort : uint8_t { kNoReset = 0x01, kA20 = 0x02, kKeyboardFull = 0x10, kAuxFull = 0x20 };
-constexpr uint8_t kFirmwareCommandByte = kIrq1On | kSystemFlag | kAuxOff | kTranslate;
+enum class OutputPort : uint8_t { kNoReset = 0x01, kA20 = 0x02, kKeyboardFull = 0x10, kAuxFull = 0x20 };
+constexpr uint8_t kFirmwareCommandByte =
+    number(CommandByte::kIrq1On | CommandByte::kSystemFlag | CommandByte::kAuxOff | CommandByte::kTranslate);
 constexpr uint8_t kOutputPortAtReset = 0xcf;
-constexpr uint8_t kOutputPortStored = static_cast<uint8_t>(~(kKeyboardFull | kAuxFull));
+constexpr uint8_t kOutputPortStored = static_cast<uint8_t>(~(OutputPort::kKeyboardFull | OutputPort::kAuxFull));
 constexpr uint8_t kInputPort = 0xa0;  // not locked, no manufacturing jumper
 constexpr uint8_t kAck = 0xfa, kResend = 0xfe, kTestPassed = 0xaa, kFirstKeyboardCommand = 0xed;
 
@@ -37,7 +42,7 @@ uint8_t translate(uint8_t byte) {
   }
 }
 
-bool keyboard_waits(const State& s) { return s.queue_len && !(s.ram[0] & kKeyboardOff); }
+bool keyboard_waits(const State& s) { return s.queue_len && !(s.ram[0] & CommandByte::kKeyboardOff); }
 
 // Moves the next waiting byte into the output buffer, if that is empty and its time has come.
 void load(State& s) {
@@ -49,7 +54,7 @@ void load(State& s) {
     s.reply = s.reply_origin = 0;
     s.full = true;
   } else if (keyboard_waits(s)) {
-    s.out = command_byte(s) & kTranslate ? translate(s.queue[0]) : s.queue[0];
+    s.out = command_byte(s) & CommandByte::kTranslate ? translate(s.queue[0]) : s.queue[0];
     s.out_origin = I8042::kKeyboard;
     std::copy(s.queue.begin() + 1, s.queue.end(), s.queue.begin());
     s.queue.back() = 0;
@@ -128,7 +133,7 @@ void keyboard_byte(State& s, uint8_t byte) {
 
 void write_output_port(State& s, uint8_t value) {
   s.output_port = value & kOutputPortStored;
-  if (!(value & kNoReset)) s.reset_requested = true;
+  if (!(value & OutputPort::kNoReset)) s.reset_requested = true;
 }
 
 void data_byte(State& s, uint8_t byte) {
@@ -138,13 +143,15 @@ void data_byte(State& s, uint8_t byte) {
   s.expect = Expect::kNone;
   s.expect_index = 0;
   switch (expect) {
-    case Expect::kNone: command_byte(s) &= static_cast<uint8_t>(~kKeyboardOff); return keyboard_byte(s, byte);
+    case Expect::kNone:
+      command_byte(s) &= static_cast<uint8_t>(~CommandByte::kKeyboardOff);
+      return keyboard_byte(s, byte);
     case Expect::kRam: s.ram[index] = byte; return;
     case Expect::kOutputPort: return write_output_port(s, byte);
     case Expect::kKeyboardBuffer: return reply(s, byte);
     case Expect::kAuxBuffer: return reply(s, byte, I8042::kAux);
     case Expect::kAuxDevice:
-      command_byte(s) &= static_cast<uint8_t>(~kAuxOff);
+      command_byte(s) &= static_cast<uint8_t>(~CommandByte::kAuxOff);
       return reply(s, kResend, I8042::kAux | I8042::kTimeout);
   }
 }
@@ -160,30 +167,31 @@ void command(State& s, uint8_t byte) {
     return;
   }
   if (byte >= 0xf0) {  // pulses low the output port bits 0-3 that are 0 in the command
-    if (!(byte & kNoReset)) s.reset_requested = true;
+    if (!(byte & OutputPort::kNoReset)) s.reset_requested = true;
     return;
   }
   switch (byte) {
     case 0xa4: return reply(s, 0xf1);  // no password
-    case 0xa7: command_byte(s) |= kAuxOff; return;
-    case 0xa8: command_byte(s) &= static_cast<uint8_t>(~kAuxOff); return;
+    case 0xa7: command_byte(s) |= CommandByte::kAuxOff; return;
+    case 0xa8: command_byte(s) &= static_cast<uint8_t>(~CommandByte::kAuxOff); return;
     case 0xa9: return reply(s, 0x00);  // auxiliary interface test: no error
-    case 0xaa: command_byte(s) |= kSystemFlag; return reply(s, 0x55);
+    case 0xaa: command_byte(s) |= CommandByte::kSystemFlag; return reply(s, 0x55);
     case 0xab: return reply(s, 0x00);  // keyboard interface test: no error
-    case 0xad: command_byte(s) |= kKeyboardOff; return;
-    case 0xae: command_byte(s) &= static_cast<uint8_t>(~kKeyboardOff); return;
+    case 0xad: command_byte(s) |= CommandByte::kKeyboardOff; return;
+    case 0xae: command_byte(s) &= static_cast<uint8_t>(~CommandByte::kKeyboardOff); return;
     case 0xc0: return reply(s, kInputPort);
     case 0xd0: {
-      const uint8_t waiting = !s.full ? 0 : s.out_origin & I8042::kAux ? kAuxFull : kKeyboardFull;
-      return reply(s, s.output_port | waiting);
+      const OutputPort waiting = s.out_origin & I8042::kAux ? OutputPort::kAuxFull : OutputPort::kKeyboardFull;
+      return reply(s, s.output_port | bits_if(s.full, waiting));
     }
     case 0xd1: s.expect = Expect::kOutputPort; return;
     case 0xd2: s.expect = Expect::kKeyboardBuffer; return;
     case 0xd3: s.expect = Expect::kAuxBuffer; return;
     case 0xd4: s.expect = Expect::kAuxDevice; return;
-    case 0xdd: s.output_port &= static_cast<uint8_t>(~kA20); return;
-    case 0xdf: s.output_port |= kA20; return;
-    case 0xe0: return reply(s, command_byte(s) & kKeyboardOff ? 0x02 : 0x03);  // T1 data, T0 clock: idle high
+    case 0xdd: s.output_port &= static_cast<uint8_t>(~OutputPort::kA20); return;
+    case 0xdf: s.output_port |= OutputPort::kA20; return;
+    case 0xe0:
+      return reply(s, command_byte(s) & CommandByte::kKeyboardOff ? 0x02 : 0x03);  // T1 data, T0 clock: idle high
     default: return;
   }
 }
@@ -198,10 +206,10 @@ uint8_t read_data(State& s) {
 }
 
 uint8_t read_status(const State& s) {
-  uint8_t status = kNotLocked | s.out_origin;
-  if (s.full) status |= kObf;
-  if (s.ram[0] & kSystemFlag) status |= kSystem;
-  if (s.last_was_command) status |= kWasCommand;
+  uint8_t status = Status::kNotLocked | s.out_origin;
+  if (s.full) status |= Status::kObf;
+  if (s.ram[0] & CommandByte::kSystemFlag) status |= Status::kSystem;
+  if (s.last_was_command) status |= Status::kWasCommand;
   return status;
 }
 
@@ -262,8 +270,8 @@ Nanos I8042::next_event(const State& s) {
 uint64_t I8042::lines(const State& s) {
   uint64_t lines = 0;
   const bool aux = s.out_origin & kAux;
-  if (s.full && !aux && (s.ram[0] & kIrq1On)) lines |= kIrq1;
-  if (s.full && aux && (s.ram[0] & kIrq12On)) lines |= kIrq12;
+  if (s.full && !aux && (s.ram[0] & CommandByte::kIrq1On)) lines |= kIrq1;
+  if (s.full && aux && (s.ram[0] & CommandByte::kIrq12On)) lines |= kIrq12;
   if (s.reset_requested) lines |= kReset;
   return lines;
 }

@@ -1,7 +1,11 @@
 #include "devices/sysctl.h"
 
+#include "devices/core/register_bits.h"
+
 namespace dejavm {
 namespace {
+
+using namespace register_bits;
 
 enum SysctlPort : uint64_t {
   kPost = 0x80,
@@ -11,8 +15,8 @@ enum SysctlPort : uint64_t {
   kConsole2 = 0x402,
   kResetControl = 0xcf9,
 };
-enum Port92 : uint8_t { kFastReset = 0x01, kPort92Bits = 0x03 };
-enum ResetControl : uint8_t { kRstCpu = 0x04, kResetControlBits = 0x0e };
+enum class Port92 : uint8_t { kFastReset = 0x01, kBits = 0x03 };
+enum class ResetControl : uint8_t { kRstCpu = 0x04, kBits = 0x0e };
 constexpr uint8_t kConsolePresent = 0xe9;
 
 // Stores `value` and asks for a reset if `bit` rises.
@@ -24,7 +28,7 @@ void store(Sysctl::State& s, uint8_t& reg, uint8_t value, uint8_t bit) {
 }  // namespace
 
 const char* Sysctl::invalid(const State& s) {
-  if (s.reset_control & ~kResetControlBits) return "the reset control register has a bit that is always zero";
+  if (s.reset_control & ~ResetControl::kBits) return "the reset control register has a bit that is always zero";
   return nullptr;
 }
 
@@ -51,13 +55,13 @@ void Sysctl::write(State& s, Nanos, uint64_t offset, unsigned, uint64_t value) {
   const auto low = static_cast<uint8_t>(value);
   switch (offset) {
     case kPost: s.post_code = low; break;
-    case kPort92: store(s, s.port92, low & kPort92Bits, kFastReset); break;
+    case kPort92: store(s, s.port92, low & Port92::kBits, number(Port92::kFastReset)); break;
     case kConsole:
     case kConsole2:
       s.pending = low;
       s.has_pending = true;
       break;
-    case kResetControl: store(s, s.reset_control, low & kResetControlBits, kRstCpu); break;
+    case kResetControl: store(s, s.reset_control, low & ResetControl::kBits, number(ResetControl::kRstCpu)); break;
     case kDebugExitPort:
       if (!s.debug_exit_enabled || s.debug_exit) break;  // the first write is what ends the machine
       s.debug_exit = true;

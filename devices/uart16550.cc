@@ -2,8 +2,12 @@
 
 #include <algorithm>
 
+#include "devices/core/register_bits.h"
+
 namespace dejavm {
 namespace {
+
+using namespace register_bits;
 
 using State = Uart16550::State;
 
@@ -11,27 +15,27 @@ using State = Uart16550::State;
 constexpr uint64_t kLongestCharacterNs = mul_div_ceil(uint64_t{12} * 16 * 65535, 1'000'000'000, 1843200);
 
 enum Register : uint8_t { kData, kIer, kIirFcr, kLcr, kMcr, kLsr, kMsr, kScr, kRegisters };
-enum Ier : uint8_t { kIerRx = 1, kIerThre = 2, kIerLineStatus = 4, kIerModemStatus = 8 };
-enum Iir : uint8_t {
-  kIirModem = 0x0,
-  kIirNone = 0x1,
-  kIirThre = 0x2,
-  kIirRx = 0x4,
-  kIirLine = 0x6,
-  kIirTimeout = 0xc,
-  kIirFifos = 0xc0
+enum class Ier : uint8_t { kRx = 1, kThre = 2, kLineStatus = 4, kModemStatus = 8 };
+enum class Iir : uint8_t {
+  kModem = 0x0,
+  kNone = 0x1,
+  kThre = 0x2,
+  kRx = 0x4,
+  kLine = 0x6,
+  kTimeout = 0xc,
+  kFifos = 0xc0
 };
-enum Fcr : uint8_t { kFcrEnable = 1, kFcrResetRx = 2, kFcrResetTx = 4 };
-enum Lcr : uint8_t { kLcrStop = 4, kLcrParity = 8, kLcrDlab = 0x80 };
-enum Mcr : uint8_t { kMcrDtr = 1, kMcrRts = 2, kMcrOut1 = 4, kMcrOut2 = 8, kMcrLoop = 0x10 };
-enum Lsr : uint8_t { kLsrDataReady = 1, kLsrThre = 0x20, kLsrTemt = 0x40 };
-enum Msr : uint8_t { kMsrTeri = 4, kMsrCts = 0x10, kMsrDsr = 0x20, kMsrRi = 0x40, kMsrDcd = 0x80 };
+enum class Fcr : uint8_t { kEnable = 1, kResetRx = 2, kResetTx = 4 };
+enum class Lcr : uint8_t { kStop = 4, kParity = 8, kDlab = 0x80 };
+enum class Mcr : uint8_t { kDtr = 1, kRts = 2, kOut1 = 4, kOut2 = 8, kLoop = 0x10 };
+enum class Lsr : uint8_t { kDataReady = 1, kThre = 0x20, kTemt = 0x40 };
+enum class Msr : uint8_t { kTeri = 4, kCts = 0x10, kDsr = 0x20, kRi = 0x40, kDcd = 0x80 };
 
-uint8_t capacity(const State& s) { return s.fcr & kFcrEnable ? Uart16550::kFifoBytes : 1; }
+uint8_t capacity(const State& s) { return s.fcr & Fcr::kEnable ? Uart16550::kFifoBytes : 1; }
 
 uint8_t trigger_level(const State& s) {
   constexpr uint8_t kLevels[] = {1, 4, 8, 14};  // 8.4
-  return s.fcr & kFcrEnable ? kLevels[s.fcr >> 6] : 1;
+  return s.fcr & Fcr::kEnable ? kLevels[s.fcr >> 6] : 1;
 }
 
 // The time that a character takes: two half bits for the start bit, 5 to 8 data bits, parity, and 1, 1.5 or 2 stop
@@ -39,15 +43,15 @@ uint8_t trigger_level(const State& s) {
 uint64_t character_ns(const State& s) {
   constexpr uint64_t kClockHz = 1843200, kClocksPerHalfBit = 8;
   const unsigned data = 5 + (s.lcr & 3u);
-  const unsigned half_stop_bits = !(s.lcr & kLcrStop) ? 2 : data == 5 ? 3 : 4;
-  const unsigned half_bits = 2 + 2 * data + (s.lcr & kLcrParity ? 2u : 0u) + half_stop_bits;
+  const unsigned half_stop_bits = !(s.lcr & Lcr::kStop) ? 2 : data == 5 ? 3 : 4;
+  const unsigned half_bits = 2 + 2 * data + (s.lcr & Lcr::kParity ? 2u : 0u) + half_stop_bits;
   const uint64_t divisor = std::max<uint64_t>(1, s.dll | uint64_t{s.dlm} << 8);
   return mul_div_ceil(half_bits * kClocksPerHalfBit * divisor, 1'000'000'000, kClockHz);
 }
 
 // 8.10: four character times since the FIFO was last touched.
 void restart_timeout(State& s, uint64_t now_ns) {
-  const bool runs = s.timed && (s.fcr & kFcrEnable) && s.rx_len > 0;
+  const bool runs = s.timed && (s.fcr & Fcr::kEnable) && s.rx_len > 0;
   s.timeout_at_ns = runs ? now_ns + 4 * character_ns(s) : kNever.value;
 }
 
@@ -60,12 +64,12 @@ void receive_byte(State& s, uint64_t now_ns, uint8_t byte) {
 
 // The inputs that MSR shows in bits 4-7: the far end's, or our own outputs in loopback (8.7).
 uint8_t modem_inputs(uint8_t mcr) {
-  if (!(mcr & kMcrLoop)) return kMsrCts | kMsrDsr | kMsrDcd;
+  if (!(mcr & Mcr::kLoop)) return number(Msr::kCts | Msr::kDsr | Msr::kDcd);
   uint8_t in = 0;
-  if (mcr & kMcrRts) in |= kMsrCts;
-  if (mcr & kMcrDtr) in |= kMsrDsr;
-  if (mcr & kMcrOut1) in |= kMsrRi;
-  if (mcr & kMcrOut2) in |= kMsrDcd;
+  if (mcr & Mcr::kRts) in |= Msr::kCts;
+  if (mcr & Mcr::kDtr) in |= Msr::kDsr;
+  if (mcr & Mcr::kOut1) in |= Msr::kRi;
+  if (mcr & Mcr::kOut2) in |= Msr::kDcd;
   return in;
 }
 
@@ -74,7 +78,7 @@ void write_mcr(State& s, uint8_t value) {
   s.mcr = value & Uart16550::kMcrMask;
   const uint8_t after = modem_inputs(s.mcr);
   uint8_t deltas = static_cast<uint8_t>((before ^ after) >> 4);
-  if (after & kMsrRi) deltas &= static_cast<uint8_t>(~kMsrTeri);  // RI counts at its trailing edge only
+  if (after & Msr::kRi) deltas &= static_cast<uint8_t>(~Msr::kTeri);  // RI counts at its trailing edge only
   s.msr_deltas |= deltas;
 }
 
@@ -86,17 +90,17 @@ void clear(Fifo& bytes, uint8_t& len) {
 }
 
 void transmitter_emptied(State& s) {
-  if (s.ier & kIerThre) s.thre_pending = true;
+  if (s.ier & Ier::kThre) s.thre_pending = true;
 }
 
 void write_fcr(State& s, uint8_t value) {
-  const bool enable = value & kFcrEnable;
-  const bool toggled = enable != ((s.fcr & kFcrEnable) != 0);
-  if (toggled || (enable && (value & kFcrResetRx))) {
+  const bool enable = value & Fcr::kEnable;
+  const bool toggled = enable != ((s.fcr & Fcr::kEnable) != 0);
+  if (toggled || (enable && (value & Fcr::kResetRx))) {
     clear(s.rx, s.rx_len);
     s.timeout_at_ns = kNever.value;
   }
-  if ((toggled || (enable && (value & kFcrResetTx))) && s.thr_len) {  // the shift register goes on (8.4)
+  if ((toggled || (enable && (value & Fcr::kResetTx))) && s.thr_len) {  // the shift register goes on (8.4)
     clear(s.thr, s.thr_len);
     transmitter_emptied(s);
   }
@@ -106,18 +110,18 @@ void write_fcr(State& s, uint8_t value) {
 void write_ier(State& s, uint8_t value) {
   const uint8_t risen = static_cast<uint8_t>(value & ~s.ier);
   s.ier = value & Uart16550::kIerMask;
-  if ((risen & kIerThre) && !s.thr_len) s.thre_pending = true;
-  if (!(s.ier & kIerThre)) s.thre_pending = false;
+  if ((risen & Ier::kThre) && !s.thr_len) s.thre_pending = true;
+  if (!(s.ier & Ier::kThre)) s.thre_pending = false;
 }
 
 // A character has left the transmitter.
 void sent(State& s, uint64_t now_ns, uint8_t byte) {
-  if (s.mcr & kMcrLoop) {
+  if (s.mcr & Mcr::kLoop) {
     if (s.rx_len < capacity(s)) {
       receive_byte(s, now_ns, byte);
     } else {
       s.lsr_errors |= Uart16550::kOverrun;
-      if (!(s.fcr & kFcrEnable)) s.rx[0] = byte;  // RBR is overwritten; a full FIFO keeps what it has (8.3)
+      if (!(s.fcr & Fcr::kEnable)) s.rx[0] = byte;  // RBR is overwritten; a full FIFO keeps what it has (8.3)
     }
   } else if (s.tx_len < s.tx.size()) {
     s.tx[s.tx_len++] = byte;
@@ -140,7 +144,7 @@ void write_thr(State& s, uint8_t byte) {
     transmitter_emptied(s);
   } else if (s.thr_len < capacity(s)) {
     s.thr[s.thr_len++] = byte;
-  } else if (!(s.fcr & kFcrEnable)) {
+  } else if (!(s.fcr & Fcr::kEnable)) {
     s.thr[0] = byte;
   }
 }
@@ -154,13 +158,13 @@ uint8_t pop_front(Fifo& bytes, uint8_t& len) {
 }
 
 // Table II of the data sheet: the pending interrupt of the highest priority.
-uint8_t interrupt_id(const State& s) {
-  if ((s.ier & kIerLineStatus) && s.lsr_errors) return kIirLine;
-  if ((s.ier & kIerRx) && s.rx_len >= trigger_level(s)) return kIirRx;
-  if ((s.ier & kIerRx) && s.rx_len > 0 && (!s.timed || s.timeout_at_ns == kNever.value)) return kIirTimeout;
-  if (s.thre_pending) return kIirThre;
-  if ((s.ier & kIerModemStatus) && s.msr_deltas) return kIirModem;
-  return kIirNone;
+Iir interrupt_id(const State& s) {
+  if ((s.ier & Ier::kLineStatus) && s.lsr_errors) return Iir::kLine;
+  if ((s.ier & Ier::kRx) && s.rx_len >= trigger_level(s)) return Iir::kRx;
+  if ((s.ier & Ier::kRx) && s.rx_len > 0 && (!s.timed || s.timeout_at_ns == kNever.value)) return Iir::kTimeout;
+  if (s.thre_pending) return Iir::kThre;
+  if ((s.ier & Ier::kModemStatus) && s.msr_deltas) return Iir::kModem;
+  return Iir::kNone;
 }
 
 // At the end of a character the next one starts.
@@ -184,22 +188,22 @@ uint8_t read_rbr(State& s) {
 
 uint8_t line_status(State& s) {
   uint8_t lsr = s.lsr_errors;
-  if (s.rx_len) lsr |= kLsrDataReady;
-  if (!s.thr_len) lsr |= kLsrThre;
-  if (!s.thr_len && s.shift_end_ns == 0) lsr |= kLsrTemt;
+  if (s.rx_len) lsr |= Lsr::kDataReady;
+  if (!s.thr_len) lsr |= Lsr::kThre;
+  if (!s.thr_len && s.shift_end_ns == 0) lsr |= Lsr::kTemt;
   s.lsr_errors = 0;
   return lsr;
 }
 
 uint8_t read_register(State& s, unsigned reg) {
-  const bool dlab = s.lcr & kLcrDlab;
+  const bool dlab = s.lcr & Lcr::kDlab;
   switch (static_cast<Register>(reg)) {
     case kData: return dlab ? s.dll : read_rbr(s);
     case kIer: return dlab ? s.dlm : s.ier;
     case kIirFcr: {
-      const uint8_t id = interrupt_id(s);
-      if (id == kIirThre) s.thre_pending = false;
-      return id | (s.fcr & kFcrEnable ? kIirFifos : 0);
+      const Iir id = interrupt_id(s);
+      if (id == Iir::kThre) s.thre_pending = false;
+      return id | bits_if(s.fcr & Fcr::kEnable, Iir::kFifos);
     }
     case kLcr: return s.lcr;
     case kMcr: return s.mcr;
@@ -216,7 +220,7 @@ uint8_t read_register(State& s, unsigned reg) {
 }
 
 void write_register(State& s, unsigned reg, uint8_t value) {
-  const bool dlab = s.lcr & kLcrDlab;
+  const bool dlab = s.lcr & Lcr::kDlab;
   switch (static_cast<Register>(reg)) {
     case kData: return dlab ? void(s.dll = value) : write_thr(s, value);
     case kIer: return dlab ? void(s.dlm = value) : write_ier(s, value);
@@ -240,9 +244,9 @@ const char* Uart16550::invalid(const State& s) {
   if (s.rx_len > capacity(s)) return "more received bytes than the receiver holds";
   if (!zero_past(s.rx, s.rx_len) || !zero_past(s.tx, s.tx_len) || !zero_past(s.thr, s.thr_len))
     return "bytes past the end of a FIFO are not zero";
-  if (s.thre_pending && !(s.ier & kIerThre)) return "a THRE interrupt is pending but not enabled";
+  if (s.thre_pending && !(s.ier & Ier::kThre)) return "a THRE interrupt is pending but not enabled";
   if (s.fcr & ~kFcrMask) return "FCR holds bits that are not stored";
-  if (!(s.fcr & kFcrEnable) && s.fcr) return "FCR is not zero although the FIFOs are off";
+  if (!(s.fcr & Fcr::kEnable) && s.fcr) return "FCR is not zero although the FIFOs are off";
   if (s.lsr_errors & ~kOverrun) return "LSR holds an error that cannot happen";
   const bool shifting = s.shift_end_ns != 0;
   if (!s.timed && (shifting || s.timeout_at_ns != kNever.value || s.rx_free_at_ns != 0))
@@ -257,7 +261,7 @@ const char* Uart16550::invalid(const State& s) {
     return "a character takes longer than the slowest line's";
   if (s.rx_free_at_ns > s.now_ns + kLongestCharacterNs)
     return "the line is taken for longer than the slowest line's character";
-  const bool clocked = s.timed && (s.fcr & kFcrEnable) && s.rx_len > 0;
+  const bool clocked = s.timed && (s.fcr & Fcr::kEnable) && s.rx_len > 0;
   if (s.timeout_at_ns != kNever.value && !clocked) return "a character timeout without a character in the FIFO";
   return nullptr;
 }
@@ -304,12 +308,12 @@ void Uart16550::write(State& s, Nanos now, uint64_t offset, unsigned size, uint6
 }
 
 uint64_t Uart16550::lines(const State& s) {
-  return (s.mcr & kMcrOut2) && interrupt_id(s) != kIirNone ? uint64_t{kIrq} : 0;
+  return (s.mcr & Mcr::kOut2) && interrupt_id(s) != Iir::kNone ? uint64_t{kIrq} : 0;
 }
 
 bool Uart16550::receive(State& s, Nanos now, uint8_t byte) {
   advance(s, now);
-  if ((s.mcr & kMcrLoop) || s.rx_len >= capacity(s) || s.rx_free_at_ns != 0) return false;
+  if ((s.mcr & Mcr::kLoop) || s.rx_len >= capacity(s) || s.rx_free_at_ns != 0) return false;
   receive_byte(s, s.now_ns, byte);
   if (s.timed) s.rx_free_at_ns = s.now_ns + character_ns(s);
   return true;

@@ -2,8 +2,12 @@
 
 #include <algorithm>
 
+#include "devices/core/register_bits.h"
+
 namespace dejavm {
 namespace {
+
+using namespace register_bits;
 
 using Chip = Vatpic::Chip;
 using Stage = Vatpic::Stage;
@@ -14,10 +18,16 @@ constexpr unsigned kDefault = 7;  // the input that answers an acknowledge witho
 constexpr int kNone = -1;
 constexpr uint8_t kElcrWritable[2] = {0xf8, 0xde};  // IRQ0-2, 8 and 13 are always edge-triggered (ICH9 13.4.10-11)
 
-enum Icw1 : uint8_t { kIcw4Needed = 0x01, kSingle = 0x02, kInterval4 = 0x04, kLevelTriggered = 0x08, kIsIcw1 = 0x10 };
-enum Icw4 : uint8_t { kMode8086 = 0x01, kAutoEoi = 0x02, kFullyNestedSpecial = 0x10, kIcw4Bits = 0x1f };
-enum Ocw2 : uint8_t { kEoi = 0x20, kSpecific = 0x40, kRotate = 0x80 };
-enum Ocw3 : uint8_t {
+enum class Icw1 : uint8_t {
+  kIcw4Needed = 0x01,
+  kSingle = 0x02,
+  kInterval4 = 0x04,
+  kLevelTriggered = 0x08,
+  kIsIcw1 = 0x10
+};
+enum class Icw4 : uint8_t { kMode8086 = 0x01, kAutoEoi = 0x02, kFullyNestedSpecial = 0x10, kIcw4Bits = 0x1f };
+enum class Ocw2 : uint8_t { kEoi = 0x20, kSpecific = 0x40, kRotate = 0x80 };
+enum class Ocw3 : uint8_t {
   kReadIsr = 0x01,
   kReadRegister = 0x02,
   kPoll = 0x04,
@@ -29,13 +39,13 @@ enum Ocw3 : uint8_t {
 constexpr uint8_t bit(unsigned n) { return static_cast<uint8_t>(1u << (n & 7)); }
 void set(uint8_t& mask, unsigned n, bool on) { mask = static_cast<uint8_t>(on ? mask | bit(n) : mask & ~bit(n)); }
 
-uint8_t level_inputs(const Chip& c) { return c.icw1 & kLevelTriggered ? 0xff : c.elcr; }
+uint8_t level_inputs(const Chip& c) { return c.icw1 & Icw1::kLevelTriggered ? 0xff : c.elcr; }
 
 // An edge that falls again before its acknowledge is no request any more (datasheet: "interrupt triggered by").
 uint8_t irr(const Chip& c) { return c.lines & (level_inputs(c) | c.edges); }
 
 bool is_slave_input(const Chip& c, unsigned which, unsigned n) {
-  return which == kMaster && !(c.icw1 & kSingle) && (c.icw3 & bit(n));
+  return which == kMaster && !(c.icw1 & Icw1::kSingle) && (c.icw3 & bit(n));
 }
 
 // ISR bits that hold off others and that a non-specific EOI can see: in special mask mode not the masked ones.
@@ -48,7 +58,7 @@ int request(const Chip& c, unsigned which) {
   const uint8_t busy = blocking(c);
   for (unsigned i = 1; i <= 8; ++i) {
     const unsigned n = (c.lowest + i) & 7;
-    const bool again = (c.icw4 & kFullyNestedSpecial) && is_slave_input(c, which, n);
+    const bool again = (c.icw4 & Icw4::kFullyNestedSpecial) && is_slave_input(c, which, n);
     const bool in_service = busy & bit(n);
     if ((wanted & bit(n)) && (!in_service || again)) return static_cast<int>(n);
     if (in_service) return kNone;
@@ -83,15 +93,15 @@ int take_request(Vatpic::State& s, unsigned which) {
   const auto n = static_cast<unsigned>(taken);
   set(c.edges, n, false);
   set(c.isr, n, true);
-  if (c.icw4 & kAutoEoi) end_of_interrupt(c, n, c.rotate_on_aeoi);
+  if (c.icw4 & Icw4::kAutoEoi) end_of_interrupt(c, n, c.rotate_on_aeoi);
   drop_int(s, which);
   return taken;
 }
 
 // What the chip drives on the second INTA: a vector, or in 8080 mode the low byte of the CALL's address.
 uint8_t vector(const Chip& c, unsigned n) {
-  if (c.icw4 & kMode8086) return static_cast<uint8_t>((c.icw2 & 0xf8) | n);
-  if (c.icw1 & kInterval4) return static_cast<uint8_t>((c.icw1 & 0xe0) | n << 2);
+  if (c.icw4 & Icw4::kMode8086) return static_cast<uint8_t>((c.icw2 & 0xf8) | n);
+  if (c.icw1 & Icw1::kInterval4) return static_cast<uint8_t>((c.icw1 & 0xe0) | n << 2);
   return static_cast<uint8_t>((c.icw1 & 0xc0) | n << 3);
 }
 
@@ -109,16 +119,16 @@ void write_icw1(Chip& c, unsigned which, uint8_t value) {
 }
 
 void write_ocw2(Chip& c, uint8_t value) {
-  const bool rotate = value & kRotate;
+  const bool rotate = value & Ocw2::kRotate;
   const unsigned level = value & 7;
-  if (value & kEoi) {
-    if (value & kSpecific) return end_of_interrupt(c, level, rotate);
+  if (value & Ocw2::kEoi) {
+    if (value & Ocw2::kSpecific) return end_of_interrupt(c, level, rotate);
     const uint8_t busy = blocking(c);
     for (unsigned i = 1; i <= 8; ++i) {
       const unsigned n = (c.lowest + i) & 7;
       if (busy & bit(n)) return end_of_interrupt(c, n, rotate);
     }
-  } else if (value & kSpecific) {
+  } else if (value & Ocw2::kSpecific) {
     if (rotate) c.lowest = static_cast<uint8_t>(level);  // set priority; without R: no operation
   } else {
     c.rotate_on_aeoi = rotate;
@@ -126,23 +136,23 @@ void write_ocw2(Chip& c, uint8_t value) {
 }
 
 void write_ocw3(Chip& c, uint8_t value) {
-  if (value & kEnableSmm) c.special_mask = value & kSetSmm;
-  if (value & kReadRegister) c.read_isr = value & kReadIsr;
-  c.poll = value & kPoll;
+  if (value & Ocw3::kEnableSmm) c.special_mask = value & Ocw3::kSetSmm;
+  if (value & Ocw3::kReadRegister) c.read_isr = value & Ocw3::kReadIsr;
+  c.poll = value & Ocw3::kPoll;
 }
 
 void write_odd(Chip& c, uint8_t value) {
   switch (c.stage) {
     case Stage::kIcw2:
       c.icw2 = value;
-      c.stage = !(c.icw1 & kSingle) ? Stage::kIcw3 : c.icw1 & kIcw4Needed ? Stage::kIcw4 : Stage::kReady;
+      c.stage = !(c.icw1 & Icw1::kSingle) ? Stage::kIcw3 : c.icw1 & Icw1::kIcw4Needed ? Stage::kIcw4 : Stage::kReady;
       break;
     case Stage::kIcw3:
       c.icw3 = value;
-      c.stage = c.icw1 & kIcw4Needed ? Stage::kIcw4 : Stage::kReady;
+      c.stage = c.icw1 & Icw1::kIcw4Needed ? Stage::kIcw4 : Stage::kReady;
       break;
     case Stage::kIcw4:
-      c.icw4 = value & kIcw4Bits;
+      c.icw4 = value & Icw4::kIcw4Bits;
       c.stage = Stage::kReady;
       break;
     case Stage::kNeverInitialised:
@@ -151,8 +161,8 @@ void write_odd(Chip& c, uint8_t value) {
 }
 
 void write_even(Chip& c, unsigned which, uint8_t value) {
-  if (value & kIsIcw1) write_icw1(c, which, value);
-  else if (value & kIsOcw3) write_ocw3(c, value);
+  if (value & Icw1::kIsIcw1) write_icw1(c, which, value);
+  else if (value & Ocw3::kIsOcw3) write_ocw3(c, value);
   else write_ocw2(c, value);
 }
 
@@ -198,7 +208,7 @@ const char* Vatpic::invalid(const State& s) {
     const Chip& c = s.chip[which];
     if (c.edges & ~c.lines) return "an edge is latched on an input that is low";
     if (c.elcr & ~kElcrWritable[which]) return "ELCR has a bit that is always zero";
-    if (c.icw4 & ~kIcw4Bits) return "ICW4 has a bit that is always zero";
+    if (c.icw4 & ~Icw4::kIcw4Bits) return "ICW4 has a bit that is always zero";
   }
   const bool slave_int = request(s.chip[kSlave], kSlave) != kNone;
   if (slave_int != ((s.chip[kMaster].lines & bit(kCascade)) != 0)) return "the master's input 2 is not the slave's INT";
@@ -241,7 +251,7 @@ uint8_t Vatpic::acknowledge(State& s, Nanos) {
   if (!is_slave_input(master, kMaster, n)) return vector(master, n);
   // The master puts the input's number on the cascade lines, and the slave of that number drives the bus.
   const Chip& slave = s.chip[kSlave];
-  if ((slave.icw1 & kSingle) || (slave.icw3 & 7) != n) return 0xff;
+  if ((slave.icw1 & Icw1::kSingle) || (slave.icw3 & 7) != n) return 0xff;
   const int slave_taken = take_request(s, kSlave);
   const uint8_t answer = vector(slave, slave_taken == kNone ? kDefault : static_cast<unsigned>(slave_taken));
   cascade(s);

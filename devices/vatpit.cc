@@ -2,18 +2,22 @@
 
 #include <algorithm>
 
+#include "devices/core/register_bits.h"
+
 namespace dejavm {
 namespace {
+
+using namespace register_bits;
 
 using Channel = Vatpit::Channel;
 
 constexpr uint64_t kNoTick = ~uint64_t{0};
 constexpr uint8_t kAccessLow = 1, kAccessHigh = 2, kAccessBoth = 3;
-enum Status : uint8_t { kStatusNull = 0x40, kStatusOut = 0x80 };
-enum ReadBack : uint8_t { kNotStatus = 0x10, kNotCount = 0x20 };
-enum Port61 : uint8_t { kGate2 = 0x01, kWritable = 0x0f, kRefresh = 0x10, kOut2High = 0x20 };
+enum class Status : uint8_t { kNull = 0x40, kOut = 0x80 };
+enum class ReadBack : uint8_t { kNotStatus = 0x10, kNotCount = 0x20 };
+enum class Port61 : uint8_t { kGate2 = 0x01, kWritable = 0x0f, kRefresh = 0x10, kOut2High = 0x20 };
 
-unsigned mode_of(const Channel& c) {
+unsigned mode_number(const Channel& c) {
   const unsigned m = c.control >> 1 & 7;
   return m > 5 ? m - 4 : m;  // the top bit of modes 2 and 3 is "don't care"
 }
@@ -34,18 +38,6 @@ uint16_t encode_count(const Channel& c) {
   return static_cast<uint16_t>(n / 1000 << 12 | n / 100 % 10 << 8 | n / 10 % 10 << 4 | n % 10);
 }
 
-// Whether ticks decrement the counting element (datasheet table "Gate pin operations"). In mode 0 the first byte of a
-// two-byte count stops it until the second.
-bool enabled(const Channel& c) {
-  if (!c.running) return false;
-  switch (mode_of(c)) {
-    case 0: return c.gate && !c.high_next_write;
-    case 1:
-    case 5: return true;
-    default: return c.gate;
-  }
-}
-
 // Ticks until the counting element reaches zero in modes 0, 1, 4 and 5.
 uint32_t ticks_to_zero(const Channel& c) { return c.count ? c.count : modulus(c); }
 
@@ -58,21 +50,6 @@ void start_half(Channel& c, bool out) {
   c.odd = c.reload & 1;
   c.count = c.reload & ~1u;
   c.null_count = false;
-}
-
-// The tick that moves the count register into the counting element.
-void load_tick(Channel& c) {
-  c.load = false;
-  c.running = true;
-  c.armed = true;
-  c.null_count = false;
-  c.count = c.reload;
-  switch (mode_of(c)) {
-    case 0: break;
-    case 1: c.out = false; break;
-    case 3: start_half(c, true); break;
-    default: c.out = true; break;
-  }
 }
 
 // Each of the following passes n >= 1 ticks in an enabled counter, however many.
@@ -129,63 +106,146 @@ void count_square(Channel& c, uint64_t n) {
   c.count -= static_cast<uint32_t>(2 * n);
 }
 
+// Each of the following says in how many ticks OUT of an enabled counter may change, or kNoTick.
+
+uint64_t until_level(const Channel& c) { return c.armed && !c.out ? ticks_to_zero(c) : kNoTick; }
+
+uint64_t until_strobe(const Channel& c) { return c.armed ? ticks_to_zero(c) : kNoTick; }
+
+uint64_t until_rate_pulse(const Channel& c) {
+  if (!c.out) return 1;
+  if (c.count > 1) return c.count - 1;
+  return c.reload == 1 ? kNoTick : uint64_t{c.reload};  // one tick to the reload, reload - 1 to OUT low
+}
+
+uint64_t until_half_ends(const Channel& c) { return c.out && c.reload == 1 ? kNoTick : ticks_of_half(c); }
+
+// What a mode is made of: datasheet, "Mode definitions" and the table "Gate pin operations".
+struct Mode {
+  enum class Count : uint8_t { kAtOnce, kFirstAtOnce, kAtTrigger };  // when a written count is loaded, at the next tick
+  bool out_after_control = false;
+  bool out_after_load = false;
+  Count loads = Count::kAtOnce;
+  bool gate_counts = false;          // a low gate stops the count
+  bool gate_triggers = false;        // a rising gate loads the count again
+  bool low_gate_raises_out = false;  // at once
+  bool repeats = false;              // by itself, each time the same
+  bool strobes = false;              // OUT is low for one tick, whatever the gate does meanwhile
+  void (*pass)(Channel&, uint64_t ticks) = nullptr;
+  uint64_t (*until_change)(const Channel&) = nullptr;
+};
+
+constexpr Mode interrupt_on_terminal_count{
+    .gate_counts = true,
+    .pass = count_to_level,
+    .until_change = until_level,
+};
+constexpr Mode one_shot{
+    .out_after_control = true,
+    .loads = Mode::Count::kAtTrigger,
+    .gate_triggers = true,
+    .pass = count_to_level,
+    .until_change = until_level,
+};
+constexpr Mode rate_generator{
+    .out_after_control = true,
+    .out_after_load = true,
+    .loads = Mode::Count::kFirstAtOnce,
+    .gate_counts = true,
+    .gate_triggers = true,
+    .low_gate_raises_out = true,
+    .repeats = true,
+    .pass = count_rate,
+    .until_change = until_rate_pulse,
+};
+constexpr Mode square_wave{
+    .out_after_control = true,
+    .out_after_load = true,
+    .loads = Mode::Count::kFirstAtOnce,
+    .gate_counts = true,
+    .gate_triggers = true,
+    .low_gate_raises_out = true,
+    .repeats = true,
+    .pass = count_square,
+    .until_change = until_half_ends,
+};
+constexpr Mode software_strobe{
+    .out_after_control = true,
+    .out_after_load = true,
+    .gate_counts = true,
+    .strobes = true,
+    .pass = count_to_strobe,
+    .until_change = until_strobe,
+};
+constexpr Mode hardware_strobe{
+    .out_after_control = true,
+    .out_after_load = true,
+    .loads = Mode::Count::kAtTrigger,
+    .gate_triggers = true,
+    .strobes = true,
+    .pass = count_to_strobe,
+    .until_change = until_strobe,
+};
+constexpr const Mode* kModes[] = {
+    &interrupt_on_terminal_count, &one_shot, &rate_generator, &square_wave, &software_strobe, &hardware_strobe};
+
+const Mode& mode_of(const Channel& c) { return *kModes[mode_number(c)]; }
+
+// Whether ticks decrement the counting element. In mode 0 the first byte of a two-byte count stops it until the second.
+bool enabled(const Channel& c) {
+  if (!c.running) return false;
+  if (mode_number(c) == 0 && c.high_next_write) return false;
+  return c.gate || !mode_of(c).gate_counts;
+}
+
+// The tick that moves the count register into the counting element.
+void load_tick(Channel& c) {
+  c.load = false;
+  c.running = true;
+  c.armed = true;
+  c.null_count = false;
+  c.count = c.reload;
+  if (mode_number(c) == 3) start_half(c, true);
+  else c.out = mode_of(c).out_after_load;
+}
+
 void pass_ticks(Channel& c, uint64_t n) {
   if (n == 0) return;
   if (c.load) {
     load_tick(c);
     if (--n == 0) return;
   }
-  const unsigned mode = mode_of(c);
-  if (!enabled(c)) {
-    if (mode == 4 || mode == 5) c.out = true;  // a strobe ends after its tick, whatever the gate
-    return;
-  }
-  switch (mode) {
-    case 0:
-    case 1: return count_to_level(c, n);
-    case 2: return count_rate(c, n);
-    case 3: return count_square(c, n);
-    default: return count_to_strobe(c, n);
-  }
+  if (enabled(c)) mode_of(c).pass(c, n);
+  else if (mode_of(c).strobes) c.out = true;
 }
 
 // Ticks until OUT may change, or kNoTick.
 uint64_t ticks_to_change(const Channel& c) {
-  const unsigned mode = mode_of(c);
-  if (c.load || (!c.out && mode >= 4)) return 1;
-  if (!enabled(c)) return kNoTick;
-  switch (mode) {
-    case 0:
-    case 1: return c.armed && !c.out ? ticks_to_zero(c) : kNoTick;
-    case 2:
-      if (!c.out) return 1;
-      if (c.count > 1) return c.count - 1;
-      return c.reload == 1 ? kNoTick : uint64_t{c.reload};  // one tick to the reload, reload - 1 to OUT low
-    case 3: return c.out && c.reload == 1 ? kNoTick : ticks_of_half(c);
-    default: return c.armed ? ticks_to_zero(c) : kNoTick;
-  }
+  if (c.load || (!c.out && mode_of(c).strobes)) return 1;
+  return enabled(c) ? mode_of(c).until_change(c) : kNoTick;
 }
 
 void set_gate(Channel& c, bool level) {
   if (level == c.gate) return;
   c.gate = level;
-  const unsigned mode = mode_of(c);
-  if (mode == 0 || mode == 4) return;
-  if (level) c.load = c.load || c.reload != 0;  // the trigger's flip-flop waits for the next tick
-  else if (mode == 2 || mode == 3) c.out = true;
+  const Mode& mode = mode_of(c);
+  if (!level) c.out = c.out || mode.low_gate_raises_out;
+  else if (mode.gate_triggers) c.load = c.load || c.reload != 0;  // the trigger's flip-flop waits for the next tick
 }
 
 void set_count(Channel& c, uint16_t raw) {
   const bool first = c.reload == 0;
   c.reload = decode_count(c, raw);
   c.null_count = true;
-  const unsigned mode = mode_of(c);
-  if (mode == 0 || mode == 4) c.load = true;
-  if (mode == 2 || mode == 3) c.load = c.load || first;  // later counts wait for the end of the cycle
+  switch (mode_of(c).loads) {
+    case Mode::Count::kAtOnce: c.load = true; break;
+    case Mode::Count::kFirstAtOnce: c.load = c.load || first; break;  // later ones wait for the end of the cycle
+    case Mode::Count::kAtTrigger: break;
+  }
 }
 
 void write_count(Channel& c, uint8_t value) {
-  if (mode_of(c) == 0) c.out = false;
+  if (mode_number(c) == 0) c.out = false;
   switch (access_of(c)) {
     case kAccessLow: return set_count(c, value);
     case kAccessHigh: return set_count(c, static_cast<uint16_t>(value << 8));
@@ -222,7 +282,7 @@ void latch_count(Channel& c) {
 void latch_status(Channel& c) {
   if (c.status_latched) return;
   c.status_latched = true;
-  c.status = static_cast<uint8_t>(c.control | (c.null_count ? kStatusNull : 0) | (c.out ? kStatusOut : 0));
+  c.status = static_cast<uint8_t>(c.control | bits_if(c.null_count, Status::kNull) | bits_if(c.out, Status::kOut));
 }
 
 void program(Channel& c, uint8_t control) {
@@ -231,7 +291,7 @@ void program(Channel& c, uint8_t control) {
   c.gate = gate;
   c.control = control & 0x3f;
   c.null_count = true;
-  c.out = mode_of(c) != 0;
+  c.out = mode_of(c).out_after_control;
 }
 
 void write_control(Vatpit::State& s, uint8_t value) {
@@ -239,8 +299,8 @@ void write_control(Vatpit::State& s, uint8_t value) {
   if (select == 3) {
     for (unsigned i = 0; i < 3; ++i) {
       if (!(value & 2u << i)) continue;
-      if (!(value & kNotCount)) latch_count(s.channel[i]);
-      if (!(value & kNotStatus)) latch_status(s.channel[i]);
+      if (!(value & ReadBack::kNotCount)) latch_count(s.channel[i]);
+      if (!(value & ReadBack::kNotStatus)) latch_status(s.channel[i]);
     }
   } else if (!(value & 0x30)) {
     latch_count(s.channel[select]);
@@ -255,8 +315,8 @@ uint8_t read_port(Vatpit::State& s, uint64_t port) {
     case 0x41:
     case 0x42: return read_count(s.channel[port & 3]);
     case 0x61:
-      return static_cast<uint8_t>(s.port61 | (s.now_ns / Vatpit::kRefreshNs & 1 ? kRefresh : 0) |
-                                  (s.channel[2].out ? kOut2High : 0));
+      return static_cast<uint8_t>(s.port61 | bits_if(s.now_ns / Vatpit::kRefreshNs & 1, Port61::kRefresh) |
+                                  bits_if(s.channel[2].out, Port61::kOut2High));
     default: return 0xff;
   }
 }
@@ -267,7 +327,7 @@ void write_port(Vatpit::State& s, uint64_t port, uint8_t value) {
     case 0x41:
     case 0x42: return write_count(s.channel[port & 3], value);
     case 0x43: return write_control(s, value);
-    case 0x61: s.port61 = value & kWritable; return set_gate(s.channel[2], value & kGate2);
+    case 0x61: s.port61 = value & Port61::kWritable; return set_gate(s.channel[2], value & Port61::kGate2);
     default: return;
   }
 }
@@ -282,7 +342,7 @@ const char* Vatpit::invalid(const State& s) {
     if (c.high_next_read && access_of(c) != kAccessBoth) return "a second byte is due in single-byte access";
   }
   if (!s.channel[0].gate || !s.channel[1].gate) return "the gate of channel 0 or 1 is low";
-  if (s.channel[2].gate != ((s.port61 & kGate2) != 0)) return "the gate of channel 2 is not bit 0 of port 0x61";
+  if (s.channel[2].gate != ((s.port61 & Port61::kGate2) != 0)) return "the gate of channel 2 is not bit 0 of port 0x61";
   return nullptr;
 }
 
@@ -322,8 +382,7 @@ Nanos Vatpit::next_event(const State& s) {
 
 bool Vatpit::only_repeats(const State& s) {
   for (const Channel* c : {&s.channel[0], &s.channel[2]}) {
-    const unsigned mode = mode_of(*c);
-    const bool periodic = (mode == 2 || mode == 3) && !c->load && c->reload > 1;
+    const bool periodic = mode_of(*c).repeats && !c->load && c->reload > 1;
     if (!periodic && ticks_to_change(*c) != kNoTick) return false;
   }
   return true;

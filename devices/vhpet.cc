@@ -2,8 +2,12 @@
 
 #include <algorithm>
 
+#include "devices/core/register_bits.h"
+
 namespace dejavm {
 namespace {
+
+using namespace register_bits;
 
 using State = Vhpet::State;
 using Timer = Vhpet::Timer;
@@ -20,18 +24,18 @@ enum Register : uint64_t {
   kTimerComparator = 0x08,
   kTimerFsb = 0x10
 };
-enum GeneralConfig : uint8_t { kRun = 1, kLegacy = 2, kGeneralMask = 3 };
+enum class GeneralConfig : uint8_t { kRun = 1, kLegacy = 2, kGeneralMask = 3 };
 constexpr uint64_t kFemtosecondsPerTick = Vhpet::kTickNs * 1'000'000;
 // Period; vendor 8086; legacy replacement; 64-bit counter; number of the last timer; revision 1 (2.3.4).
 constexpr uint64_t kCapabilityValue =
     kFemtosecondsPerTick << 32 | uint64_t{0x8086} << 16 | 1 << 15 | 1 << 13 | (Vhpet::kTimers - 1) << 8 | 1;
 
-bool running(const State& s) { return s.config & kRun; }
+bool running(const State& s) { return s.config & GeneralConfig::kRun; }
 bool is_level(const Timer& t) { return t.config & Vhpet::kLevel; }
 bool is_enabled(const Timer& t) { return t.config & Vhpet::kEnabled; }
 // Interrupts as messages rather than on a line.
 bool by_message(const State& s, unsigned n) {
-  return (s.timers[n].config & Vhpet::kFsb) && !((s.config & kLegacy) && n < 2);
+  return (s.timers[n].config & Vhpet::kFsb) && !((s.config & GeneralConfig::kLegacy) && n < 2);
 }
 bool is_msi(const Timer& t) { return t.fsb >> 52 == 0xfee; }
 unsigned route(const Timer& t) { return t.config >> Vhpet::kRouteShift & 0x1f; }
@@ -71,7 +75,7 @@ void write_timer_config(State& s, unsigned n, uint64_t value, uint64_t mask) {
 }
 
 void write_general_config(State& s, uint8_t config) {
-  if (!(config & kRun) || ((config ^ s.config) & kLegacy)) s.fired = 0;
+  if (!(config & GeneralConfig::kRun) || ((config ^ s.config) & GeneralConfig::kLegacy)) s.fired = 0;
   s.config = config;
 }
 
@@ -107,7 +111,7 @@ uint64_t read_register(const State& s, uint64_t reg) {
 void write_register(State& s, uint64_t reg, uint64_t value, uint64_t mask) {
   switch (reg) {
     case kGeneralConfig:
-      return write_general_config(s, static_cast<uint8_t>(merge(s.config, value, mask) & kGeneralMask));
+      return write_general_config(s, static_cast<uint8_t>(merge(s.config, value, mask) & GeneralConfig::kGeneralMask));
     case kStatus: s.status &= static_cast<uint8_t>(~(value & mask)); return;
     case kCounter: s.counter = merge(s.counter, value, mask); return;
     default: break;
@@ -187,7 +191,7 @@ namespace {
 
 // The line that a timer drives, if it drives one.
 uint64_t line_of(const Vhpet::State& s, unsigned n) {
-  const bool legacy = s.config & kLegacy;
+  const bool legacy = s.config & GeneralConfig::kLegacy;
   if (by_message(s, n)) return 0;
   if (legacy && n < 2) return n == 0 ? Vhpet::kLegacyIrq0 : Vhpet::kLegacyIrq8;
   const unsigned pin = route(s.timers[n]);
@@ -251,7 +255,7 @@ bool Vhpet::pop_message(State& s, BusMessage& message) {
 }
 
 uint64_t Vhpet::lines(const State& s) {
-  return (s.config & kLegacy ? uint64_t{kLegacyActive} : 0) |
+  return (s.config & GeneralConfig::kLegacy ? uint64_t{kLegacyActive} : 0) |
          lines_of(s, s.status | is_high(s, 0) | is_high(s, 1) << 1 | is_high(s, 2) << 2);
 }
 

@@ -95,9 +95,9 @@ bool read_register(const State& s, uint32_t reg, uint32_t& v) {
 
 void write_lvt(State& s, unsigned n, uint32_t value) {
   const uint32_t before = s.lvt[n];
-  uint32_t lvt = (value & kLvtWritable[n]) | (before & kLvtRemoteIrr);
-  if (!software_enabled(s)) lvt |= kLvtMasked;
-  if (!is_level_lint(lvt)) lvt &= ~uint32_t{kLvtRemoteIrr};
+  uint32_t lvt = (value & kLvtWritable[n]) | (before & Lvt::kRemoteIrr);
+  if (!software_enabled(s)) lvt |= Lvt::kMasked;
+  if (!is_level_lint(lvt)) lvt &= ~uint32_t{number(Lvt::kRemoteIrr)};
   s.lvt[n] = lvt;
   if (n == Vlapic::kTimer) timer_mode_changed(s, timer_mode(before));
   if (n == Vlapic::kLvtLint0) evaluate_lint(s, 0);
@@ -105,9 +105,9 @@ void write_lvt(State& s, unsigned n, uint32_t value) {
 }
 
 void write_svr(State& s, uint32_t value) {
-  s.svr = value & kSvrWritable;
-  if (s.svr & kSoftwareEnabled) return;
-  for (uint32_t& lvt : s.lvt) lvt |= kLvtMasked;
+  s.svr = value & Svr::kWritable;
+  if (s.svr & Svr::kSoftwareEnabled) return;
+  for (uint32_t& lvt : s.lvt) lvt |= Lvt::kMasked;
 }
 
 // What both modes write alike; false: read-only or no such register.
@@ -140,16 +140,16 @@ void write_xapic(State& s, uint32_t reg, uint32_t value) {
     case kId: s.apic_id = value >> 24; return;
     case kLdr: s.ldr = value & 0xff000000; return;
     case kDfr: s.dfr = value | kDfrFixed1; return;
-    case kIcrLow: s.icr = (s.icr & 0xffffffff00000000) | (value & kIcrWritable); return send_ipi(s);
+    case kIcrLow: s.icr = (s.icr & 0xffffffff00000000) | (value & Icr::kWritable); return send_ipi(s);
     case kIcrHigh: s.icr = (s.icr & 0xffffffff) | uint64_t{value & 0xff000000} << 32; return;
     default:
-      if (!write_common(s, reg, value) && !is_read_only(reg)) log_error(s, kIllegalRegister);
+      if (!write_common(s, reg, value) && !is_read_only(reg)) log_error(s, Esr::kIllegalRegister);
   }
 }
 
 // Bits that software may set, by register (11.12.1.3: setting another is #GP).
 bool fits_x2apic(uint32_t reg, uint64_t value) {
-  if (reg == kIcrLow) return !(value & 0xffffffff & ~uint64_t{kIcrWritable});
+  if (reg == kIcrLow) return !(value & 0xffffffff & ~uint64_t{number(Icr::kWritable)});
   if (const int n = lvt_entry(reg); n >= 0)
     return !(value & ~uint64_t{kLvtWritable[static_cast<size_t>(n)] | kLvtReadOnly});
   switch (reg) {
@@ -157,7 +157,7 @@ bool fits_x2apic(uint32_t reg, uint64_t value) {
     case kSelfIpi: return value <= 0xff;
     case kEoi:
     case kEsr: return value == 0;
-    case kSvr: return !(value & ~uint64_t{kSvrWritable});
+    case kSvr: return !(value & ~uint64_t{number(Svr::kWritable)});
     case kInitialCount: return !(value >> 32);
     case kDivide: return !(value & ~uint64_t{0xb});
     default: return false;
@@ -201,7 +201,7 @@ void reset_registers(State& s) {
   r.lint_levels = s.lint_levels;
   r.dfr = 0xffffffff;
   r.svr = 0xff;
-  r.lvt.fill(kLvtMasked);
+  r.lvt.fill(number(Lvt::kMasked));
   s = r;
 }
 
@@ -229,18 +229,19 @@ const char* Vlapic::invalid(const State& s) {
   if (x2apic(s) && !enabled(s)) return "x2APIC mode without the enable bit";
   if ((s.irr[0] | s.isr[0] | s.tmr[0]) & 0xffff) return "a vector below 16 is requested";
   for (unsigned n = 0; n < kEntries; ++n) {
-    const uint32_t lint_irr = n == kLvtLint0 || n == kLvtLint1 ? uint32_t{kLvtRemoteIrr} : 0;
+    const uint32_t lint_irr = n == kLvtLint0 || n == kLvtLint1 ? number(Lvt::kRemoteIrr) : 0;
     if (s.lvt[n] & ~(kLvtWritable[n] | lint_irr)) return "an LVT entry has reserved bits set";
-    if (!software_enabled(s) && !(s.lvt[n] & kLvtMasked)) return "an LVT entry is unmasked while the APIC is disabled";
-    if ((s.lvt[n] & kLvtRemoteIrr) && !is_level_lint(s.lvt[n])) return "remote IRR is set on an edge-triggered LINT";
+    if (!software_enabled(s) && !(s.lvt[n] & Lvt::kMasked))
+      return "an LVT entry is unmasked while the APIC is disabled";
+    if ((s.lvt[n] & Lvt::kRemoteIrr) && !is_level_lint(s.lvt[n])) return "remote IRR is set on an edge-triggered LINT";
   }
-  if ((s.esr | s.esr_new) & ~(kSendIllegalVector | kReceiveIllegalVector | kIllegalRegister))
+  if ((s.esr | s.esr_new) & ~(Esr::kSendIllegalVector | Esr::kReceiveIllegalVector | Esr::kIllegalRegister))
     return "an error that is never logged";
-  if (s.svr & ~uint32_t{kSvrWritable}) return "the spurious vector register has reserved bits set";
+  if (s.svr & ~uint32_t{number(Svr::kWritable)}) return "the spurious vector register has reserved bits set";
   if (x2apic(s) ? s.apic_id != s.initial_id || s.ldr != 0 : s.apic_id > 0xff || (s.ldr & 0xffffff))
     return "the APIC id or logical destination is not one of this mode";
   if ((s.dfr & kDfrFixed1) != kDfrFixed1) return "the destination format has reserved bits clear";
-  if (s.icr & kIcrBusy) return "the ICR is busy";
+  if (s.icr & Icr::kBusy) return "the ICR is busy";
   for (unsigned n = s.queued; n < kQueued; ++n)
     if (!(s.queue[n] == Outgoing{})) return "a message lies beyond the queue's length";
   for (unsigned n = 0; n < kQueued; ++n)
@@ -274,7 +275,7 @@ uint64_t Vlapic::read(State& s, Nanos now, uint64_t offset, unsigned size) {
   advance(s, now);
   if (!window_open(s) || offset >= kWindowBytes || size > 4 || offset % 16 + size > 4) return open_bus(size);
   uint32_t v;
-  if (!read_register(s, static_cast<uint32_t>(offset >> 4), v)) log_error(s, kIllegalRegister);
+  if (!read_register(s, static_cast<uint32_t>(offset >> 4), v)) log_error(s, Esr::kIllegalRegister);
   return v >> (8 * (offset % 16)) & open_bus(size);
 }
 

@@ -35,7 +35,7 @@ bool external_request(const State& s) {
   if (s.ext_int_pending) return true;
   for (unsigned lint = 0; lint < 2; ++lint) {
     const uint32_t lvt = lint_entry(s, lint);
-    if (lint_level(s, lint) && !(lvt & kLvtMasked) && lvt_delivery(lvt) == Delivery::kExtInt) return true;
+    if (lint_level(s, lint) && !(lvt & Lvt::kMasked) && lvt_delivery(lvt) == Delivery::kExtInt) return true;
   }
   return false;
 }
@@ -72,34 +72,34 @@ uint8_t processor_priority(const State& s) {
 
 uint32_t x2apic_ldr(const State& s) { return (s.apic_id >> 4) << 16 | 1u << (s.apic_id & 0xf); }
 
-void log_error(State& s, uint8_t esr_bit) {
-  if (s.esr_new & esr_bit) return;
-  s.esr_new |= esr_bit;
+void log_error(State& s, Esr bit) {
+  if (s.esr_new & bit) return;
+  s.esr_new |= bit;
   const uint32_t lvt = s.lvt[Vlapic::kError];
-  if (!(lvt & kLvtMasked)) raise_fixed(s, static_cast<uint8_t>(lvt & kLvtVector), false);
+  if (!(lvt & Lvt::kMasked)) raise_fixed(s, static_cast<uint8_t>(lvt & Lvt::kVector), false);
 }
 
 bool already_raised(const State& s, uint8_t vector) {
-  return vector < 16 ? s.esr_new & kReceiveIllegalVector : bit(s.irr, vector);
+  return vector < 16 ? s.esr_new & Esr::kReceiveIllegalVector : bit(s.irr, vector);
 }
 
 void raise_fixed(State& s, uint8_t vector, bool level) {
-  if (vector < 16) return log_error(s, kReceiveIllegalVector);
+  if (vector < 16) return log_error(s, Esr::kReceiveIllegalVector);
   set_bit(s.irr, vector, true);
   set_bit(s.tmr, vector, level);
 }
 
-bool is_level_lint(uint32_t lvt) { return (lvt & kLvtLevel) && lvt_delivery(lvt) == Delivery::kFixed; }
+bool is_level_lint(uint32_t lvt) { return (lvt & Lvt::kLevel) && lvt_delivery(lvt) == Delivery::kFixed; }
 
 bool lint_wants_service(const State& s, unsigned lint) {
   const uint32_t lvt = lint_entry(s, lint);
-  return is_level_lint(lvt) && lint_level(s, lint) && !(lvt & (kLvtMasked | kLvtRemoteIrr));
+  return is_level_lint(lvt) && lint_level(s, lint) && !(lvt & (Lvt::kMasked | Lvt::kRemoteIrr));
 }
 
 void evaluate_lint(State& s, unsigned lint) {
   if (!lint_wants_service(s, lint)) return;
-  s.lvt[Vlapic::kLvtLint0 + lint] |= kLvtRemoteIrr;
-  raise_fixed(s, static_cast<uint8_t>(lint_entry(s, lint) & kLvtVector), true);
+  s.lvt[Vlapic::kLvtLint0 + lint] |= Lvt::kRemoteIrr;
+  raise_fixed(s, static_cast<uint8_t>(lint_entry(s, lint) & Lvt::kVector), true);
 }
 
 void end_of_interrupt(State& s) {
@@ -109,11 +109,12 @@ void end_of_interrupt(State& s) {
   if (!bit(s.tmr, static_cast<unsigned>(vector))) return;
   for (unsigned lint = 0; lint < 2; ++lint) {
     uint32_t& lvt = s.lvt[Vlapic::kLvtLint0 + lint];
-    if (!(lvt & kLvtRemoteIrr) || (lvt & kLvtVector) != static_cast<uint32_t>(vector)) continue;
-    lvt &= ~uint32_t{kLvtRemoteIrr};
+    if (!(lvt & Lvt::kRemoteIrr) || (lvt & Lvt::kVector) != static_cast<uint32_t>(vector)) continue;
+    lvt &= ~uint32_t{number(Lvt::kRemoteIrr)};
     evaluate_lint(s, lint);
   }
-  if (!(s.svr & kNoEoiBroadcast)) send(s, {.kind = BusMessage::Kind::kEoi, .vector = static_cast<uint8_t>(vector)});
+  if (!(s.svr & Svr::kNoEoiBroadcast))
+    send(s, {.kind = BusMessage::Kind::kEoi, .vector = static_cast<uint8_t>(vector)});
 }
 
 void send_ipi(State& s) {
@@ -121,20 +122,20 @@ void send_ipi(State& s) {
   const auto delivery = static_cast<Delivery>(low >> kIcrDeliveryShift & 7);
   const auto vector = static_cast<uint8_t>(low);
   if (!sendable(delivery)) return;
-  if (has_vector(delivery) && vector < 16) return log_error(s, kSendIllegalVector);
+  if (has_vector(delivery) && vector < 16) return log_error(s, Esr::kSendIllegalVector);
   Vlapic::Outgoing m;
   m.destination = x2apic(s) ? static_cast<uint32_t>(s.icr >> 32) : static_cast<uint32_t>(s.icr >> 56);
   m.delivery = delivery;
   m.shorthand = static_cast<BusMessage::Shorthand>(low >> kIcrShorthandShift & 3);
   m.vector = vector;
-  m.logical = low & kIcrLogical;
-  m.deassert = delivery == Delivery::kInit && (low & kIcrLevel) && !(low & kIcrAssert);
+  m.logical = low & Icr::kLogical;
+  m.deassert = delivery == Delivery::kInit && (low & Icr::kLevel) && !(low & Icr::kAssert);
   m.level = m.deassert;
   send(s, m);
 }
 
 void send_self_ipi(State& s, uint8_t vector) {
-  if (vector < 16) return log_error(s, kSendIllegalVector);
+  if (vector < 16) return log_error(s, Esr::kSendIllegalVector);
   send(s, {.shorthand = BusMessage::Shorthand::kSelf, .vector = vector});
 }
 
@@ -161,11 +162,11 @@ void Vlapic::set_line(State& s, Nanos now, unsigned input, bool level) {
     return;
   }
   const uint32_t lvt = lint_entry(s, input);
-  if (lvt & kLvtMasked) return;
+  if (lvt & Lvt::kMasked) return;
   if (is_level_lint(lvt)) return evaluate_lint(s, input);
   if (!rise) return;
   switch (lvt_delivery(lvt)) {
-    case Delivery::kFixed: return raise_fixed(s, static_cast<uint8_t>(lvt & kLvtVector), false);
+    case Delivery::kFixed: return raise_fixed(s, static_cast<uint8_t>(lvt & Lvt::kVector), false);
     case Delivery::kNmi: s.nmi_pending = true; return;
     case Delivery::kInit: s.init_pending = true; return;
     default: return;  // ExtINT follows the level; SMI has no receiver
@@ -234,7 +235,7 @@ int Vlapic::acknowledge(State& s, Nanos now) {
     set_bit(s.isr, static_cast<unsigned>(vector), true);
     return vector;
   }
-  return software_enabled(s) && highest(s.irr) >= 0 ? static_cast<int>(s.svr & kSvrVector) : kAckNothing;
+  return software_enabled(s) && highest(s.irr) >= 0 ? static_cast<int>(s.svr & Svr::kVector) : kAckNothing;
 }
 
 bool Vlapic::take_nmi(State& s) { return std::exchange(s.nmi_pending, false); }

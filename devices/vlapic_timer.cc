@@ -16,7 +16,7 @@ uint64_t ns_per_count(const State& s) { return uint64_t{1} << (((s.divide >> 1 &
 
 void expire(State& s) {
   const uint32_t lvt = s.lvt[Vlapic::kTimer];
-  if (!(lvt & kLvtMasked)) raise_fixed(s, static_cast<uint8_t>(lvt & kLvtVector), false);
+  if (!(lvt & Lvt::kMasked)) raise_fixed(s, static_cast<uint8_t>(lvt & Lvt::kVector), false);
 }
 
 void advance_count(State& s, uint64_t now) {
@@ -104,8 +104,9 @@ void Vlapic::advance(State& s, Nanos now) {
 }
 
 Nanos Vlapic::next_event(const State& s) {
+  using namespace register_bits;
   const uint32_t lvt = s.lvt[kTimer];
-  if ((lvt & vlapic::kLvtMasked) || vlapic::already_raised(s, static_cast<uint8_t>(lvt & vlapic::kLvtVector)))
+  if ((lvt & vlapic::Lvt::kMasked) || vlapic::already_raised(s, static_cast<uint8_t>(lvt & vlapic::Lvt::kVector)))
     return kNever;
   if (s.timer_expiry_ns != 0) return {s.timer_expiry_ns};
   if (s.deadline != 0) return {vlapic::add(s.now_ns, s.deadline - vlapic::tsc(s))};

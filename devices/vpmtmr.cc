@@ -2,12 +2,16 @@
 
 #include <algorithm>
 
+#include "devices/core/register_bits.h"
+
 namespace dejavm {
 namespace {
 
+using namespace register_bits;
+
 constexpr unsigned kTypeSoftOff = 5;
 
-enum Pm1Control : uint16_t {
+enum class Pm1Control : uint16_t {
   kSciEn = 1 << 0,
   kBmRld = 1 << 1,
   kSlpTyp = 7 << 10,
@@ -38,7 +42,7 @@ uint8_t read_byte(const Vpmtmr::State& s, uint64_t offset) {
     case 2:
     case 3: return byte_of(s.enable, offset - 2);
     case 4:
-    case 5: return byte_of(s.control | kSciEn, offset - 4);
+    case 5: return byte_of(s.control | Pm1Control::kSciEn, offset - 4);
     case 8:
     case 9:
     case 10:
@@ -48,7 +52,7 @@ uint8_t read_byte(const Vpmtmr::State& s, uint64_t offset) {
 }
 
 void sleep(Vpmtmr::State& s) {
-  if ((s.control & kSlpTyp) >> 10 == kTypeSoftOff) s.power_off = true;
+  if ((s.control & Pm1Control::kSlpTyp) >> 10 == kTypeSoftOff) s.power_off = true;
   else s.status |= Vpmtmr::kWakSts;
 }
 
@@ -60,8 +64,8 @@ void write_byte(Vpmtmr::State& s, uint64_t offset, uint8_t value) {
     case 3: s.enable = with_byte(s.enable, offset - 2, value, Vpmtmr::kEventBits); return;
     case 4:
     case 5:
-      s.control = with_byte(s.control, offset - 4, value, kKept);
-      if (offset == 5 && value & kSlpEn >> 8) sleep(s);
+      s.control = with_byte(s.control, offset - 4, value, number(Pm1Control::kKept));
+      if (offset == 5 && value & number(Pm1Control::kSlpEn) >> 8) sleep(s);
       return;
     default: return;
   }
@@ -72,7 +76,7 @@ void write_byte(Vpmtmr::State& s, uint64_t offset, uint8_t value) {
 const char* Vpmtmr::invalid(const State& s) {
   if (s.status & ~unsigned{kStatusBits}) return "PM1_STS has a bit that is always zero";
   if (s.enable & ~unsigned{kEventBits}) return "PM1_EN has a bit that is always zero";
-  if (s.control & ~unsigned{kKept}) return "PM1_CNT has a bit that is not kept";
+  if (s.control & ~unsigned{number(Pm1Control::kKept)}) return "PM1_CNT has a bit that is not kept";
   return nullptr;
 }
 

@@ -2,8 +2,12 @@
 
 #include <algorithm>
 
+#include "devices/core/register_bits.h"
+
 namespace dejavm {
 namespace {
+
+using namespace register_bits;
 
 using State = Vrtc::State;
 
@@ -25,9 +29,9 @@ enum Byte : uint8_t {
   kMemory,
   kCentury = 0x32
 };
-enum RegA : uint8_t { kUip = 0x80, kDividerHeld = 0x60, kRateSelect = 0x0f };
-enum RegB : uint8_t { kSet = 0x80, kPie = 0x40, kAie = 0x20, kUie = 0x10, kBinary = 0x04, k24Hours = 0x02 };
-enum RegC : uint8_t { kIrqf = 0x80, kPf = 0x40, kAf = 0x20, kUf = 0x10, kFlags = kPf | kAf | kUf };
+enum class RegA : uint8_t { kUip = 0x80, kDividerHeld = 0x60, kRateSelect = 0x0f };
+enum class RegB : uint8_t { kSet = 0x80, kPie = 0x40, kAie = 0x20, kUie = 0x10, kBinary = 0x04, k24Hours = 0x02 };
+enum class RegC : uint8_t { kIrqf = 0x80, kPf = 0x40, kAf = 0x20, kUf = 0x10, kFlags = kPf | kAf | kUf };
 constexpr uint8_t kVrt = 0x80, kPm = 0x80, kDontCare = 0xc0;
 constexpr uint64_t kUipTicks = 8;
 
@@ -50,16 +54,18 @@ constexpr int64_t floor_div(int64_t a, int64_t b) { return a / b - (a % b < 0); 
 // --- The formats (MC146818, table 3). ---
 
 uint8_t encode(const State& s, int64_t v) {
-  return static_cast<uint8_t>(s.cmos[kB] & kBinary ? v : v / 10 * 16 + v % 10);
+  return static_cast<uint8_t>(s.cmos[kB] & RegB::kBinary ? v : v / 10 * 16 + v % 10);
 }
-int64_t decode(const State& s, uint8_t byte) { return s.cmos[kB] & kBinary ? byte : (byte >> 4) * 10 + (byte & 15); }
+int64_t decode(const State& s, uint8_t byte) {
+  return s.cmos[kB] & RegB::kBinary ? byte : (byte >> 4) * 10 + (byte & 15);
+}
 
 uint8_t encode_hour(const State& s, int64_t hour) {
-  if (s.cmos[kB] & k24Hours) return encode(s, hour);
+  if (s.cmos[kB] & RegB::k24Hours) return encode(s, hour);
   return encode(s, (hour + 11) % 12 + 1) | (hour >= 12 ? kPm : 0);
 }
 int64_t decode_hour(const State& s, uint8_t byte) {
-  if (s.cmos[kB] & k24Hours) return decode(s, byte);
+  if (s.cmos[kB] & RegB::k24Hours) return decode(s, byte);
   return decode(s, byte & 0x7f) % 12 + (byte & kPm ? 12 : 0);
 }
 
@@ -100,13 +106,13 @@ void load_base(State& s) {
 
 // --- The divider chain. ---
 
-bool held(const State& s) { return (s.cmos[kA] & kDividerHeld) == kDividerHeld; }
-bool updating(const State& s) { return !held(s) && !(s.cmos[kB] & kSet); }
+bool held(const State& s) { return (s.cmos[kA] & RegA::kDividerHeld) == RegA::kDividerHeld; }
+bool updating(const State& s) { return !held(s) && !(s.cmos[kB] & RegB::kSet); }
 uint64_t chain(const State& s) { return kCrystal.ticks_at({s.now_ns}) + s.phase; }
 
 // Ticks between periodic interrupts, 0 for none (table 5): rates 1 and 2 repeat 8 and 9.
 uint64_t periodic_ticks(const State& s) {
-  const unsigned rate = s.cmos[kA] & kRateSelect;
+  const unsigned rate = s.cmos[kA] & RegA::kRateSelect;
   if (rate == 0) return 0;
   return uint64_t{1} << (rate <= 2 ? rate + 6 : rate - 1);
 }
@@ -141,8 +147,8 @@ int64_t updates_to_alarm(const State& s, int64_t time) {
 void update(State& s, uint64_t count) {
   const int64_t date = decode_date(s), time = decode_time(s);
   const int64_t to_alarm = updates_to_alarm(s, time);
-  if (to_alarm && static_cast<uint64_t>(to_alarm) <= count) s.cmos[kC] |= kAf;
-  s.cmos[kC] |= kUf;
+  if (to_alarm && static_cast<uint64_t>(to_alarm) <= count) s.cmos[kC] |= RegC::kAf;
+  s.cmos[kC] |= RegC::kUf;
   const int64_t total = time + static_cast<int64_t>(count);
   const int64_t days = total / kDaySeconds;
   encode_date_time(s, date + days, total % kDaySeconds);
@@ -154,10 +160,10 @@ uint8_t read_byte(State& s) {
   switch (index) {
     case kA: {
       const bool soon = updating(s) && chain(s) % Vrtc::kTicksPerSecond >= Vrtc::kTicksPerSecond - kUipTicks;
-      return s.cmos[kA] | (soon ? kUip : 0);
+      return s.cmos[kA] | bits_if(soon, RegA::kUip);
     }
     case kC: {
-      const uint8_t flags = s.cmos[kC] | (Vrtc::lines(s) ? kIrqf : 0);
+      const uint8_t flags = s.cmos[kC] | bits_if(Vrtc::lines(s) != 0, RegC::kIrqf);
       s.cmos[kC] = 0;
       return flags;
     }
@@ -172,7 +178,7 @@ void write_byte(State& s, uint8_t value) {
     case kSeconds: s.cmos[index] = value & 0x7f; return;
     case kA: {
       const bool was_held = held(s);
-      s.cmos[kA] = value & static_cast<uint8_t>(~kUip);
+      s.cmos[kA] = value & static_cast<uint8_t>(~RegA::kUip);
       if (held(s)) {
         s.phase = 0;
       } else if (was_held) {
@@ -182,7 +188,8 @@ void write_byte(State& s, uint8_t value) {
       return;
     }
     case kB:
-      if ((value & kSet) && !(s.cmos[kB] & kSet)) value &= static_cast<uint8_t>(~kUie);  // SET going high clears UIE
+      if ((value & RegB::kSet) && !(s.cmos[kB] & RegB::kSet))
+        value &= static_cast<uint8_t>(~RegB::kUie);  // SET going high clears UIE
       s.cmos[kB] = value;
       return;
     case kC:
@@ -194,8 +201,8 @@ void write_byte(State& s, uint8_t value) {
 }  // namespace
 
 const char* Vrtc::invalid(const State& s) {
-  if (s.cmos[kA] & kUip) return "register A holds UIP";
-  if (s.cmos[kC] & ~kFlags) return "register C holds bits that are not stored";
+  if (s.cmos[kA] & RegA::kUip) return "register A holds UIP";
+  if (s.cmos[kC] & ~RegC::kFlags) return "register C holds bits that are not stored";
   if (s.cmos[kD]) return "register D is not zero";
   if (s.cmos[kSeconds] & 0x80) return "bit 7 of the seconds is set";
   if (held(s) && s.phase) return "the divider chain is held and not zero";
@@ -207,7 +214,7 @@ void Vrtc::reset(State& s) {
   s = State{};
   s.base_unix_s = base;
   s.cmos[kA] = 0x26;  // 32768 Hz, periodic rate 1024 Hz
-  s.cmos[kB] = k24Hours;
+  s.cmos[kB] = number(RegB::k24Hours);
   load_base(s);
 }
 
@@ -235,7 +242,7 @@ void Vrtc::advance(State& s, Nanos now) {
   if (held(s)) return;
   const uint64_t after = chain(s);
   const uint64_t period = periodic_ticks(s);
-  if (period && after / period > before / period) s.cmos[kC] |= kPf;
+  if (period && after / period > before / period) s.cmos[kC] |= RegC::kPf;
   const uint64_t seconds = after / kTicksPerSecond - before / kTicksPerSecond;
   if (seconds && updating(s)) update(s, seconds);
 }
@@ -245,17 +252,17 @@ Nanos Vrtc::next_event(const State& s) {
   Nanos next = kNever;
   const uint8_t enabled = s.cmos[kB];
   const uint64_t period = periodic_ticks(s);
-  if ((enabled & kPie) && period) next = std::min(next, time_of_next(s, period));
+  if ((enabled & RegB::kPie) && period) next = std::min(next, time_of_next(s, period));
   if (!updating(s)) return next;
-  if (enabled & kUie) next = std::min(next, time_of_next(s, kTicksPerSecond));
-  if (enabled & kAie) {
+  if (enabled & RegB::kUie) next = std::min(next, time_of_next(s, kTicksPerSecond));
+  if (enabled & RegB::kAie) {
     const int64_t count = updates_to_alarm(s, decode_time(s));
     if (count) next = std::min(next, time_of_next(s, kTicksPerSecond, static_cast<uint64_t>(count)));
   }
   return next;
 }
 
-uint64_t Vrtc::lines(const State& s) { return s.cmos[kB] & s.cmos[kC] & kFlags ? uint64_t{kIrq} : 0; }
+uint64_t Vrtc::lines(const State& s) { return s.cmos[kB] & s.cmos[kC] & RegC::kFlags ? uint64_t{kIrq} : 0; }
 
 void Vrtc::set_start_time(State& s, int64_t unix_s) {
   s.base_unix_s = unix_s;
