@@ -26,11 +26,9 @@ class Reference {
       if (!(lvt(0x320) & kMasked)) raise(static_cast<int>(lvt(0x320) & 0xff), false);
       if (deadline_) deadline_ = 0;
       else if ((lvt(0x320) >> 17 & 3) == 1) {
-        start_ = due;
+        start_ = due;  // 11.5.4: reloaded
         count_ = initial_;
-      }  // 11.5.4: reloaded
-      else
-        count_ = 0;
+      } else count_ = 0;
     }
     now_ = to;
   }

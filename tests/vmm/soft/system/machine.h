@@ -190,4 +190,18 @@ struct Machine : TestCpu {
   }
 };
 
+// ptr16:32 forms of JMP and CALL, in 32-bit code.
+inline std::string far_32(char opcode, uint16_t selector, uint32_t offset) {
+  std::string s(1, opcode);
+  s.append(reinterpret_cast<const char*>(&offset), 4).append(reinterpret_cast<const char*>(&selector), 2);
+  return s;
+}
+inline constexpr char kJmp = '\xea', kCall = '\x9a';
+
+inline constexpr Event kIrq{EventType::kExternal, 0x40};
+inline Event exception(uint8_t vector) {
+  const bool has_error = vector == kDF || (vector >= kTS && vector <= kPF) || vector == kAC;
+  return {EventType::kException, vector, has_error, has_error ? 0x1234u : 0u};
+}
+
 }  // namespace dejavm::soft
