@@ -66,14 +66,7 @@ Bytes small_snapshot(const DeviceModel& m, bool delta) {
   return out;
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
-  if (argc != 3) {
-    std::fputs("usage: fuzz_write_seeds CORPUS_DIR DICTIONARY_DIR\n", stderr);
-    return 1;
-  }
-  const std::filesystem::path corpus = argv[1], dictionaries = argv[2];
+void write_devices(const std::filesystem::path& corpus, const std::filesystem::path& dictionaries) {
   for (const DeviceModel& m : device_catalog()) {
     const std::string name(m.name());
     for (unsigned n = 0; n < 8; ++n) {
@@ -89,6 +82,9 @@ int main(int argc, char** argv) {
     add_names(m.schema->fields, names);
     write_text(dictionaries, "parse_" + std::string(m.name()) + ".dict", names);
   }
+}
+
+void write_requests(const std::filesystem::path& corpus, const std::filesystem::path& dictionaries) {
   constexpr std::string_view kRequests[] = {
       R"({"command":"status"})",
       R"({"id":7,"command":"checkpoint","file":"a.dvs","delta":true,"force":false})",
@@ -106,6 +102,9 @@ int main(int argc, char** argv) {
   write_text(dictionaries, "control.dict",
              "\"\\\"command\\\":\"\n\"\\\"file\\\":\"\n\"\\\"force\\\":true\"\n\"\\\"delta\\\":true\"\n\"\\\"id\\\":"
              "\"\n\"checkpoint\"\n\"suspend\"\n\"status\"\n\"record-start\"\n");
+}
+
+void write_code(const std::filesystem::path& corpus, const std::filesystem::path& dictionaries) {
   constexpr uint8_t kCode[][16] = {{0, 0x48, 0x8b, 0x44, 0x24, 0x08},
                                    {0, 0x0f, 0x01, 0xf9},
                                    {0, 0xf3, 0x48, 0xa5},
@@ -119,20 +118,41 @@ int main(int argc, char** argv) {
                                    {0, 0x0f, 0xae, 0x04, 0x24}};
   for (size_t i = 0; i < std::size(kCode); ++i)
     write(corpus / "decode", "code" + std::to_string(i), Bytes(kCode[i], kCode[i] + 16));
+  write_text(dictionaries, "decode.dict",
+             "\"\\x0f\\x01\"\n\"\\x0f\\xae\"\n\"\\x66\\x0f\"\n\"\\xf2\\x0f\"\n\"\\xf3\\x0f\"\n\"\\x0f\\x38\"\n\"\\x0f\\"
+             "x3a\"\n\"\\x48\"\n\"\\x67\"\n\"\\xf0\"\n");
+}
+
+void write_files(const std::filesystem::path& corpus, const std::filesystem::path& dictionaries) {
   write_text(dictionaries, "snapshot_file.dict",
              "\"\\x7fELF\"\n\"DEJAVM\"\n\"file.machine\"\n\"file.schemas\"\n\"file.snapshot\"\n\"file.memory\"\n\"file."
              "seal\"\n\"extents\"\n\"blocks\"\n\"parent\"\n");
   write_text(dictionaries, "trace.dict",
              "\"schemas\"\n\"config\"\n\"engine\"\n\"writer\"\n\"devices_only\"\n\"serial_timing\"\n\"pm_timer_"
              "bits\"\n\"keyframe_interval\"\n\"\\x28\\xb5\\x2f\\xfd\"\n");
-  write_text(dictionaries, "decode.dict",
-             "\"\\x0f\\x01\"\n\"\\x0f\\xae\"\n\"\\x66\\x0f\"\n\"\\xf2\\x0f\"\n\"\\xf3\\x0f\"\n\"\\x0f\\x38\"\n\"\\x0f\\"
-             "x3a\"\n\"\\x48\"\n\"\\x67\"\n\"\\xf0\"\n");
   write(corpus / "snapshot_file", "full", small_snapshot(*find_device("vatpic"), false));
   write(corpus / "snapshot_file", "delta", small_snapshot(*find_device("vpmtmr"), true));
   write(corpus / "trace", "sample", sample_trace());
+}
+
+void write_board(const std::filesystem::path& corpus) {
   Bytes accesses(16 * 40);
   for (size_t i = 0; i < accesses.size(); ++i) accesses[i] = static_cast<uint8_t>(i * 2654435761u >> 13);
   write(corpus / "board", "seed0", accesses);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 3) {
+    std::fputs("usage: fuzz_write_seeds CORPUS_DIR DICTIONARY_DIR\n", stderr);
+    return 1;
+  }
+  const std::filesystem::path corpus = argv[1], dictionaries = argv[2];
+  write_devices(corpus, dictionaries);
+  write_requests(corpus, dictionaries);
+  write_code(corpus, dictionaries);
+  write_files(corpus, dictionaries);
+  write_board(corpus);
   return 0;
 }

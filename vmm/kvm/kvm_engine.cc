@@ -1,22 +1,19 @@
 #include "vmm/kvm/kvm_engine.h"
 
-#include <signal.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
 #include <x86intrin.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cstring>
 
 #include <fmt/format.h>
 
+#include "vmm/kvm/kick.h"
 #include "vmm/kvm/kvm_cpuid.h"
 #include "vmm/kvm/kvm_probe.h"
 #include "vmm/kvm/kvm_state.h"
 #include "vmm/kvm/kvm_vm.h"
+#include "vmm/kvm/last_exits.h"
 #include "vmm/soft/soft_engine.h"
 
 namespace dejavm::kvm {
@@ -32,66 +29,6 @@ constexpr std::pair<std::string_view, unsigned> kCr4Features[] = {{"umip", 11}, 
 bool is_boards_msr(uint32_t index) {
   return index == kApicBase || index == kTscDeadline || (index >= kX2apicFirst && index <= kX2apicLast);
 }
-
-// A timer whose signal makes KVM_RUN return, now or, by immediate_exit, as soon as it is entered.
-class Kick {
- public:
-  static constexpr int kSignal = 34;  // SIGRTMIN, of which nobody else here makes use
-  explicit Kick(kvm_run& run) {
-    struct sigaction action {};
-    action.sa_handler = [](int) {
-      if (target_ == nullptr) return;
-      target_->immediate_exit = 1;
-      fired_ = true;
-    };
-    CHECK(sigaction(kSignal, &action, nullptr) == 0);
-    run_ = &run;
-  }
-  ~Kick() {
-    if (armed_for_ != 0) timer_delete(timer_);
-  }
-  // Between two entries. True: the timer has run out since the last one.
-  bool clear() {
-    run_->immediate_exit = 0;
-    const bool fired = fired_;
-    fired_ = false;
-    return fired;
-  }
-  // For the calling thread, until disarm().
-  void arm(uint64_t ns) {
-    const auto thread = static_cast<pid_t>(syscall(SYS_gettid));
-    if (armed_for_ != thread) {
-      if (armed_for_ != 0) timer_delete(timer_);
-      sigevent event{};
-      event.sigev_notify = SIGEV_THREAD_ID;
-      event.sigev_signo = kSignal;
-      event._sigev_un._tid = thread;
-      CHECK(timer_create(CLOCK_MONOTONIC, &event, &timer_) == 0);
-      armed_for_ = thread;
-    }
-    target_ = run_;
-    set(std::max<uint64_t>(ns, 1));
-  }
-  void disarm() {
-    if (target_ == nullptr) return;
-    set(0);
-    target_ = nullptr;
-  }
-
- private:
-  void set(uint64_t ns) {
-    itimerspec at{};
-    at.it_value = {static_cast<time_t>(ns / 1'000'000'000), static_cast<long>(ns % 1'000'000'000)};
-    CHECK(timer_settime(timer_, 0, &at, nullptr) == 0);
-  }
-  static thread_local kvm_run* volatile target_;
-  static thread_local volatile bool fired_;
-  kvm_run* run_;
-  timer_t timer_{};
-  pid_t armed_for_ = 0;
-};
-thread_local kvm_run* volatile Kick::target_ = nullptr;
-thread_local volatile bool Kick::fired_ = false;
 
 class KvmEngine final : public Engine {
  public:
@@ -154,16 +91,7 @@ class KvmEngine final : public Engine {
     running_ = false;
     return why;
   }
-  std::string detail() const override {
-    std::string out = detail_;
-    if (out.empty()) return out;
-    for (uint64_t n = std::min<uint64_t>(exits_seen_, kLastExits); n > 0; --n) {
-      const LastExit& e = last_[(exits_seen_ - n) % kLastExits];
-      out += fmt::format("{} {} {:#x}", n == std::min<uint64_t>(exits_seen_, kLastExits) ? "; last exits:" : ",",
-                         exit_name(e.reason), e.where);
-    }
-    return out;
-  }
+  std::string detail() const override { return detail_.empty() ? detail_ : detail_ + last_exits_.text(); }
 
   void memory_written(Gpa, uint64_t) override {}  // the processor sees it by itself
   void dirty_flags_cleared() override {}
@@ -280,31 +208,9 @@ class KvmEngine final : public Engine {
     run.request_interrupt_window = control_->intr;
   }
 
-  static const char* exit_name(uint32_t reason) {
-    switch (reason) {
-      case KVM_EXIT_IO: return "port";
-      case KVM_EXIT_MMIO: return "memory";
-      case KVM_EXIT_X86_RDMSR: return "rdmsr";
-      case KVM_EXIT_X86_WRMSR: return "wrmsr";
-      case KVM_EXIT_HLT: return "hlt";
-      case KVM_EXIT_INTERNAL_ERROR: return "internal error";
-      case KVM_EXIT_FAIL_ENTRY: return "failed entry";
-      case KVM_EXIT_SHUTDOWN: return "shutdown";
-      default: return "other";
-    }
-  }
-  void remember(const kvm_run& run) {
-    uint64_t where = run.exit_reason;
-    if (run.exit_reason == KVM_EXIT_IO) where = run.io.port;
-    else if (run.exit_reason == KVM_EXIT_MMIO) where = run.mmio.phys_addr;
-    else if (run.exit_reason == KVM_EXIT_X86_RDMSR || run.exit_reason == KVM_EXIT_X86_WRMSR) where = run.msr.index;
-    else if (run.exit_reason == KVM_EXIT_INTERNAL_ERROR) where = run.internal.suberror;
-    last_[exits_seen_++ % kLastExits] = {run.exit_reason, where};
-  }
-
   // kLimit: goes on.
   StopReason exit(kvm_run& run) {
-    remember(run);
+    last_exits_.add(run);
     switch (run.exit_reason) {
       case KVM_EXIT_IO:
         port(run);
@@ -443,13 +349,7 @@ class KvmEngine final : public Engine {
   bool running_ = false, open_ = false, finish_event_ = false;
   bool fresh_ = true;  // what kvm_run says of IF and injection is of an older state
   uint64_t entries_ = 0, kicks_ = 0, soft_steps_ = 0;
-  struct LastExit {
-    uint32_t reason;
-    uint64_t where;  // port, address, MSR index, sub-error
-  };
-  static constexpr uint64_t kLastExits = 8;
-  std::array<LastExit, kLastExits> last_{};
-  uint64_t exits_seen_ = 0;
+  LastExits last_exits_;
   mutable std::string detail_;
 };
 

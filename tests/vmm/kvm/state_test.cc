@@ -44,57 +44,82 @@ TEST_F(KvmState, ResetComesBack) {
   EXPECT_EQ(differences(in, out), "");
 }
 
+// What load_state leaves alone would not show.
+void forget(VcpuState& out) {
+  for (Xmm& x : out.fpu.xmm) x.q = {};
+  out.gpr = {};
+  out.segment = {};
+  out.fpu.st_mantissa = {};
+  out.dr = {};
+  out.star = out.lstar = out.cstar = out.tsc_aux = 0;
+  out.sti_shadow = out.nmi_blocked = false;
+  out.xcr0 = 0;
+  out.rip = out.rflags = out.cr0 = out.cr2 = out.cr3 = out.cr4 = out.efer = 0;
+}
+
+uint64_t canonical(std::mt19937_64& random) {
+  return static_cast<uint64_t>(static_cast<int64_t>(random() << 16) >> 16);
+}
+
+void fill_fpu(VcpuState& in, std::mt19937_64& random) {
+  for (Xmm& x : in.fpu.xmm) x.q = {random(), random()};
+  for (unsigned r = 0; r < 8; ++r) {
+    in.fpu.st_mantissa[r] = random();
+    in.fpu.st_exponent[r] = static_cast<uint16_t>(random());
+  }
+  in.fpu.fcw = 0x40 | (random() & 0xf3f);
+  in.fpu.fsw = random() & 0x7f00;
+  in.fpu.ftw = static_cast<uint8_t>(random());
+  in.fpu.fip = canonical(random);
+  in.fpu.fdp = canonical(random);
+  in.fpu.fop = random() & 0x7ff;
+  in.fpu.mxcsr = random() & 0xffbf;
+}
+
 // 64-bit mode, with whatever values are allowed in everything that a guest can set.
+VcpuState random_long_mode_state(std::mt19937_64& random) {
+  VcpuState in = reset_vcpu_state();
+  for (uint64_t& r : in.gpr) r = random();
+  in.rip = canonical(random);
+  in.rflags = 2 | (random() & 0xcd5);  // the arithmetic flags, DF; IF below
+  in.rflags |= random() & 0x200;
+  in.cr0 = 0x80000033;
+  in.cr4 = 0x620 | (random() & 0x10084);
+  in.efer = 0xd01;
+  in.cr3 = random() & 0xff000;
+  in.cr2 = random();
+  in.segment[kCs] = {0x10, kSegL | kSegG | kSegP | kSegS | 0xb, 0xffffffff, 0};
+  for (unsigned seg : {kEs, kSs, kDs, kFs, kGs})
+    in.segment[seg] = {0x18, kSegDb | kSegG | kSegP | kSegS | 0x3, 0xffffffff, 0};
+  in.segment[kFs].base = canonical(random);
+  in.segment[kGs].base = canonical(random);
+  in.segment[kTr] = {0x20, kSegP | 0xb, 0x67, canonical(random)};
+  in.gdtr = {canonical(random), random() & 0xffff};
+  in.idtr = {canonical(random), random() & 0xffff};
+  for (uint64_t& d : in.dr) d = canonical(random);
+  in.dr6 = 0xffff0ff0 | (random() & 0xf);
+  in.dr7 = 0x400 | (random() & 0xff);
+  in.star = random();
+  in.lstar = canonical(random);
+  in.cstar = canonical(random);
+  in.sfmask = random() & 0x3f7fd5;
+  in.kernel_gs_base = canonical(random);
+  in.sysenter_cs = random() & 0xffff;
+  in.sysenter_esp = canonical(random);
+  in.sysenter_eip = canonical(random);
+  in.tsc_aux = random() & 0xffffffff;
+  in.xcr0 = random() & 2 ? 3 : 1;
+  in.nmi_blocked = random() & 1;
+  in.sti_shadow = in.rflags & 0x200 && random() & 1;
+  fill_fpu(in, random);
+  return in;
+}
+
 TEST_F(KvmState, RandomLongModeStatesComeBack) {
   const Vm v = make_vm();
   std::mt19937_64 random(1);
-  auto canonical = [&] { return static_cast<uint64_t>(static_cast<int64_t>(random() << 16) >> 16); };
   for (int n = 0; n < 300; ++n) {
-    VcpuState in = reset_vcpu_state();
-    for (uint64_t& r : in.gpr) r = random();
-    in.rip = canonical();
-    in.rflags = 2 | (random() & 0xcd5);  // the arithmetic flags, DF; IF below
-    in.rflags |= random() & 0x200;
-    in.cr0 = 0x80000033;
-    in.cr4 = 0x620 | (random() & 0x10084);
-    in.efer = 0xd01;
-    in.cr3 = random() & 0xff000;
-    in.cr2 = random();
-    in.segment[kCs] = {0x10, kSegL | kSegG | kSegP | kSegS | 0xb, 0xffffffff, 0};
-    for (unsigned seg : {kEs, kSs, kDs, kFs, kGs})
-      in.segment[seg] = {0x18, kSegDb | kSegG | kSegP | kSegS | 0x3, 0xffffffff, 0};
-    in.segment[kFs].base = canonical();
-    in.segment[kGs].base = canonical();
-    in.segment[kTr] = {0x20, kSegP | 0xb, 0x67, canonical()};
-    in.gdtr = {canonical(), random() & 0xffff};
-    in.idtr = {canonical(), random() & 0xffff};
-    for (uint64_t& d : in.dr) d = canonical();
-    in.dr6 = 0xffff0ff0 | (random() & 0xf);
-    in.dr7 = 0x400 | (random() & 0xff);
-    in.star = random();
-    in.lstar = canonical();
-    in.cstar = canonical();
-    in.sfmask = random() & 0x3f7fd5;
-    in.kernel_gs_base = canonical();
-    in.sysenter_cs = random() & 0xffff;
-    in.sysenter_esp = canonical();
-    in.sysenter_eip = canonical();
-    in.tsc_aux = random() & 0xffffffff;
-    in.xcr0 = random() & 2 ? 3 : 1;
-    in.nmi_blocked = random() & 1;
-    in.sti_shadow = in.rflags & 0x200 && random() & 1;
-    for (Xmm& x : in.fpu.xmm) x.q = {random(), random()};
-    for (unsigned r = 0; r < 8; ++r) {
-      in.fpu.st_mantissa[r] = random();
-      in.fpu.st_exponent[r] = static_cast<uint16_t>(random());
-    }
-    in.fpu.fcw = 0x40 | (random() & 0xf3f);
-    in.fpu.fsw = random() & 0x7f00;
-    in.fpu.ftw = static_cast<uint8_t>(random());
-    in.fpu.fip = canonical();
-    in.fpu.fdp = canonical();
-    in.fpu.fop = random() & 0x7ff;
-    in.fpu.mxcsr = random() & 0xffbf;
+    VcpuState in = random_long_mode_state(random);
     VcpuAvx::State avx;
     if (v.avx && random() % 4 != 0) {
       in.xcr0 = 7;
@@ -103,15 +128,7 @@ TEST_F(KvmState, RandomLongModeStatesComeBack) {
     const auto stored = store_state(*v.vm, in, &avx);
     ASSERT_TRUE(stored.ok()) << stored.error().message;
     VcpuState out = in;
-    for (Xmm& x : out.fpu.xmm) x.q = {};  // what load_state leaves alone would not show
-    out.gpr = {};
-    out.segment = {};
-    out.fpu.st_mantissa = {};
-    out.dr = {};
-    out.star = out.lstar = out.cstar = out.tsc_aux = 0;
-    out.sti_shadow = out.nmi_blocked = false;
-    out.xcr0 = 0;
-    out.rip = out.rflags = out.cr0 = out.cr2 = out.cr3 = out.cr4 = out.efer = 0;
+    forget(out);
     VcpuAvx::State avx_out;
     avx_out.ymm_high[3].q = {1, 2};
     ASSERT_TRUE(load_state(*v.vm, out, &avx_out).ok());

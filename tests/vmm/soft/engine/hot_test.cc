@@ -88,6 +88,35 @@ std::string random_vector_opcode(Random& r, unsigned& imm, int& reg) {
   return out += static_cast<char>(opcode);
 }
 
+// ModRM and what belongs to it.
+void append_operand(Random& r, unsigned reg, std::string& out) {
+  switch (r.below(6)) {
+    case 0:
+    case 1: out += static_cast<char>(0xc0 | reg << 3 | r.below(8)); break;
+    case 2:
+      out += static_cast<char>(0x43 | reg << 3);
+      out += static_cast<char>(r.next());
+      break;   // [rbx + disp8]
+    case 3: {  // [rsi + disp32], near a page end now and then
+      const auto disp = static_cast<int32_t>(r.below(4) == 0 ? 4090 + r.below(8) : r.below(0x3000));
+      out += static_cast<char>(0x86 | reg << 3);
+      out.append(reinterpret_cast<const char*>(&disp), 4);
+      break;
+    }
+    case 4:
+      out += static_cast<char>(0x44 | reg << 3);
+      out += static_cast<char>(r.below(4) << 6 | 1 << 3 | 3);
+      out += static_cast<char>(r.below(128));
+      break;
+    default: {  // [rip + disp32], in the data area
+      const int32_t disp = static_cast<int32_t>(0x100000 + r.below(0x1000));
+      out += static_cast<char>(0x05 | reg << 3);
+      out.append(reinterpret_cast<const char*>(&disp), 4);
+      break;
+    }
+  }
+}
+
 std::string random_instruction(Random& r) {
   std::string out;
   if (r.below(20) == 0) out += r.below(4) ? '\x64' : '\x2e';  // FS, CS
@@ -125,31 +154,7 @@ std::string random_instruction(Random& r) {
   out.append(shape->opcode, shape->len);
   if (cc >= 0) out += static_cast<char>(cc);
   const unsigned reg = shape->reg >= 0 ? static_cast<unsigned>(shape->reg) : static_cast<unsigned>(r.below(8));
-  switch (r.below(6)) {
-    case 0:
-    case 1: out += static_cast<char>(0xc0 | reg << 3 | r.below(8)); break;
-    case 2:
-      out += static_cast<char>(0x43 | reg << 3);
-      out += static_cast<char>(r.next());
-      break;   // [rbx + disp8]
-    case 3: {  // [rsi + disp32], near a page end now and then
-      const auto disp = static_cast<int32_t>(r.below(4) == 0 ? 4090 + r.below(8) : r.below(0x3000));
-      out += static_cast<char>(0x86 | reg << 3);
-      out.append(reinterpret_cast<const char*>(&disp), 4);
-      break;
-    }
-    case 4:
-      out += static_cast<char>(0x44 | reg << 3);
-      out += static_cast<char>(r.below(4) << 6 | 1 << 3 | 3);
-      out += static_cast<char>(r.below(128));
-      break;
-    default: {  // [rip + disp32], in the data area
-      const int32_t disp = static_cast<int32_t>(0x100000 + r.below(0x1000));
-      out += static_cast<char>(0x05 | reg << 3);
-      out.append(reinterpret_cast<const char*>(&disp), 4);
-      break;
-    }
-  }
+  append_operand(r, reg, out);
   const unsigned imm = shape->imm == 9 ? imm_size : shape->imm;
   for (unsigned k = 0; k < imm; ++k) out += static_cast<char>(r.next());
   return out;
