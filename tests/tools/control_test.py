@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """The control socket: every request, what each leads to, and clients that mean no good.
-Usage: control_test.py DEJAVM [GUEST_DIR]; with a Debian guest there, also suspended at its shell and resumed elsewhere."""
+Usage: control_test.py DEJAVM HALTING_GUEST [GUEST_DIR]; with a Debian guest there, also suspended at its shell and resumed elsewhere."""
 import json, os, pty, re, select, signal, socket, subprocess, sys, tempfile, time
 
 dejavm = os.path.abspath(sys.argv[1])
-guest = os.path.abspath(sys.argv[2]) if len(sys.argv) > 2 else ""
+halting = os.path.abspath(sys.argv[2])
+guest = os.path.abspath(sys.argv[3]) if len(sys.argv) > 3 else ""
 
 
 def require(condition, what):
@@ -167,6 +168,33 @@ def requests_and_enemies():
     require("cannot reach" in ctl("sock", "status", status=1), "nobody is there")
 
 
+def halted():
+    """A guest that halts for good while its timer ticks: status tells how far it is, requests are carried out, nothing else takes its trace."""
+    recorder = ["record", "-o", "halted.dvt", "--force", "--console", "none", "--memory", "4M", "--kernel", halting]
+    machine = start(recorder + ["--control", "sock"])
+    wait_for("sock")
+    deadline = time.monotonic() + 60
+    times = []
+    while len(set(times)) < 3:
+        require(time.monotonic() < deadline, times)
+        status = json.loads(ctl("sock", "status", "--json"))
+        require(status["state"] == "running" and status["instruction"] < 100, status)
+        times.append(status["now_ns"])
+    require(times == sorted(times), times)
+    for _ in range(20):
+        ctl("sock", "pause")
+        require("paused" in ctl("sock", "status"), "paused once that is answered")
+        ctl("sock", "resume")
+        require("running" in ctl("sock", "status"), "running once that is answered")
+    ctl("sock", "checkpoint", "halted.dvs")
+    second = subprocess.run([dejavm] + recorder, capture_output=True, text=True, timeout=60)
+    require(second.returncode == 1 and "halted.dvt" in second.stderr, second)
+    ctl("sock", "stop")
+    out, _ = machine.communicate(timeout=60)
+    require(machine.returncode == 0 and "stopped by the user" in out, (machine.returncode, out))
+    require(subprocess.run([dejavm, "replay", "halted.dvt"], capture_output=True, timeout=120).returncode == 0, "the trace is the first one's, and whole")
+
+
 class Terminal:
     def __init__(self, arguments, cwd):
         self.output = b""
@@ -240,6 +268,7 @@ def at_the_shell():
 with tempfile.TemporaryDirectory() as work:
     os.chdir(work)
     requests_and_enemies()
+    halted()
     if os.path.exists(guest + "/vmlinuz"):
         at_the_shell()
         print("suspended at the shell and resumed")
