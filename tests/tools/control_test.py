@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The control socket: every request, what each leads to, and clients that mean no good.
 Usage: control_test.py DEJAVM HALTING_GUEST [GUEST_DIR]; with a Debian guest there, also suspended at its shell and resumed elsewhere."""
-import json, os, pty, re, select, signal, socket, subprocess, sys, tempfile, time
+import json, os, pty, re, select, shutil, signal, socket, subprocess, sys, tempfile, time
 
 dejavm = os.path.abspath(sys.argv[1])
 halting = os.path.abspath(sys.argv[2])
@@ -170,7 +170,9 @@ def requests_and_enemies():
 
 def halted():
     """A guest that halts for good while its timer ticks: status tells how far it is, requests are carried out, nothing else takes its trace."""
-    recorder = ["record", "-o", "halted.dvt", "--force", "--console", "none", "--memory", "4M", "--kernel", halting]
+    shutil.copy(halting, "kernel.elf")
+    os.link("kernel.elf", "link.elf")
+    recorder = ["record", "-o", "halted.dvt", "--force", "--console", "none", "--memory", "4M", "--kernel", "kernel.elf"]
     machine = start(recorder + ["--control", "sock"])
     wait_for("sock")
     deadline = time.monotonic() + 60
@@ -187,12 +189,19 @@ def halted():
         ctl("sock", "resume")
         require("running" in ctl("sock", "status"), "running once that is answered")
     ctl("sock", "checkpoint", "halted.dvs")
+    for taken in ("halted.dvt", "kernel.elf", "link.elf"):
+        require("are the same file" in ctl("sock", "checkpoint", taken, "--force", status=1), taken)
     second = subprocess.run([dejavm] + recorder, capture_output=True, text=True, timeout=60)
     require(second.returncode == 1 and "halted.dvt" in second.stderr, second)
     ctl("sock", "stop")
     out, _ = machine.communicate(timeout=60)
     require(machine.returncode == 0 and "stopped by the user" in out, (machine.returncode, out))
     require(subprocess.run([dejavm, "replay", "halted.dvt"], capture_output=True, timeout=120).returncode == 0, "the trace is the first one's, and whole")
+    machine = start(["restore", "halted.dvs", "--console", "none", "--control", "sock", "--paused"])
+    wait_for("sock")
+    require("are the same file" in ctl("sock", "record", "start", "halted.dvs", "--force", status=1), "what it came from")
+    ctl("sock", "stop")
+    require(machine.wait(60) == 0, "stopped")
 
 
 class Terminal:

@@ -145,6 +145,13 @@ void Driver::close_trace() {
   writer_.reset();
 }
 
+Result<void> Driver::may_write(const std::string& path) const {
+  std::vector<NamedFile> taken = inputs_of(options_);
+  if (writer_) taken.push_back({"the trace", trace_path_});
+  if (options_.console.starts_with("file:")) taken.push_back({"--console", options_.console.substr(5)});
+  return distinct_files(taken, {{"the file", path}});
+}
+
 void Driver::serve(const ControlRequest& r) {
   auto ok = [&](json more = json::object()) {
     json a{{"ok", true}, {"instruction", machine_.position().retired.value}};
@@ -167,6 +174,7 @@ void Driver::serve(const ControlRequest& r) {
     ended_ = true;
     ok();
   } else if (r.command == "checkpoint" || r.command == "suspend") {
+    if (auto done = may_write(r.file); !done) return control_->answer(r, as_json(done.error()));
     report_save(saver_.wait());
     const SaveOptions options{.force = r.force, .delta = r.delta, .exits = recording_ ? recording_->exits_logged() : 0};
     if (auto done = start_save(r.file, options); !done) return control_->answer(r, as_json(done.error()));
@@ -176,6 +184,7 @@ void Driver::serve(const ControlRequest& r) {
   } else if (r.command == "record-start") {
     if (writer_)
       return control_->answer(r, as_json({ErrorKind::kHost, fmt::format("already recording to {}", trace_path_)}));
+    if (auto done = may_write(r.file); !done) return control_->answer(r, as_json(done.error()));
     if (auto done = start_recording(r.file, r.force); !done) return control_->answer(r, as_json(done.error()));
     ok({{"file", r.file}});
   } else if (r.command == "record-stop") {

@@ -275,4 +275,13 @@ void add_restore_options(CLI::App& app, Options& o) {
   app.add_flag("--json", o.json, "the result as one JSON object on standard error");
 }
 
+std::vector<NamedFile> inputs_of(const Options& o) {
+  return {
+      {"--kernel", o.boot.kernel},
+      {"--firmware", o.boot.firmware},
+      {"--initrd", o.boot.initrd},
+      {"the snapshot", o.snapshot},
+  };
+}
+
 }  // namespace dejavm::cli

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "tools/dejavm/distinct_files.h"
 #include "vmm/machine/machine.h"
 #include "vmm/state/config.h"
 
@@ -56,6 +57,9 @@ CLI::Validator instruction_count();
 uint64_t parse_duration(const std::string&);
 // "2026-11-25T12:00:00Z" (RFC 3339, Z or +hh:mm) to seconds since 1970; throws CLI::ValidationError.
 int64_t parse_time(const std::string&);
+
+// The files that the machine comes from.
+std::vector<NamedFile> inputs_of(const Options&);
 
 // Fills `options` from the command line of a subcommand.
 void add_machine_options(CLI::App&, Options&);

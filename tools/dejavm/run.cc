@@ -38,12 +38,9 @@ Result<void> check_files(const Options& o, const NamedFile& recorded) {
   std::vector<NamedFile> outputs{{"--console", o.console.starts_with("file:") ? o.console.substr(5) : ""}};
   if (recorded.path.empty()) outputs.push_back({"-o", o.trace});
   for (const SnapshotRequest& r : o.snapshots) outputs.push_back({"--snapshot-at", r.path});
-  return distinct_files({{"--kernel", o.boot.kernel},
-                         {"--firmware", o.boot.firmware},
-                         {"--initrd", o.boot.initrd},
-                         {"the snapshot", o.snapshot},
-                         recorded},
-                        outputs);
+  std::vector<NamedFile> inputs = inputs_of(o);
+  inputs.push_back(recorded);
+  return distinct_files(inputs, outputs);
 }
 
 EngineChoice engine_of(const Options& o, const char* otherwise) {
