@@ -89,6 +89,21 @@ TEST(BoardTable, AMachineOfAnEarlierRevisionHasTheDevicesOfItsTime) {
   }
 }
 
+// CPUID claims no machine check architecture, so there is no LVT entry for its corrected errors.
+TEST(BoardTable, X2apicHasNoCmciEntryButInMachinesOfRevision1) {
+  MachineConfig config;
+  std::array<RunControl, 1> controls;
+  for (const uint32_t revision : {1u, 2u, kMachineRevision}) {
+    config.revision = revision;
+    Board board(config, controls, nullptr);
+    ASSERT_TRUE(board.msr_write({0, {0}}, 0x1b, 0xfee00d00));  // x2APIC mode
+    uint64_t value = 0;
+    EXPECT_TRUE(board.msr_read({0, {0}}, 0x832, value)) << revision;  // the timer's entry
+    EXPECT_EQ(board.msr_read({0, {0}}, 0x82f, value), revision == 1) << revision;
+    EXPECT_EQ(board.msr_write({0, {0}}, 0x82f, 0x10000), revision == 1) << revision;
+  }
+}
+
 TEST(BoardTable, NoTwoDevicesAnswerAtOnePlace) {
   std::map<uint32_t, int> ports, msrs;
   std::vector<Window> windows;

@@ -222,6 +222,37 @@ TEST(SoftRun, ADebugExceptionClearsTheBreakpointsThatDidNotMatch) {
   }
 }
 
+// What earlier builds recorded goes on as it was.
+TEST(SoftRun, InMachinesOfRevision1ADebugExceptionOnlyAddsToDr6) {
+  Guest settings;
+  VcpuState s = settings.state();
+  s.dr6 |= 0xf;
+  s.rflags |= kTF;
+  Guest g;
+  g.engine = make_soft_engine(*find_cpu_model("dejavm-v1"), *g.memory, 1, {.revision = 1});
+  g.code("\x90"sv);
+  g.engine->set_state(0, s);
+  EXPECT_EQ(g.run_to(~uint64_t{0}), StopReason::kHalted);
+  EXPECT_EQ(g.state().dr6 & 0xe00f, 0x400fu);
+}
+
+// Of an operand on the stack that is neither aligned nor canonical #GP is what counts, as on AMD.
+TEST(SoftRun, SinceRevision2VmovapsLooksAtTheAlignmentFirst) {
+  for (const uint32_t revision : {1u, 2u, kMachineRevision}) {
+    Guest settings;
+    VcpuState s = settings.state();
+    s.cr4 |= kCr4OSXSAVE;
+    s.xcr0 = 7;
+    s.gpr[kRbp] = 0x8000000000000001;
+    Guest g;
+    g.engine = make_soft_engine(*find_cpu_model("dejavm-v2"), *g.memory, 1, {.revision = revision});
+    g.code("\xc5\xf8\x28\x45\x00"sv);  // vmovaps (%rbp), %xmm0
+    g.engine->set_state(0, s);
+    EXPECT_EQ(g.run_to(~uint64_t{0}), StopReason::kHalted);
+    EXPECT_EQ(g.state().rip, 0x9001u + (revision == 1 ? kSS_ : kGP)) << revision;
+  }
+}
+
 // Rights are CR0.WP's as it is at each store, however often the page was written before with it clear, and with STAC
 // between.
 TEST(SoftRun, AReadOnlyPageIsWrittenOnlyWhileWpIsClear) {

@@ -210,6 +210,16 @@ TEST(FarReturn, ToAnOuterLevelKeepsTheBaseOfASegmentThatItDrops) {
   }
 }
 
+// What earlier builds recorded goes on as it was.
+TEST(FarReturn, InMachinesOfRevision1ADroppedSegmentLosesItsBase) {
+  Machine t(Mode::kProtected, 0);
+  t.c.revision = 1;
+  put_frame(t, 4, {0x5000, M::kCode3, 0x9000, M::kData3});
+  for (unsigned seg : {kEs, kDs, kFs, kGs}) t.c.set_segment_base(seg, 0x1000);
+  ASSERT_EQ(t.outcome("\xcb"sv), "ok");
+  for (unsigned seg : {kEs, kDs, kFs, kGs}) EXPECT_EQ(t.c.s.segment[seg].base, 0u) << seg;
+}
+
 TEST(FarReturn, ToA16BitStackKeepsTheUpperHalfOfEsp) {
   Machine t(Mode::kProtected, 0);
   t.descriptor(M::kFree, M::segment(0, 0xffff, 0xf3));

@@ -89,6 +89,20 @@ TEST(TaskSwitch, ThroughATaskGateInTheGdt) {
   EXPECT_EQ(t.c.rip, Tasks::kEntry);
 }
 
+// What earlier builds recorded goes on as it was.
+TEST(TaskSwitch, InMachinesOfRevision1A16BitTssClearsTheUpperHalves) {
+  Tasks t;
+  t.c.revision = 1;
+  t.descriptor(Machine::kTss2Sel, Machine::segment(Machine::kTss2, 0x2b, 0x81));
+  const uint16_t image[] = {
+      0, 0, 0, 0, 0, 0, 0, 0x1234, 2, 1, 2, 3, 4, 0x8000, 6, 7, 8, Machine::kData0, Machine::kCode16, Machine::kData16,
+      0, 0};
+  for (unsigned n = 0; n < std::size(image); ++n) t.write(Machine::kTss2 + 2 * n, image[n]);
+  ASSERT_EQ(t.call(), "ok");
+  EXPECT_EQ(t.c.r[kRax], 1u);
+  EXPECT_EQ(t.c.r[kRsp], 0x8000u);
+}
+
 TEST(TaskSwitch, A16BitTssHasItsOwnLayout) {
   Tasks t;
   t.descriptor(Machine::kTss2Sel, Machine::segment(Machine::kTss2, 0x2b, 0x81));
