@@ -1,13 +1,17 @@
 // Symbols from a guest's memory: tables made by hand, right ones and hostile ones. Real ones: tests/tools/gdb_test.py.
 #include <gtest/gtest.h>
 
+#include <cstdio>
 #include <cstring>
+#include <fstream>
 #include <random>
+#include <regex>
 
 #include <fmt/format.h>
 
 #include "replay/guest/kallsyms.h"
 #include "replay/guest/symbol_file.h"
+#include "tests/replay/folder.h"
 
 namespace dejavm {
 namespace {
@@ -93,6 +97,45 @@ TEST(Kallsyms, TablesAreReadAsLinuxReadsThem) {
   EXPECT_EQ(kernel_place(*k.memory, kBase + 0x2001), "x+0x1");
   const Bytes elf = symbol_file(*found, *k.memory);
   EXPECT_EQ(std::memcmp(elf.data(), "\177ELF", 4), 0);
+}
+
+std::string output_of(const std::string& command) {
+  FILE* const pipe = popen((command + " 2>&1").c_str(), "r");
+  CHECK(pipe != nullptr);
+  std::string out;
+  char piece[4096];
+  while (const size_t n = std::fread(piece, 1, sizeof piece, pipe)) out.append(piece, n);
+  const int status = pclose(pipe);
+  return status == 0 ? out : fmt::format("status {}: {}", status, out);
+}
+
+// Binutils read what gdb will: local symbols first, as many as the section says, and no complaints.
+TEST(SymbolFile, BinutilsFindTheSymbolsInOrder) {
+  const Folder folder;
+  const auto memory = GuestMemory::create(1 << 20, 0).take();
+  const GuestKernel kernel{"6.1.0-test",
+                           0,
+                           0,
+                           {{kBase, 'T', "_stext"},
+                            {kBase + 0x10, 't', "local_code"},
+                            {kBase + 0x40, 'T', "global_code"},
+                            {kBase + 0x1000, 'T', "_etext"},
+                            {kBase + 0x2000, 'D', "global_data"},
+                            {kBase + 0x2010, 'd', "local_data"},
+                            {kBase + 0x3000, 'T', "_sinittext"}}};
+  const std::string path = folder / "kernel";
+  const Bytes elf = symbol_file(kernel, *memory);
+  std::ofstream(path, std::ios::binary)
+      .write(reinterpret_cast<const char*>(elf.data()), static_cast<std::streamsize>(elf.size()));
+  EXPECT_EQ(output_of("nm -n " + path),
+            "ffffffff81000000 T _stext\nffffffff81000010 t local_code\nffffffff81000040 T global_code\n"
+            "ffffffff81001000 B _etext\nffffffff81002000 B global_data\nffffffff81002010 b local_data\n"
+            "ffffffff81003000 A _sinittext\n");
+  const std::string lint = output_of("readelf --lint --symbols --section-headers --wide " + path);
+  EXPECT_EQ(lint.find("arning"), std::string::npos) << lint;
+  // Index, then the number of local symbols: that of nothing, and two.
+  EXPECT_TRUE(std::regex_search(lint, std::regex("\\.symtab +SYMTAB .* 3 +8\n"))) << lint;
+  EXPECT_EQ(output_of("addr2line --functions --exe=" + path + " ffffffff81000014").substr(0, 11), "local_code\n");
 }
 
 TEST(Kallsyms, WithoutNegativeOffsetsAllAreRelative) {

@@ -99,6 +99,16 @@ TEST(ProtectedMode, AnInnerLevelTakesItsStackFromTheTss) {
   EXPECT_EQ(t.c.s.segment[kDs].selector, Machine::kData3);
 }
 
+TEST(ProtectedMode, AnInnerStackIsWrittenAtItsSegmentsBase) {
+  Machine t(Mode::kProtected, 3);
+  t.descriptor(Machine::kData0, Machine::segment(0x40000, 0xfffff, 0xc93));
+  t.gate(0x40, Machine::kCode0, 0x5000, kInterruptGate32);
+  ASSERT_TRUE(deliver_event(t.c, kIrq, 0x1111));
+  EXPECT_EQ(t.c.r[kRsp], Machine::kStack0 - 20);
+  EXPECT_EQ(t.read<uint32_t>(0x40000 + Machine::kStack0 - 20), 0x1111u);
+  EXPECT_EQ(t.read<uint32_t>(Machine::kStack0 - 20), 0u);
+}
+
 TEST(ProtectedMode, ARing1HandlerRunsAtRing1) {
   Machine t(Mode::kProtected, 3);
   t.gate(0x40, Machine::kCode1 & ~3, 0x5000, kTrapGate32);
