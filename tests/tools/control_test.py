@@ -189,7 +189,8 @@ def halted():
         ctl("sock", "resume")
         require("running" in ctl("sock", "status"), "running once that is answered")
     ctl("sock", "checkpoint", "halted.dvs")
-    for taken in ("halted.dvt", "kernel.elf", "link.elf"):
+    require("being written" in ctl("sock", "checkpoint", "halted.dvt", "--force", status=1), "the trace")
+    for taken in ("kernel.elf", "link.elf"):
         require("are the same file" in ctl("sock", "checkpoint", taken, "--force", status=1), taken)
     second = subprocess.run([dejavm] + recorder, capture_output=True, text=True, timeout=60)
     require(second.returncode == 1 and "halted.dvt" in second.stderr, second)

@@ -147,7 +147,6 @@ void Driver::close_trace() {
 
 Result<void> Driver::may_write(const std::string& path) const {
   std::vector<NamedFile> taken = inputs_of(options_);
-  if (writer_) taken.push_back({"the trace", trace_path_});
   if (options_.console.starts_with("file:")) taken.push_back({"--console", options_.console.substr(5)});
   return distinct_files(taken, {{"the file", path}});
 }

@@ -49,7 +49,8 @@ class Driver {
   bool serve();  // requests, for as long as the machine is to stand still; false: the run ends
   void serve(const ControlRequest&);
   ControlStatus status() const;
-  // Whether a client may have this file written: not what the machine comes from, nor what it is writing.
+  // Whether a client may have this file written: not what the machine comes from, nor its console. (A trace that is
+  // being written is locked.)
   Result<void> may_write(const std::string& path) const;
   void begin_recording();
   void close_trace();

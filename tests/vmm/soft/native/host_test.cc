@@ -116,6 +116,124 @@ TEST(Host, RandomInstructionsDoWhatTheHostsProcessorDoes) {
   differences.finish(seed);
 }
 
+// Of ECX, or CL, and EAX, in that order or the other; ModRM bytes C1 and, of groups, the operation with ECX.
+const std::vector<std::vector<uint8_t>> kIntegerForms = {{0x00, 0xc1},
+                                                         {0x01, 0xc1},
+                                                         {0x08, 0xc1},
+                                                         {0x09, 0xc1},
+                                                         {0x10, 0xc1},
+                                                         {0x11, 0xc1},
+                                                         {0x18, 0xc1},
+                                                         {0x19, 0xc1},
+                                                         {0x20, 0xc1},
+                                                         {0x21, 0xc1},
+                                                         {0x28, 0xc1},
+                                                         {0x29, 0xc1},
+                                                         {0x30, 0xc1},
+                                                         {0x31, 0xc1},
+                                                         {0x38, 0xc1},
+                                                         {0x39, 0xc1},
+                                                         {0x84, 0xc1},
+                                                         {0x85, 0xc1},
+                                                         {0xf6, 0xd1},
+                                                         {0xf7, 0xd1},
+                                                         {0xf6, 0xd9},
+                                                         {0xf7, 0xd9},
+                                                         {0xf6, 0xe1},
+                                                         {0xf7, 0xe1},
+                                                         {0xf6, 0xe9},
+                                                         {0xf7, 0xe9},
+                                                         {0xf6, 0xf1},
+                                                         {0xf7, 0xf1},
+                                                         {0xf6, 0xf9},
+                                                         {0xf7, 0xf9},
+                                                         {0xfe, 0xc1},
+                                                         {0xff, 0xc1},
+                                                         {0xfe, 0xc9},
+                                                         {0xff, 0xc9},
+                                                         {0xd3, 0xc0},
+                                                         {0xd3, 0xc8},
+                                                         {0xd3, 0xd0},
+                                                         {0xd3, 0xd8},
+                                                         {0xd3, 0xe0},
+                                                         {0xd3, 0xe8},
+                                                         {0xd3, 0xf8},
+                                                         {0xd2, 0xc0},
+                                                         {0xd2, 0xc8},
+                                                         {0xd2, 0xd0},
+                                                         {0xd2, 0xd8},
+                                                         {0xd2, 0xe0},
+                                                         {0xd2, 0xe8},
+                                                         {0xd2, 0xf8},
+                                                         {0xd1, 0xc1},
+                                                         {0xd1, 0xd1},
+                                                         {0xd1, 0xd9},
+                                                         {0xd1, 0xf9},
+                                                         {0x98},
+                                                         {0x99},
+                                                         {0x0f, 0xa3, 0xc1},
+                                                         {0x0f, 0xab, 0xc1},
+                                                         {0x0f, 0xb3, 0xc1},
+                                                         {0x0f, 0xbb, 0xc1},
+                                                         {0x0f, 0xa5, 0xd0},
+                                                         {0x0f, 0xad, 0xd0},
+                                                         {0x0f, 0xaf, 0xc1},
+                                                         {0x0f, 0xbc, 0xc1},
+                                                         {0x0f, 0xbd, 0xc1},
+                                                         {0x0f, 0xc0, 0xc1},
+                                                         {0x0f, 0xc1, 0xc1},
+                                                         {0x0f, 0xb0, 0xc1},
+                                                         {0x0f, 0xb1, 0xc1},
+                                                         {0x0f, 0xb6, 0xc1},
+                                                         {0x0f, 0xb7, 0xc1},
+                                                         {0x0f, 0xbe, 0xc1},
+                                                         {0x0f, 0xbf, 0xc1},
+                                                         {0x0f, 0xc8}};
+const std::vector<std::vector<uint8_t>> kIntegerFormsWithF3 = {{0x0f, 0xb8, 0xc1}, {0x0f, 0xb8, 0xc8}};
+
+// What chance seldom draws: each form with operands where results and flags change, of each size.
+TEST(Host, IntegerFormsOfBoundaryOperandsDoWhatTheHostsProcessorDoes) {
+  UserGuest guest;
+  Differences differences;
+  Random random(number_from_environment("DEJAVM_SEED", 1));
+  uint64_t cases = 0;
+  const auto one = [&](std::vector<uint8_t> bytes) {
+    Case k{};
+    k.bytes = std::move(bytes);
+    if (decode(k.bytes, CodeMode::k64, k.d) != DecodeStatus::kOk || k.d.len != k.bytes.size()) return;
+    for (unsigned n = 0; n < 300; ++n) {
+      for (uint64_t& gpr : k.before.gpr) gpr = boundary_gpr(random);
+      k.before.rflags = 0x202 | (random.next() & kArithFlags);
+      k.before.rip = kInsnAddress;
+      random_fx(random, k.before.fx);
+      UserState ours;
+      guest.put(k);
+      const int vector = guest.execute(k, ours);
+      UserState host;
+      int signal = 0;
+      const std::string what = repeated_difference([&] {
+        host = k.before;
+        signal = run_on_host(k.bytes, host);
+        return difference(k, host, signal, ours, vector, {}, nullptr);
+      });
+      if (!what.empty())
+        differences.add({k.d, k.before, host, signal, ours, vector}, std::string(op_name(k.d.op)), n, what);
+      ++cases;
+    }
+  };
+  const auto with = [](std::vector<uint8_t> prefixes, const std::vector<uint8_t>& form) {
+    prefixes.insert(prefixes.end(), form.begin(), form.end());
+    return prefixes;
+  };
+  for (const auto& form : kIntegerForms)
+    for (const std::vector<uint8_t>& prefixes : {std::vector<uint8_t>{}, {0x66}, {0x48}}) one(with(prefixes, form));
+  for (const auto& form : kIntegerFormsWithF3)
+    for (const std::vector<uint8_t>& prefixes : {std::vector<uint8_t>{0xf3}, {0x66, 0xf3}, {0xf3, 0x48}})
+      one(with(prefixes, form));
+  EXPECT_GT(cases, 60'000u);
+  differences.finish(1);
+}
+
 // With an operand-size prefix AMD's near branches have 16-bit operands and targets, in 64-bit mode too; REX.W undoes
 // it.
 TEST(Host, NearBranchesGoWhereTheHostsProcessorGoes) {

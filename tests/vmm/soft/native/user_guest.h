@@ -208,7 +208,7 @@ inline std::string difference(const Case& k, const UserState& host, int signal, 
     compare("st" + std::to_string(n), host.fx.st[n].mantissa, ours.fx.st[n].mantissa);
     compare("exponent of st" + std::to_string(n), host.fx.st[n].exponent, ours.fx.st[n].exponent);
   }
-  for (uint64_t a = 0; a < kWindowSize; ++a)
+  for (uint64_t a = 0; a < host_memory.size(); ++a)
     if (host_memory[a] != our_memory[a]) {
       compare("memory " + hex(kWindow + a), host_memory[a], our_memory[a]);
       break;

@@ -109,6 +109,19 @@ TEST(ProtectedMode, AnInnerStackIsWrittenAtItsSegmentsBase) {
   EXPECT_EQ(t.read<uint32_t>(Machine::kStack0 - 20), 0u);
 }
 
+// Linear addresses have 32 bits whatever the level that is entered.
+TEST(ProtectedMode, AnInnerStackWrapsAroundAt4GiB) {
+  Machine t(Mode::kProtected, 3);
+  const uint32_t base = 0xfffffffe - (static_cast<uint32_t>(Machine::kStack0) - 4);  // the first push lies across
+  t.descriptor(Machine::kData0, Machine::segment(base, 0xfffff, 0xc93));
+  t.gate(0x40, Machine::kCode0, 0x5000, kInterruptGate32);
+  t.write<uint16_t>(0, 0xffff);
+  ASSERT_TRUE(deliver_event(t.c, kIrq, 0x1111));
+  EXPECT_EQ(t.read<uint16_t>(0), 0u);  // the upper half of SS's selector
+  ASSERT_FALSE(t.exits.log.empty());   // there is no RAM below 4 GiB
+  for (const auto& exit : t.exits.log) EXPECT_LE(exit.address + exit.size - 1, 0xffffffffu);
+}
+
 TEST(ProtectedMode, ARing1HandlerRunsAtRing1) {
   Machine t(Mode::kProtected, 3);
   t.gate(0x40, Machine::kCode1 & ~3, 0x5000, kTrapGate32);
