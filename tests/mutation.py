@@ -99,19 +99,25 @@ def with_line(path, number, line):
         f.write("\n".join(lines))
 
 
+NATIVE = "tests/vmm/soft/native"  # random instructions against the host's processor: slow, and the best judge of the engine
+
+
 def near(tree, name):
     """The folders of the tests that are most likely to see a fault in this source: those that mirror its own, or the nearest above."""
     folder = os.path.join("tests", os.path.dirname(name))
     while not os.path.exists(os.path.join(tree, folder, "CMakeLists.txt")):
         folder = os.path.dirname(folder)
-    return [folder, "tests/properties", "tests/conformance"] if folder == "tests/devices" else [folder]
+    if folder == "tests/devices":
+        return [folder, "tests/properties", "tests/conformance"]
+    return [folder, NATIVE] if name.startswith("vmm/soft/") else [folder]
 
 
 def judge_folder(build, environment, folder):
     if run(["cmake", "--build", build, "--target", folder + "/all" if folder else "all"], env=environment).returncode:
         return COMPILER
+    labels = [] if folder == NATIVE else ["-LE", "slow"]
     try:
-        done = run(["ctest", "--test-dir", os.path.join(build, folder), "-LE", "slow", "-j2", "--stop-on-failure", "--timeout", "60"], env=environment)
+        done = run(["ctest", "--test-dir", os.path.join(build, folder), *labels, "-j2", "--stop-on-failure", "--timeout", "60"], env=environment)
     except subprocess.TimeoutExpired:
         return "time"
     failed = re.findall(r"Test +#\d+: (\S+) \.*\*\*\*(?!Skipped)", done.stdout)

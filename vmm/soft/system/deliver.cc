@@ -87,7 +87,7 @@ void through_gate_64(Cpu& c, const Frame& f, const Descriptor& gate) {
   push_frame(stack, f, c, 8);
   const bool new_level = cpl != c.cpl;
   {
-    LevelScope level(c, cpl, true);
+    LevelScope level(c, cpl);
     stack.write(c);
   }
   c.r[kRsp] = stack.sp();
@@ -119,7 +119,7 @@ void inner_level(Cpu& c, const Frame& f, const Descriptor& gate, const Descripto
   mark_accessed(c, code);
   mark_accessed(c, inner.descriptor);
   {
-    LevelScope level(c, code.dpl(), false);
+    LevelScope level(c, code.dpl());
     stack.write(c);
   }
   if (c.v86())

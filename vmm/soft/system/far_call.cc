@@ -87,7 +87,7 @@ void to_inner_level(Cpu& c, const Descriptor& gate, const Descriptor& code) {
   mark_accessed(c, code);
   if (!long_mode) mark_accessed(c, inner.descriptor);
   {
-    LevelScope level(c, code.dpl(), long_mode);
+    LevelScope level(c, code.dpl());
     stack.write(c);
   }
   c.r[kRsp] = stack.sp();

@@ -6,13 +6,13 @@
 
 namespace dejavm::soft::sys {
 
-// CPL (and 64-bit addressing) of the level being entered, for the accesses in between; undone unless kept.
+// CPL (and in long mode 64-bit addressing) of the level being entered, for the accesses in between; undone unless kept.
 class LevelScope {
  public:
-  LevelScope(Cpu& c, unsigned cpl, bool long64) : c_(c), cpl_(c.cpl) {
+  LevelScope(Cpu& c, unsigned cpl) : c_(c), cpl_(c.cpl) {
     c.cpl = static_cast<uint8_t>(cpl);
     c.update_mode();
-    if (long64) c.code_mode = CodeMode::k64;
+    if (c.long_mode()) c.code_mode = CodeMode::k64;
   }
   ~LevelScope() {
     c_.cpl = cpl_;
