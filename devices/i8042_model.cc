@@ -5,7 +5,7 @@
 namespace dejavm {
 namespace {
 
-constexpr uint16_t kRegisters[] = {0x60, 0x64};
+constexpr uint32_t kRegisters[] = {0x60, 0x64};
 
 constexpr std::string_view kLineNames[] = {"IRQ1", "IRQ12", "RESET"};
 

@@ -3,9 +3,11 @@
 #pragma once
 
 #include "devices/i8042.h"
+#include "devices/pcihost.h"
 #include "devices/pctestdev.h"
 #include "devices/sysctl.h"
 #include "devices/testdma.h"
+#include "devices/testpci.h"
 #include "devices/uart16550.h"
 #include "devices/vatpic.h"
 #include "devices/vatpit.h"
@@ -19,7 +21,7 @@ namespace dejavm {
 
 template <class... Models>
 struct ModelList {};
-using AllModels =
-    ModelList<Vatpic, Vatpit, Vhpet, Vioapic, Vlapic, Vpmtmr, Vrtc, Uart16550, I8042, Sysctl, Pctestdev, Testdma>;
+using AllModels = ModelList<Vatpic, Vatpit, Vhpet, Vioapic, Vlapic, Vpmtmr, Vrtc, Uart16550, I8042, Sysctl, Pctestdev,
+                            Testdma, Pcihost, Testpci>;
 
 }  // namespace dejavm

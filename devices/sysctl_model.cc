@@ -5,7 +5,7 @@
 namespace dejavm {
 namespace {
 
-constexpr uint16_t kRegisters[] = {0x80, 0x92, 0xe9, 0xf4, 0x402, 0xcf9};
+constexpr uint32_t kRegisters[] = {0x80, 0x92, 0xe9, 0xf4, 0x402, 0xcf9};
 
 constexpr std::string_view kLineNames[] = {"RESET", "DEBUG_EXIT"};
 

@@ -12,7 +12,7 @@ uint32_t piece_bytes(const State& s) { return std::min(s.length, Testdma::kPiece
 
 void wait(State& s) {
   s.phase = Phase::kWaiting;
-  s.due_ns = s.now_ns + Testdma::kPieceNs;
+  s.due_ns = s.now_ns + std::min(Testdma::kPieceNs, ~uint64_t{0} - s.now_ns);
 }
 
 void end(State& s, uint32_t how) {

@@ -5,7 +5,7 @@
 namespace dejavm {
 namespace {
 
-constexpr uint16_t kRegisters[] = {0, 1, 2, 3, 4, 5, 6, 7};
+constexpr uint32_t kRegisters[] = {0, 1, 2, 3, 4, 5, 6, 7};
 
 constexpr std::string_view kLineNames[] = {"IRQ"};
 

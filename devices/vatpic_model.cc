@@ -5,7 +5,7 @@
 namespace dejavm {
 namespace {
 
-constexpr uint16_t kRegisters[] = {0x20, 0x21, 0xa0, 0xa1, 0x4d0, 0x4d1};
+constexpr uint32_t kRegisters[] = {0x20, 0x21, 0xa0, 0xa1, 0x4d0, 0x4d1};
 
 constexpr std::string_view kLineNames[] = {"INTR"};
 

@@ -5,7 +5,7 @@
 namespace dejavm {
 namespace {
 
-constexpr uint16_t kRegisters[] = {0x40, 0x41, 0x42, 0x43, 0x61};
+constexpr uint32_t kRegisters[] = {0x40, 0x41, 0x42, 0x43, 0x61};
 
 constexpr std::string_view kLineNames[] = {"OUT0", "", "OUT2"};
 

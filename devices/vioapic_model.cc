@@ -5,7 +5,7 @@
 namespace dejavm {
 namespace {
 
-constexpr uint16_t kRegisters[] = {0x00, 0x10, 0x40};
+constexpr uint32_t kRegisters[] = {0x00, 0x10, 0x40};
 
 constexpr DeviceOp kIdioms[] = {write_op(0, 1, 0x10),
                                 write_op(0, 1, 0x11),

@@ -5,7 +5,7 @@
 namespace dejavm {
 namespace {
 
-constexpr uint16_t kRegisters[] = {0, 2, 4, 8};
+constexpr uint32_t kRegisters[] = {0, 2, 4, 8};
 
 constexpr std::string_view kLineNames[] = {"SCI"};
 

@@ -5,7 +5,7 @@
 namespace dejavm {
 namespace {
 
-constexpr uint16_t kRegisters[] = {0x70, 0x71};
+constexpr uint32_t kRegisters[] = {0x70, 0x71};
 
 constexpr std::string_view kLineNames[] = {"IRQ"};
 

@@ -43,7 +43,7 @@ constexpr DeviceOp call_op(uint16_t call, uint64_t a, uint64_t b = 0) { return {
 struct DeviceDescription {
   std::string_view summary{};             // one line
   std::string_view sources{};             // the documents that it follows
-  std::span<const uint16_t> registers{};  // offsets at which there is something; accesses anywhere have a result
+  std::span<const uint32_t> registers{};  // offsets at which there is something; accesses anywhere have a result
   unsigned inputs = 0;                    // of set_line
   std::span<const std::string_view> line_names{};  // of the bits of lines() that have one, by bit; empty: none
   std::span<const DeviceCall> calls{};

@@ -26,7 +26,6 @@ struct Transfer {
   uint64_t address = 0;              // guest-physical
   uint32_t len_bytes = 0;            // 1 to kMaxTransferBytes
   std::span<const uint8_t> bytes{};  // of kWrite: so many, in the model's state
-  uint16_t requester = 0;            // the PCI function that asks; 0 of a device on the ISA bus
 };
 
 }  // namespace dejavm

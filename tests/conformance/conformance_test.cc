@@ -244,6 +244,8 @@ const char* excuse(std::string_view model, std::string_view path) {
     return "only timer 0 is periodic; the others keep what was written, for a later version that is";
   if (model == "sysctl" && path == "debug_exit_value")
     return "for the board, which reads it when the debug exit's line rises";
+  if (path == "pci.bar[3]" || path == "pci.bar[5]" || path == "pci.pending[1]")
+    return "of a BAR, or of vectors, that this function has not; every other value is refused";
   return nullptr;
 }
 

@@ -46,7 +46,7 @@ Device extreme(const DeviceModel& m) {
   Device d(m);
   for (const DeviceOp& op : m.idioms) d.perform(op);
   for (unsigned i = 0; i < m.inputs; ++i) d.perform({DeviceOp::Kind::kLine, 1, static_cast<uint16_t>(i), 1, 0});
-  for (const uint16_t r : m.registers)
+  for (const uint32_t r : m.registers)
     d.perform({DeviceOp::Kind::kWrite, static_cast<uint8_t>(m.registers.back() >= 0x100 ? 4 : 1), 0, r, ~uint64_t{0}});
   d.perform({DeviceOp::Kind::kWait, 1, 0, (uint64_t{1} << 61) - 1, 0});
   return d;

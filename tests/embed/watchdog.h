@@ -74,7 +74,7 @@ struct Watchdog {
 };
 
 inline dejavm::DeviceModel watchdog_model() {
-  static constexpr uint16_t kRegisters[] = {0, 4, 8};
+  static constexpr uint32_t kRegisters[] = {0, 4, 8};
   static constexpr std::string_view kLines[] = {"BITE"};
   return dejavm::device_model<Watchdog>({.summary = "a watchdog timer",
                                          .sources = "this file",

@@ -64,7 +64,7 @@ int show(const DeviceOptions& o) {
            {"sources", m.sources},
            {"inputs", m.inputs},
            {"fields", fields},
-           {"registers", std::vector<uint16_t>(m.registers.begin(), m.registers.end())}};
+           {"registers", std::vector<uint32_t>(m.registers.begin(), m.registers.end())}};
     for (const auto& line : m.line_names)
       if (!line.empty()) j["lines"].push_back(line);
     for (const DeviceCall& c : m.calls) j["calls"].push_back({{"name", c.name}, {"arguments", c.arguments}});
@@ -73,7 +73,7 @@ int show(const DeviceOptions& o) {
   }
   print(fmt::format("{}: {}\nafter      {}\nversion    {}", m.name(), m.summary, m.sources, schema->version));
   std::string registers, lines, calls;
-  for (const uint16_t offset : m.registers) registers += fmt::format(" {:#x}", offset);
+  for (const uint32_t offset : m.registers) registers += fmt::format(" {:#x}", offset);
   for (const auto& line : m.line_names) lines += line.empty() ? "" : " " + std::string(line);
   for (const DeviceCall& c : m.calls) calls += fmt::format(" {}({})", c.name, c.arguments);
   print(fmt::format("registers {}\ninputs     {}\noutputs   {}{}\ncalls     {}", registers, m.inputs,

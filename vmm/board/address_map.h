@@ -17,7 +17,12 @@ inline constexpr uint16_t kTestEcho = 0xe0, kTestIrq = 0x2000, kTestDma = 0x2100
 inline constexpr uint16_t kCom1 = 0x3f8;
 inline constexpr uint16_t kPm1Event = 0x600, kPm1Control = 0x604, kPmTimer = 0x608, kPmEnd = 0x60c;
 
-// Memory.
+inline constexpr uint16_t kPciAddress = 0xcf8, kPciData = 0xcfc;
+
+// Memory. PCI: the enhanced configuration space of bus 0, and the windows for BARs below and above 4 GiB.
+inline constexpr uint64_t kPciConfig = 0xe0000000, kPciConfigBytes = 1 << 20;
+inline constexpr uint64_t kPciMemory = 0xc0000000, kPciMemoryBytes = 0x20000000;
+inline constexpr uint64_t kPciMemory64 = uint64_t{1} << 39, kPciMemory64Bytes = uint64_t{1} << 39;
 inline constexpr uint64_t kIoApic = 0xfec00000, kHpet = 0xfed00000, kLocalApic = 0xfee00000;
 inline constexpr uint64_t kTestWindow = 0xff000000, kTestWindowBytes = 64 << 10;
 
@@ -28,6 +33,10 @@ inline constexpr uint32_t kMsrApicBase = 0x1b, kMsrTscAdjust = 0x3b, kMsrTscDead
 // Interrupts of the ISA bus.
 inline constexpr uint8_t kTimerIrq = 0, kKeyboardIrq = 1, kCascadeIrq = 2, kCom1Irq = 4, kRtcIrq = 8, kSciIrq = 9,
                          kTestDmaIrq = 11, kMouseIrq = 12;
+// Devices on PCI bus 0. INTA of device n comes at pin 16 + n % 4 of the I/O APIC, and at IRQ 5 of the 8259 pair if n is
+// even, 10 if it is odd.
+inline constexpr uint8_t kPciHostSlot = 0, kTestPciSlot = 31;
+inline constexpr uint8_t kPciFirstPin = 16, kPciEvenIrq = 5, kPciOddIrq = 10;
 // The pin of the I/O APIC at which IRQ 0 comes; the others come at the pins of their numbers.
 inline constexpr uint8_t kTimerPin = 2;
 

@@ -64,7 +64,7 @@ uint64_t Board::mmio_read(Position at, Gpa gpa, unsigned size) {
   const Nanos t = now(at);
   impl_->advance(t);
   uint64_t value = open_bus(size);
-  at_gpa(impl_->m, at.vcpu, gpa.value,
+  at_gpa(impl_->m, impl_->present, at.vcpu, gpa.value,
          [&]<class M>(typename M::State& s, uint64_t offset) { value = M::read(s, t, offset, size); });
   impl_->settle(t);
   return value & open_bus(size);
@@ -73,7 +73,7 @@ uint64_t Board::mmio_read(Position at, Gpa gpa, unsigned size) {
 void Board::mmio_write(Position at, Gpa gpa, unsigned size, uint64_t value) {
   const Nanos t = now(at);
   impl_->advance(t);
-  at_gpa(impl_->m, at.vcpu, gpa.value,
+  at_gpa(impl_->m, impl_->present, at.vcpu, gpa.value,
          [&]<class M>(typename M::State& s, uint64_t offset) { M::write(s, t, offset, size, value); });
   impl_->settle(t);
 }

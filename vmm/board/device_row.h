@@ -39,7 +39,7 @@ struct MsrRange {
   uint32_t first = 0, count = 0;
 };
 
-inline constexpr uint8_t kNoIrq = 0xff, kNoPin = 0xff;
+inline constexpr uint8_t kNoIrq = 0xff, kNoPin = 0xff, kNoSlot = 0xff;
 // Where an output of a device leads. An interrupt of the ISA bus reaches the 8259 pair and, at the pin that
 // address_map.h says, the I/O APIC.
 struct Wire {
@@ -71,6 +71,7 @@ struct DeviceRow {
   Few<Window, 1> windows{};  // of a local APIC: where it is after reset
   Few<MsrRange, 4> msrs{};
   Few<Wire, 40> wires{};
+  uint8_t pci_slot = kNoSlot;  // of a PCI function (M::kPci, State::pci): the device on bus 0 of its first instance
   Few<AcpiDevice, 2> acpi{};
   Few<PortRange, 2> reserved{};  // ports that the DSDT tells the operating system to leave alone
   // What a machine's configuration says, before the first reset. nullptr: nothing.

@@ -11,15 +11,18 @@
 //   mouse              12          12
 //   pctestdev n        n           n      (0: pin 2)
 //   HPET timers                    their routed pin
+//   PCI's INTA         5, 10       16-19  (address_map.h)
 //   8259 INTR                      0      and LINT0 of vCPU 0
 #pragma once
 
 #include <tuple>
 
 #include "devices/i8042.h"
+#include "devices/pcihost.h"
 #include "devices/pctestdev.h"
 #include "devices/sysctl.h"
 #include "devices/testdma.h"
+#include "devices/testpci.h"
 #include "devices/uart16550.h"
 #include "devices/vatpic.h"
 #include "devices/vatpit.h"
@@ -96,6 +99,12 @@ inline constexpr auto kBoardDevices = [] {
                          .port_origin = kTestDma,
                          .wires = {{.line = Testdma::kIrq, .irq = kTestDmaIrq}},
                          .present = [](const MachineConfig& c) { return c.test_device && c.revision >= 3; }},
+      DeviceRow<Pcihost>{.ports = {{kPciAddress, 1}, {kPciData, 4}},
+                         .windows = {{kPciConfig, kPciConfigBytes}},
+                         .pci_slot = kPciHostSlot,
+                         .present = [](const MachineConfig& c) { return c.revision >= 4; }},
+      DeviceRow<Testpci>{.pci_slot = kTestPciSlot,
+                         .present = [](const MachineConfig& c) { return c.test_device && c.revision >= 4; }},
       DeviceRow<Vlapic, Instances::kOnePerVcpu>{
           .windows = {{kLocalApic, Vlapic::kWindowBytes}},
           .msrs = {{kMsrApicBase, 1}, {kMsrTscAdjust, 1}, {kMsrTscDeadline, 1}, {kMsrX2apic, kX2apicMsrs}},

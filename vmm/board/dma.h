@@ -12,7 +12,7 @@ class GuestDma {
  public:
   virtual ~GuestDma() = default;
   // False, and nothing has moved: the bytes do not all lie in one region of RAM. `at`: now; `requester`:
-  // Transfer::requester.
+  // the PCI function that asks: device 7:3, function 2:0; 0 of a device on the ISA bus.
   virtual bool read(Position at, uint16_t requester, Gpa, std::span<uint8_t> to) = 0;
   virtual bool write(Position at, uint16_t requester, Gpa, std::span<const uint8_t> from) = 0;
 };

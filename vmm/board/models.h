@@ -80,6 +80,16 @@ constexpr void for_each_row(F f) {
 template <size_t kRow>
 using ModelOfRow = typename std::tuple_element_t<kRow, std::remove_const_t<decltype(kBoardDevices)>>::Model;
 
+// The row of a model that is there once.
+template <class M>
+inline constexpr uint8_t kRowOf = [] {
+  uint8_t found = 0xff;
+  for_each_row([&]<size_t kRow>() {
+    if (std::is_same_v<ModelOfRow<kRow>, M>) found = kRow;
+  });
+  return found;
+}();
+
 // Of the rows that are device models, not mere state.
 template <class M>
 concept IsDeviceModel = requires(typename M::State& s, Nanos now) {

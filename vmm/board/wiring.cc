@@ -143,7 +143,25 @@ Board::Impl::Levels Board::Impl::levels() const {
   });
   constexpr uint32_t kTimer = 1 << address_map::kTimerIrq;
   on.pins |= (on.irqs & ~kTimer) | (on.irqs & kTimer) << address_map::kTimerPin;
+  add_pci_levels(on);
   return on;
+}
+
+void Board::Impl::add_pci_levels(Levels& on) const {
+  using namespace address_map;
+  for_each_row([&]<size_t kRow>() {
+    constexpr uint8_t kSlot = std::get<kRow>(kBoardDevices).pci_slot;
+    if constexpr (kSlot != kNoSlot) {
+      uint8_t device = kSlot;
+      for (const auto& state : m.states<kRow>()) {
+        if (ModelOfRow<kRow>::lines(state) & 1) {
+          on.pins |= uint32_t{1} << (kPciFirstPin + device % 4);
+          on.irqs |= uint32_t{1} << (device % 2 == 0 ? kPciEvenIrq : kPciOddIrq);
+        }
+        ++device;
+      }
+    }
+  });
 }
 
 bool Board::Impl::route_pins(Nanos now) {
@@ -188,21 +206,17 @@ void Board::Impl::deliver(Nanos now, const BusMessage& message, size_t sender) {
 
 bool Board::Impl::route_messages(Nanos now) {
   bool any = false;
-  BusMessage message;
-  while (Vhpet::pop_message(m.get<Vhpet>(), message)) {
-    deliver(now, message, kNoSender);
-    any = true;
-  }
-  while (Vioapic::pop_message(m.get<Vioapic>(), message)) {
-    deliver(now, message, kNoSender);
-    any = true;
-  }
-  for (size_t i = 0; i < m.get_all<Vlapic>().size(); ++i) {
-    while (Vlapic::pop_message(m.get_all<Vlapic>()[i], message)) {
-      deliver(now, message, i);
-      any = true;
+  for_each_row([&]<size_t kRow>() {
+    using M = ModelOfRow<kRow>;
+    if constexpr (requires(typename M::State & s, BusMessage & message) { M::pop_message(s, message); }) {
+      size_t instance = 0;
+      for (auto& state : m.states<kRow>()) {
+        for (BusMessage message; M::pop_message(state, message); any = true)
+          deliver(now, message, std::is_same_v<M, Vlapic> ? instance : kNoSender);
+        ++instance;
+      }
     }
-  }
+  });
   return any;
 }
 
@@ -210,15 +224,22 @@ bool Board::Impl::transfer(Nanos now) {
   const uint64_t base = controls[0].time_base_ns;
   const Position at{0, {now.value > base ? now.value - base : 0}};
   bool any = false;
-  for_each_device(m, [&]<class M>(typename M::State& s) {
-    if constexpr (requires(Transfer & t) { M::next_transfer(s, t); }) {
-      std::array<uint8_t, kMaxTransferBytes> bytes;
-      for (Transfer t; M::next_transfer(s, t); any = true) {
-        const bool is_read = t.kind == Transfer::Kind::kRead;
-        const std::span<uint8_t> to(bytes.data(), t.len_bytes);
-        const bool ok = dma != nullptr && (is_read ? dma->read(at, t.requester, {t.address}, to)
-                                                   : dma->write(at, t.requester, {t.address}, t.bytes));
-        M::transferred(s, now, ok, ok && is_read ? std::span<const uint8_t>(to) : std::span<const uint8_t>());
+  for_each_row([&]<size_t kRow>() {
+    using M = ModelOfRow<kRow>;
+    if constexpr (requires(typename M::State & s, Transfer & t) { M::next_transfer(s, t); }) {
+      constexpr uint8_t kSlot = std::get<kRow>(kBoardDevices).pci_slot;
+      uint8_t device = kSlot == kNoSlot ? 0 : kSlot;
+      for (auto& s : m.states<kRow>()) {
+        std::array<uint8_t, kMaxTransferBytes> bytes;
+        const auto requester = static_cast<uint16_t>(device << 3);
+        for (Transfer t; M::next_transfer(s, t); any = true) {
+          const bool is_read = t.kind == Transfer::Kind::kRead;
+          const std::span<uint8_t> to(bytes.data(), t.len_bytes);
+          const bool ok = dma != nullptr && (is_read ? dma->read(at, requester, {t.address}, to)
+                                                     : dma->write(at, requester, {t.address}, t.bytes));
+          M::transferred(s, now, ok, ok && is_read ? std::span<const uint8_t>(to) : std::span<const uint8_t>());
+        }
+        ++device;
       }
     }
   });

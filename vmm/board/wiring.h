@@ -38,6 +38,7 @@ struct Board::Impl {
     uint32_t pins = 0;  // bit n: pin n of the I/O APIC is
   };
   Levels levels() const;  // as the devices' outputs are now
+  void add_pci_levels(Levels&) const;
   bool route_pins(Nanos now);
   bool route_messages(Nanos now);
   bool transfer(Nanos now);  // what bus masters want of memory, until they want nothing more

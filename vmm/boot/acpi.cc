@@ -1,11 +1,17 @@
-// ACPI 6.5, chapter 5: the tables of a PC without PCI. All in the BIOS area from 0xe0000, where the RSDP is searched
+// ACPI 6.5, chapter 5: the tables of a PC. All in the BIOS area from 0xe0000, where the RSDP is searched
 // for (5.2.5.1); addresses are those at which the board has its devices.
 #include "vmm/boot/acpi.h"
+
+#include <iterator>
+#include <vector>
+
 #include "vmm/board/address_map.h"
 #include "vmm/boot/bytes.h"
 
 namespace dejavm::boot {
 namespace {
+
+#include "pci.hex"  // pci_aml_code
 
 constexpr uint64_t kAcpiEnd = kMiB;
 using namespace address_map;
@@ -80,6 +86,16 @@ Bytes hpet() {  // IA-PC HPET 1.0a, 3.2.4
   return table("HPET", 1, Bytes{}.u32(kBlockId).append(address(false, 64, 0, kHpet).v).u8(0).u16(kMinTicks).u8(0));
 }
 
+Bytes mcfg() {  // PCI Firmware Specification 3.2, 4.1.2: segment 0, bus 0
+  return table("MCFG", 1, Bytes{}.u64(0).u64(kPciConfig).u16(0).u8(0).u8(0).u32(0));
+}
+
+// What iasl made of pci.asl, under our own header: which version of iasl it was is of no account.
+Bytes pci_ssdt() {
+  constexpr size_t kHeaderBytes = 36;
+  return table("SSDT", 2, Bytes{std::vector<uint8_t>(std::begin(pci_aml_code) + kHeaderBytes, std::end(pci_aml_code))});
+}
+
 Bytes rsdp(uint32_t rsdt_at, uint64_t xsdt_at) {  // 5.2.5.3
   constexpr size_t kV1Bytes = 20, kChecksum = 8, kExtendedChecksum = 32;
   Bytes b;
@@ -103,7 +119,12 @@ void put_acpi_tables(const Target& t) {
   const uint32_t facs_at = put(facs());
   const uint32_t dsdt_at = put(table("DSDT", 2, Bytes{dsdt_definition_block(t.config.vcpus)}));
   Bytes narrow, wide;
-  for (const Bytes& b : {fadt(facs_at, dsdt_at, t.config.pm_timer_32), madt(t.config.vcpus), hpet()}) {
+  std::vector<Bytes> tables = {fadt(facs_at, dsdt_at, t.config.pm_timer_32), madt(t.config.vcpus), hpet()};
+  if (t.config.revision >= 4) {
+    tables.push_back(mcfg());
+    tables.push_back(pci_ssdt());
+  }
+  for (const Bytes& b : tables) {
     const uint32_t at = put(b);
     narrow.u32(at);
     wide.u64(at);

@@ -12,8 +12,8 @@ namespace dejavm {
 // What machines do has revisions, so that recordings and snapshots of earlier builds go on as they were: a machine
 // keeps the one that it was made with. 1: up to November 2026. 2: TF, DR6, null segments, ENTER, ARPL, 16-bit TSSs,
 // VMOVAPS's faults, the performance counters and CMCI as docs/cpu.md has them; events of a PIT that nobody sees wake
-// nothing. 3: testdma beside pctestdev.
-inline constexpr uint32_t kMachineRevision = 3;
+// nothing. 3: testdma beside pctestdev. 4: PCI.
+inline constexpr uint32_t kMachineRevision = 4;
 
 struct MachineConfig {
   uint32_t revision = kMachineRevision;
