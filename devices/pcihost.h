@@ -1,10 +1,11 @@
 // The host bridge of PCI bus 0: a function that is there to be found, and the address register of configuration
-// mechanism #1. Its own configuration space cannot be written. Source: PCI Local Bus Specification 3.0, 3.2.2.3.2. It has no registers of its own and so is known to
-// operating systems as what PCI SIG's vendor 1B36H (Red Hat) calls a generic host bridge.
+// mechanism #1. Its own configuration space cannot be written. Source: PCI Local Bus Specification 3.0, 3.2.2.3.2. It
+// has no registers of its own and so is known to operating systems as what PCI SIG's vendor 1B36H (Red Hat) calls a
+// generic host bridge.
 //
-// Window: as devices/pci/function.h has it; from kAddressRegister on, port CF8H. An access of four bytes reads or writes
-// the address register; others are not for it. Data at CFCH-CFFH and the enhanced configuration window are the board's
-// to lead to the function that the address names.
+// Window: as devices/pci/function.h has it; from kAddressRegister on, port CF8H. An access of four bytes reads or
+// writes the address register; others are not for it. Data at CFCH-CFFH and the enhanced configuration window are the
+// board's to lead to the function that the address names.
 #pragma once
 
 #include "devices/core/model.h"
@@ -29,8 +30,7 @@ struct Pcihost {
     uint32_t address = 0;  // bit 31: data ports are configuration space; bus 23:16, function 15:8, register 7:2
     std::array<uint8_t, 4> reserved{};
     static constexpr auto fields() {
-      return std::tuple{
-                        field("address", &State::address).range(0, 0x80fffffc),
+      return std::tuple{field("address", &State::address).range(0, 0x80fffffc),
                         field("reserved", &State::reserved).range(0, 0)};
     }
   };

@@ -41,9 +41,7 @@ uint8_t next_capability(const Identity& id, uint64_t after) {
   return after < kExpress ? kExpress : 0;
 }
 
-uint32_t bar_type(const Bar& bar) {
-  return bar.space == Space::kIo ? 1 : bar.space == Space::kMemory64 ? 4 : 0;
-}
+uint32_t bar_type(const Bar& bar) { return bar.space == Space::kIo ? 1 : bar.space == Space::kMemory64 ? 4 : 0; }
 
 // The bits of BAR register `n` that software can write.
 uint32_t bar_mask(const Identity& id, unsigned n) {
@@ -97,8 +95,7 @@ uint32_t read_msi(const Identity& id, const Function& f, uint64_t at) {
 
 uint32_t read_msix(const Identity& id, const Function& f, uint64_t at) {
   switch (at) {
-    case 0:
-      return 0x11 | uint32_t{next_capability(id, kMsix)} << 8 | (f.msix_control | (id.msix_vectors - 1u)) << 16;
+    case 0: return 0x11 | uint32_t{next_capability(id, kMsix)} << 8 | (f.msix_control | (id.msix_vectors - 1u)) << 16;
     case 4: return id.msix_bar;
     case 8: return kMsixPending | id.msix_bar;
     default: return 0;
@@ -211,7 +208,8 @@ uint64_t config_read(const Identity& id, const Function& f, uint64_t offset, uns
   uint64_t out = 0;
   for (unsigned n = 0; n < size; ++n) {
     const uint64_t at = offset + n;
-    const uint64_t byte = at < kConfigBytes ? read_register(id, f, at & ~uint64_t{3}, intx) >> 8 * (at & 3) & 0xff : 0xff;
+    const uint64_t byte =
+        at < kConfigBytes ? read_register(id, f, at & ~uint64_t{3}, intx) >> 8 * (at & 3) & 0xff : 0xff;
     out |= byte << 8 * n;
   }
   return out;

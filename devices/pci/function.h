@@ -38,9 +38,9 @@ struct Identity {
   uint8_t revision = 0;
   uint16_t subsystem_vendor = 0, subsystem = 0;
   std::array<Bar, kBars> bars{};
-  bool interrupts = false;        // it has pin INTA and MSI
-  uint16_t msix_vectors = 0;      // 0: no MSI-X
-  uint8_t msix_bar = 0;           // the table is at its begin, the pending bits at kMsixPending
+  bool interrupts = false;    // it has pin INTA and MSI
+  uint16_t msix_vectors = 0;  // 0: no MSI-X
+  uint8_t msix_bar = 0;       // the table is at its begin, the pending bits at kMsixPending
   // Power management, and PCI Express as a root complex integrated endpoint with function-level reset.
   bool capabilities = true;
 };
@@ -61,7 +61,7 @@ struct Function {
   uint16_t command = 0;
   uint16_t status = 0;  // of the bits that a write of one clears, the one that can be set: received master abort
   uint8_t cache_line_size = 0, interrupt_line = 0;
-  uint16_t power = 0;  // PMCSR: the power state
+  uint16_t power = 0;                 // PMCSR: the power state
   std::array<uint32_t, kBars> bar{};  // address bits only
   uint16_t msi_control = 0, msi_data = 0;
   uint32_t msi_address = 0, msi_address_high = 0, msi_mask = 0;
