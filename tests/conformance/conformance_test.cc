@@ -18,6 +18,18 @@ unsigned scale() { return std::getenv("DEJAVM_NIGHTLY") ? 20 : 1; }
 class Conformance : public testing::TestWithParam<size_t> {
  protected:
   const DeviceModel& m() const { return device_catalog()[GetParam()]; }
+  // Every offset from 0 on in which there may be something, those around the registers of windows that are far apart,
+  // and some anywhere.
+  std::vector<uint64_t> places(RandomOps& random) {
+    constexpr uint64_t kNear = 0x1100;
+    std::vector<uint64_t> out;
+    const uint64_t last = std::max<uint64_t>(m().registers.back() + 16, 0x100);
+    for (uint64_t offset = 0; offset <= std::min(last, kNear); ++offset) out.push_back(offset);
+    for (const uint64_t offset : m().registers)
+      for (uint64_t n = offset < kNear ? 16 : 0; n < 16; ++n) out.push_back(offset - 4 + n);
+    for (unsigned n = 0; n < 20; ++n) out.push_back(random.value());
+    return out;
+  }
 };
 INSTANTIATE_TEST_SUITE_P(Models, Conformance, testing::Range(size_t{0}, device_catalog().size()),
                          [](const auto& p) { return std::string(device_catalog()[p.param].name()); });
@@ -132,9 +144,7 @@ TEST_P(Conformance, NextEventIsNeverLateAndSeldomIdle) {
 TEST_P(Conformance, EveryAccessHasAResult) {
   RandomOps random(m(), base_seed());
   Device a(m());
-  const uint64_t last = std::max<uint64_t>(m().registers.back() + 16, 0x100);
-  for (uint64_t offset = 0; offset <= last + 20; ++offset) {
-    const uint64_t at = offset <= last ? offset : random.value();
+  for (const uint64_t at : places(random)) {
     for (unsigned size = 1; size <= 8; ++size) {
       for (const uint64_t value : {uint64_t{0}, ~uint64_t{0}, random.value()})
         a.perform({DeviceOp::Kind::kWrite, static_cast<uint8_t>(size), 0, at, value});

@@ -5,6 +5,7 @@
 
 #include "vmm/boot/acpi.h"
 #include "vmm/boot/bzimage.h"
+#include "vmm/boot/legacy_tables.h"
 
 namespace dejavm::boot {
 namespace {
@@ -130,6 +131,7 @@ Result<void> load_bzimage(const Target& t, std::span<const uint8_t> image) {
   if (!initrd) return initrd.error();
   t.put(k->start, k->code);
   put_acpi_tables(t);
+  put_legacy_tables(t);
   put_zero_page(t, *k, *initrd);
   if (k->entry_64) enter_long_mode(t, k->start + kEntry64);
   else enter_protected_mode(t, static_cast<uint32_t>(k->start));

@@ -6,6 +6,7 @@
 #include "vmm/boot/acpi.h"
 #include "vmm/boot/bytes.h"
 #include "vmm/boot/elf_file.h"
+#include "vmm/boot/legacy_tables.h"
 #include "vmm/boot/multiboot.h"
 
 namespace dejavm::boot {
@@ -141,6 +142,7 @@ Result<void> load_multiboot(const Target& t, std::span<const uint8_t> image) {
   if (!module) return module.error();
   put_information(t, *places, *module);
   put_acpi_tables(t);
+  put_legacy_tables(t);
   enter_protected_mode(t, static_cast<uint32_t>(entry));
   t.vcpu.gpr[kRax] = kLoaderMagic;
   t.vcpu.gpr[kRbx] = places->info;

@@ -4,6 +4,7 @@
 #include "vmm/boot/acpi.h"
 #include "vmm/boot/bytes.h"
 #include "vmm/boot/elf_file.h"
+#include "vmm/boot/legacy_tables.h"
 
 namespace dejavm::boot {
 
@@ -40,6 +41,7 @@ Result<void> load_pvh(const Target& t, std::span<const uint8_t> image) {
   info.u64(kLists).u32(static_cast<uint32_t>(map.size())).u32(0);
   t.put(kInfo, info.v);
   put_acpi_tables(t);
+  put_legacy_tables(t);
   enter_protected_mode(t, static_cast<uint32_t>(*entry));
   t.vcpu.gpr[kRbx] = kInfo;
   return {};
