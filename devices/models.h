@@ -3,6 +3,7 @@
 #pragma once
 
 #include "devices/i8042.h"
+#include "devices/nvme.h"
 #include "devices/pcihost.h"
 #include "devices/pctestdev.h"
 #include "devices/sysctl.h"
@@ -22,6 +23,6 @@ namespace dejavm {
 template <class... Models>
 struct ModelList {};
 using AllModels = ModelList<Vatpic, Vatpit, Vhpet, Vioapic, Vlapic, Vpmtmr, Vrtc, Uart16550, I8042, Sysctl, Pctestdev,
-                            Testdma, Pcihost, Testpci>;
+                            Testdma, Pcihost, Testpci, Nvme>;
 
 }  // namespace dejavm

@@ -48,6 +48,9 @@ struct DeviceDescription {
   std::span<const std::string_view> line_names{};  // of the bits of lines() that have one, by bit; empty: none
   std::span<const DeviceCall> calls{};
   std::span<const DeviceOp> idioms{};  // what drivers do: seeds for generators
+  // What drivers have in memory for a bus master: its commands. Scripts' memory holds this from kDriverMemory on.
+  std::span<const uint8_t> driver_memory{};
+  static constexpr uint64_t kDriverMemory = 0x10000;
   // The longest silence: time alone changes lines() or sends a message no earlier than next_event says, and next_event
   // comes at most so many times in a row without a change (its documented bound), not counting what is kSeldomNs away.
   static constexpr uint64_t kSeldomNs = 10'000'000'000;

@@ -44,13 +44,16 @@ std::optional<uint64_t> number(std::string_view word) {
 // random; what is written to it is seen in the answer and forgotten.
 constexpr uint64_t kMadeUpBytes = 1 << 30;
 
-uint8_t made_up_byte(uint64_t address) {
+uint8_t made_up_byte(const DeviceModel& m, uint64_t address) {
+  const uint64_t at = address - DeviceModel::kDriverMemory;
+  if (at < m.driver_memory.size()) return m.driver_memory[at];
   return static_cast<uint8_t>(SplitMix64::output(address / 8, 0) >> (8 * (address % 8)));
 }
 
 uint64_t hash_of(const Transfer& t, bool ok) {
   uint64_t hash =
       SplitMix64::output(t.address ^ uint64_t{t.len_bytes} << 32, static_cast<uint64_t>(t.kind) * 2 + (ok ? 1 : 0));
+  hash = t.kind < Transfer::Kind::kFromDisk ? hash : SplitMix64::output(hash ^ t.disk_offset, t.disk_bytes);
   for (const uint8_t byte : t.bytes) hash = SplitMix64::output(hash ^ byte, 0);
   return hash;
 }
@@ -58,14 +61,18 @@ uint64_t hash_of(const Transfer& t, bool ok) {
 uint64_t carry_out(const DeviceModel& m, void* s, Nanos now, bool willing) {
   Transfer t;
   if (!m.next_transfer || !m.next_transfer(s, t)) return 1;
-  CHECK(t.len_bytes >= 1 && t.len_bytes <= kMaxTransferBytes);
-  CHECK(t.kind == Transfer::Kind::kRead || t.bytes.size() == t.len_bytes);
+  const bool is_in_memory = t.kind < Transfer::Kind::kZeroDisk;
+  CHECK(t.len_bytes <= kMaxTransferBytes && (t.len_bytes >= 1) == is_in_memory);
+  CHECK(t.bytes.size() == (t.kind == Transfer::Kind::kWrite ? t.len_bytes : 0));
   const bool ok = willing && t.address < kMadeUpBytes && kMadeUpBytes - t.address >= t.len_bytes;
   const uint64_t hash = hash_of(t, ok);
-  std::array<uint8_t, kMaxTransferBytes> bytes;
+  std::array<uint8_t, kMaxTransferBytes> bytes{};
   const bool is_read = t.kind == Transfer::Kind::kRead;
-  for (uint32_t i = 0; ok && is_read && i < t.len_bytes; ++i) bytes[i] = made_up_byte(t.address + i);
-  m.transferred(s, now, ok, std::span(bytes).first(ok && is_read ? t.len_bytes : 0));
+  for (uint32_t i = 0; ok && is_read && i < t.len_bytes; ++i) bytes[i] = made_up_byte(m, t.address + i);
+  // A disk is as willing as memory, and what is compared with it is equal or not, by chance.
+  const bool is_compared = t.kind == Transfer::Kind::kCompareDisk;
+  bytes[0] = is_compared ? made_up_byte(m, t.disk_offset) & 1 : bytes[0];
+  m.transferred(s, now, ok, std::span(bytes).first(!ok ? 0 : is_read ? t.len_bytes : is_compared ? 1 : 0));
   return hash;
 }
 

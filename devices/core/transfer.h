@@ -8,6 +8,8 @@
 // - The address is the guest's choice: any is possible. Only RAM, in one piece, can be read and written; else `ok` is
 // false and
 //   nothing has moved. A model has its own way to tell the guest so.
+// - Models with a disk behind them also ask for steps between it and memory, or on it alone; no data of those pass
+// through the model. Of a comparison `bytes` is one byte: 1 if they are equal. The disk's place is always within it.
 // - After transferred() the same step is not wanted any more. A model asks for a bounded number of steps between two of
 // its events.
 // - `bytes`: of a read that was ok what memory held; else empty.
@@ -21,11 +23,23 @@ namespace dejavm {
 inline constexpr uint32_t kMaxTransferBytes = 4096;
 
 struct Transfer {
-  enum class Kind : uint8_t { kRead, kWrite };  // of guest memory
+  enum class Kind : uint8_t {
+    kRead,         // of guest memory
+    kWrite,        // to guest memory
+    kFromDisk,     // disk to guest memory
+    kToDisk,       // guest memory to disk
+    kCompareDisk,  // guest memory with disk
+    kZeroDisk,     // disk_bytes of zeros, or of what may become zeros
+    kDiscardDisk,
+    kVerifyDisk,  // disk_bytes can be read
+    kFlushDisk,   // what was written stays
+  };
   Kind kind = Kind::kRead;
   uint64_t address = 0;              // guest-physical
   uint32_t len_bytes = 0;            // 1 to kMaxTransferBytes
   std::span<const uint8_t> bytes{};  // of kWrite: so many, in the model's state
+  uint64_t disk_offset = 0;          // bytes
+  uint64_t disk_bytes = 0;           // of the steps on the disk alone
 };
 
 }  // namespace dejavm

@@ -147,7 +147,7 @@ const KernelSymbol* GuestKernel::symbol(std::string_view name) const {
 Result<GuestKernel> GuestKernel::find(const GuestMemory& memory) {
   std::string why = "there is no VMCOREINFO in its memory: it is no Linux, or not far enough in its boot";
   for (const MemoryRegion& r : memory.regions())
-    for (uint64_t p = 0; p < r.len_bytes; p += kPageSize) {
+    for (uint64_t p = 0; p < r.len_bytes && !r.hidden; p += kPageSize) {
       if (!(r.flags[p / kPageSize] & kPageWritten) || !is_vmcoreinfo(r.host + p)) continue;
       const Lines lines = parse_lines(vmcoreinfo(r.host + p).desc);
       GuestKernel k;

@@ -5,10 +5,9 @@
 
 namespace dejavm {
 Hash128& MemorySummer::hash_of(uint64_t index) {
-  const uint64_t block = index / kBlock;
-  if (block >= blocks_.size()) blocks_.resize(block + 1);
-  if (!blocks_[block]) blocks_[block] = std::make_unique<std::array<Hash128, kBlock>>();
-  return (*blocks_[block])[index % kBlock];
+  auto& block = blocks_[index / kBlock];
+  if (!block) block = std::make_unique<std::array<Hash128, kBlock>>();
+  return (*block)[index % kBlock];
 }
 
 void MemorySummer::update(Machine& machine, const Changed& changed) {

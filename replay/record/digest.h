@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <unordered_map>
 #include <vector>
 
 #include "replay/state/stored_state.h"
@@ -33,7 +34,7 @@ class MemorySummer {
   Hash128& hash_of(uint64_t index);
   // Hashes by page, in blocks that exist once a page in them was written.
   static constexpr uint64_t kBlock = 512;
-  std::vector<std::unique_ptr<std::array<Hash128, kBlock>>> blocks_;
+  std::unordered_map<uint64_t, std::unique_ptr<std::array<Hash128, kBlock>>> blocks_;
   Hash128 sum_;
   Changed observer_;
 };

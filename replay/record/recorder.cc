@@ -71,7 +71,8 @@ Recording::Recording(Machine& machine, Inputs& from, TraceWriter& log, const Rec
       options_(options),
       keyframe_at_(machine.position().retired),
       exits_(machine.board(), log),
-      inputs_(from, log, machine, options_) {
+      inputs_(from, log, machine, options_),
+      disks_(machine, log) {
   log_.header(make_header(machine_, options_));
   mark_all_written(machine_);
   write_keyframe(machine_, summer_, log_);

@@ -94,6 +94,20 @@ class RecordingInputs final : public Inputs {
   uint64_t next_progress_ = 0;
 };
 
+// Logs the disks' images piece by piece, for as long as it is there.
+class RecordingDisks final : public DiskLog {
+ public:
+  RecordingDisks(Machine& machine, TraceWriter& log) : machine_(machine), log_(log) { machine_.log_disks_to(this); }
+  ~RecordingDisks() override { machine_.log_disks_to(nullptr); }
+  void piece(unsigned disk, uint64_t number, std::span<const uint8_t> content) override {
+    log_.block(disk, number, content);
+  }
+
+ private:
+  Machine& machine_;
+  TraceWriter& log_;
+};
+
 // A recording in progress, for a caller that runs the machine itself: Machine::run(..., inputs(), exits()), and
 // keyframe() at any stop. It begins where the machine is.
 class Recording {
@@ -116,6 +130,7 @@ class Recording {
   Retired keyframe_at_;
   RecordingExits exits_;
   RecordingInputs inputs_;
+  RecordingDisks disks_;
 };
 
 }  // namespace dejavm

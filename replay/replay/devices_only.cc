@@ -18,7 +18,7 @@ class LoggedDma final : public GuestDma {
   LoggedDma(const TraceReader& trace, const Keyframe& from)
       : cursor_(trace, from),
         regions_(memory_layout(trace.header().config.memory_bytes, trace.header().config.rom_bytes,
-                               trace.header().config.test_device)) {}
+                               trace.header().config.test_device, trace.header().config.disks)) {}
   bool read(Position at, uint16_t requester, Gpa gpa, std::span<uint8_t> to) override {
     while (cursor_.peek() && cursor_.peek()->kind != EventKind::kDmaRead) cursor_.pop();
     const Event* e = cursor_.peek();
@@ -41,17 +41,29 @@ class LoggedDma final : public GuestDma {
     cursor_.pop();
     return ok;
   }
-  bool write(Position, uint16_t, Gpa gpa, std::span<const uint8_t> from) override {
-    for (const MemoryRegion& region : regions_) {
-      const uint64_t offset = gpa.value - region.start.value;
-      if (!region.rom && offset < region.len_bytes && region.len_bytes - offset >= from.size()) return true;
-    }
-    return false;
+  bool write(Position, uint16_t, Gpa gpa, std::span<const uint8_t> from) override { return is_ram(gpa, from.size()); }
+  // What became of a step is known from where it was in memory; of a comparison the answer is in the log.
+  bool disk_step(Position at, uint16_t requester, unsigned, const Transfer& t, bool& equal) override {
+    using Kind = Transfer::Kind;
+    if (t.kind == Kind::kFromDisk || t.kind == Kind::kToDisk) return is_ram({t.address}, t.len_bytes);
+    if (t.kind != Kind::kCompareDisk) return true;
+    uint8_t answer = 0;
+    const bool ok = read(at, requester, {t.address}, {&answer, 1});
+    equal = answer != 0;
+    return ok;
   }
   // The first read that is not the log's; empty: none.
   const std::string& difference() const { return difference_; }
 
  private:
+  bool is_ram(Gpa gpa, uint64_t len_bytes) const {
+    for (const MemoryRegion& region : regions_) {
+      const uint64_t offset = gpa.value - region.start.value;
+      if (!region.rom && !region.hidden && offset < region.len_bytes && region.len_bytes - offset >= len_bytes)
+        return true;
+    }
+    return false;
+  }
   EventCursor cursor_;
   std::vector<MemoryRegion> regions_;
   std::string difference_;

@@ -1,4 +1,5 @@
 #include "replay/replay/keyframe.h"
+#include "replay/replay/logged_image.h"
 
 #include <cstring>
 
@@ -44,7 +45,9 @@ Result<Restored> restore_keyframe(const TraceReader& trace, size_t number, Conso
   auto snapshot = trace.snapshot(keyframe);
   if (!snapshot) return snapshot.error();
   r.snapshot = snapshot.take();
-  auto machine = Machine::create(trace.header().config, engine.or_else(trace.header().engine), console);
+  auto images = logged_images(trace);
+  if (!images) return images.error();
+  auto machine = Machine::create(trace.header().config, engine.or_else(trace.header().engine), console, images.take());
   if (!machine) return machine.error();
   r.machine = machine.take();
   if (auto done = apply_pages(trace, -1, static_cast<int64_t>(number), *r.machine); !done) return done.error();

@@ -121,6 +121,11 @@ Result<RestoredFile> restore_file(const std::string& path, Console* console, con
   RestoredFile r;
   r.chain = std::make_shared<SnapshotChain>(chain.take());
   const SnapshotHead& head = r.chain->head();
+  if (!head.config.disks.empty())
+    return Error{
+        ErrorKind::kHost,
+        fmt::format("{}: a machine with disks; this build restores those from traces only: dejavm replay, dejavm debug",
+                    path)};
   auto machine = Machine::create(head.config, options.engine.or_else(head.engine), console);
   if (!machine) return machine.error();
   r.machine = machine.take();

@@ -40,7 +40,7 @@ bool for_each_block(std::span<const MemoryExtent> extents, F f) {
 
 // What decode_memory cannot see: extents within the machine, in order, where lay_out would put them.
 std::string invalid_memory(const SnapshotHead& h, uint64_t file_bytes) {
-  const auto regions = memory_layout(h.config.memory_bytes, h.config.rom_bytes, h.config.test_device);
+  const auto regions = memory_layout(h.config.memory_bytes, h.config.rom_bytes, h.config.test_device, h.config.disks);
   uint64_t end = 0, pages = 0, offset = h.data, covered = 0;
   for (size_t i = 0; i < h.extents.size(); ++i) {
     const MemoryExtent& e = h.extents[i];

@@ -4,6 +4,32 @@
 
 namespace dejavm {
 
+namespace {
+
+// All that is known of the disks' images.
+Result<void> copy_blocks(const TraceReader& from, TraceWriter& to) {
+  const auto pieces = from.disk_pieces();
+  if (!pieces) return pieces.error();
+  Bytes content;
+  uint32_t frame = 0;
+  for (unsigned disk = 0; disk < (*pieces)->size(); ++disk)
+    for (const auto& [number, piece] : (**pieces)[disk]) {
+      if (content.empty() || frame != piece.frame) {
+        auto payload = from.payload(piece.frame);
+        if (!payload) return payload.error();
+        content = payload.take();
+        frame = piece.frame;
+      }
+      const Bytes zeros(piece.zero ? piece.len_bytes : 0);
+      to.block(disk, number,
+               piece.zero ? std::span<const uint8_t>(zeros)
+                          : std::span<const uint8_t>(content).subspan(piece.offset, piece.len_bytes));
+    }
+  return {};
+}
+
+}  // namespace
+
 Result<void> copy_trace(const TraceReader& from, TraceWriter& to, TraceParts parts,
                         const std::function<void(uint64_t)>& progress) {
   TraceHeader header = from.header();
@@ -32,6 +58,9 @@ Result<void> copy_trace(const TraceReader& from, TraceWriter& to, TraceParts par
     if (parts == TraceParts::kAll)
       if (auto done = from.pages(k, page); !done) return done;
     to.snapshot(*snapshot, k.at);
+    const bool first = &k == &from.keyframes().front();
+    if (first && parts == TraceParts::kAll)
+      if (auto done = copy_blocks(from, to); !done) return done;
     if (to.failed()) return *to.error();
     if (progress) progress(copied);
   }

@@ -16,6 +16,7 @@ std::string_view name_of(FrameKind kind) {
     case FrameKind::kEvents: return "events";
     case FrameKind::kEnd: return "end";
     case FrameKind::kIndex: return "index";
+    case FrameKind::kBlocks: return "blocks";
   }
   return "unknown";
 }
@@ -28,6 +29,7 @@ uint32_t max_raw_bytes(FrameKind kind) {
     case FrameKind::kEvents: return 2 * kEventBatchBytes;
     case FrameKind::kEnd: return 1 << 20;
     case FrameKind::kIndex: return 256 << 20;
+    case FrameKind::kBlocks: return 2 * kBlockBatchBytes;
   }
   return 0;
 }
@@ -53,7 +55,7 @@ std::string load_frame_head(std::span<const uint8_t, kFrameHeadBytes> from, Fram
   const uint8_t* p = from.data();
   if (load_le<uint32_t>(p) != kFrameMagic) return "no frame begins here";
   if (load_le<uint64_t>(p + 56) != hash64({p, 56})) return "the frame's head is damaged (checksum)";
-  if (p[4] < 1 || p[4] > 6) return fmt::format("unknown frame kind {}", p[4]);
+  if (p[4] < 1 || p[4] > 7) return fmt::format("unknown frame kind {}", p[4]);
   if (p[5] > 1 || p[6] != 0 || p[7] != 0) return "unknown frame flags";
   h.kind = static_cast<FrameKind>(p[4]);
   h.compressed = p[5] == 1;

@@ -28,6 +28,7 @@ enum class FrameKind : uint8_t {
   kEvents = 4,    // a batch of events
   kEnd = 5,       // CBOR: how the run ended
   kIndex = 6,     // the heads of all frames before it
+  kBlocks = 7,    // pieces of the images of disks, each when it was first read
 };
 std::string_view name_of(FrameKind);
 
@@ -35,6 +36,7 @@ std::string_view name_of(FrameKind);
 uint32_t max_raw_bytes(FrameKind);
 inline constexpr uint32_t kPagesPerFrame = 256;
 inline constexpr uint32_t kEventBatchBytes = 256 << 10;  // the writer closes a batch at this size
+inline constexpr uint32_t kBlockBatchBytes = 512 << 10;  // and blocks at this one
 inline constexpr uint32_t kMaxConsoleBytes = 4096;       // in one console event
 
 struct FrameHead {

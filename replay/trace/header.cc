@@ -39,11 +39,49 @@ std::string_view name_of(RunEnd end) {
   return "unknown";
 }
 
+void encode_disk(CborWriter& w, const DiskConfig& disk) {
+  w.map(5);
+  w.text("hash");
+  w.bytes(disk.hash);
+  w.text("bytes");
+  w.unsigned_int(disk.bytes);
+  w.text("serial");
+  w.text(disk.serial);
+  w.text("read_only");
+  w.boolean(disk.read_only);
+  w.text("block_bytes");
+  w.unsigned_int(disk.block_bytes);
+}
+
+DiskConfig decode_disk(CborReader& r) {
+  DiskConfig disk;
+  unsigned seen = 0;
+  CborMap map(r);
+  for (std::string_view key; map.next(key); ++seen) {
+    if (key == "hash") {
+      const std::span<const uint8_t> hash = r.bytes();
+      if (r.ok() && hash.size() != disk.hash.size()) r.fail("a disk's 'hash' that has not 16 bytes");
+      if (r.ok()) std::ranges::copy(hash, disk.hash.begin());
+    } else if (key == "bytes") disk.bytes = r.unsigned_int();
+    else if (key == "serial") disk.serial = r.text();
+    else if (key == "read_only") disk.read_only = r.boolean();
+    else if (key == "block_bytes") disk.block_bytes = static_cast<uint32_t>(number_up_to(r, 0xffffffff));
+    else r.fail(fmt::format("unknown key of a disk '{}'; a newer dejavm may have written it", key));
+  }
+  if (r.ok() && seen != 5) r.fail("a key of a disk is missing");
+  return disk;
+}
+
 void encode_config(CborWriter& w, const MachineConfig& c) {
   w.map(8 + (c.serial_baud ? 1 : 0) + (c.pm_timer_32 ? 1 : 0) + (c.cpu_without.empty() ? 0 : 1) +
-        (c.test_device ? 1 : 0) + (c.revision != 1 ? 1 : 0));
+        (c.test_device ? 1 : 0) + (c.revision != 1 ? 1 : 0) + (c.disks.empty() ? 0 : 1));
   w.text("seed");
   w.unsigned_int(c.seed);
+  if (!c.disks.empty()) {
+    w.text("disks");
+    w.array(c.disks.size());
+    for (const DiskConfig& disk : c.disks) encode_disk(w, disk);
+  }
   w.text("vcpus");
   w.unsigned_int(c.vcpus);
   w.text("strict");
@@ -102,6 +140,10 @@ MachineConfig decode_config(CborReader& r) {
       --seen;
       c.test_device = r.boolean();
       if (r.ok() && !c.test_device) r.fail("a 'test_device' of false, which is left out as the default");
+    } else if (key == "disks") {
+      --seen;
+      for (uint64_t n = r.array(); n > 0 && r.ok(); --n) c.disks.push_back(decode_disk(r));
+      if (r.ok() && c.disks.empty()) r.fail("an empty 'disks', which is left out as the default");
     } else if (key == "cpu_without") {
       --seen;
       for (uint64_t n = r.array(); n > 0 && r.ok(); --n) c.cpu_without.emplace_back(r.text());
@@ -136,6 +178,15 @@ std::string invalid_config(const MachineConfig& c) {
   if (c.rom_bytes % 4096 || c.rom_bytes > 16 << 20) return fmt::format("a firmware window of {} bytes", c.rom_bytes);
   if (c.test_device && c.rom_bytes > kFourGiB - kTestWindow - kTestWindowBytes)
     return fmt::format("a firmware window of {} bytes, which covers the test device's", c.rom_bytes);
+  if (c.disks.size() > kMaxDisks) return fmt::format("{} disks; a machine has {} at most", c.disks.size(), kMaxDisks);
+  if (!c.disks.empty() && c.revision < 4) return "disks, in a machine from before there was PCI";
+  for (const DiskConfig& disk : c.disks) {
+    if (disk.block_bytes != 512 && disk.block_bytes != 4096)
+      return fmt::format("a disk with blocks of {} bytes", disk.block_bytes);
+    if (disk.bytes == 0 || disk.bytes % disk.block_bytes != 0 || disk.bytes > kMaxDiskBytes)
+      return fmt::format("a disk of {} bytes", disk.bytes);
+    if (disk.serial.empty() || disk.serial.size() > 20) return "a disk's serial number that has not 1 to 20 characters";
+  }
   for (size_t n = 0; n < c.cpu_without.size(); ++n) {
     if (!is_optional_feature(c.cpu_without[n]))
       return fmt::format("a CPU without '{}', which is no optional feature of any model here", c.cpu_without[n]);

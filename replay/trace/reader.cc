@@ -136,7 +136,7 @@ Result<void> TraceReader::check_trailer(uint64_t offset) {
   return {};
 }
 
-// The grammar of frames: header (memory* snapshot) (events | memory* snapshot)* [end [index]].
+// The grammar of frames: header (memory* snapshot) (events | blocks | memory* snapshot)* [end [index]].
 Result<void> TraceReader::add_frame(const FrameInfo& f) {
   const uint32_t number = static_cast<uint32_t>(frames_.size());
   const FrameHead& h = f.head;
@@ -149,7 +149,8 @@ Result<void> TraceReader::add_frame(const FrameInfo& f) {
   if (h.first_event != event_count_)
     return refuse(fmt::format("begins at event {} instead of {}", h.first_event, event_count_));
   if (h.first_retired > h.last_retired) return refuse("ends before it begins");
-  const bool counted = h.kind == FrameKind::kEvents || h.kind == FrameKind::kMemory || h.kind == FrameKind::kIndex;
+  const bool counted = h.kind == FrameKind::kEvents || h.kind == FrameKind::kBlocks || h.kind == FrameKind::kMemory ||
+                       h.kind == FrameKind::kIndex;
   if (counted != (h.count != 0)) return refuse(fmt::format("count of {}", h.count));
   switch (h.kind) {
     case FrameKind::kHeader: break;
@@ -166,6 +167,9 @@ Result<void> TraceReader::add_frame(const FrameInfo& f) {
     case FrameKind::kEvents:
       if (pending_memory_ || keyframes_.empty()) return refuse("events before a snapshot is complete");
       event_count_ += h.count;
+      break;
+    case FrameKind::kBlocks:
+      if (pending_memory_ || keyframes_.empty()) return refuse("blocks before a snapshot is complete");
       break;
     case FrameKind::kEnd:
       if (pending_memory_ || keyframes_.empty()) return refuse("the end before a snapshot is complete");
@@ -241,6 +245,16 @@ Result<Bytes> TraceReader::read_payload(const FrameInfo& f) const {
 }
 
 Result<Bytes> TraceReader::payload(uint32_t frame) const { return read_payload(frames_[frame]); }
+
+Result<std::shared_ptr<const DiskPieces>> TraceReader::disk_pieces() const {
+  const std::lock_guard lock(disk_pieces_mutex_);
+  if (disk_pieces_ == nullptr) {
+    auto found = find_disk_pieces(*this);
+    if (!found) return found.error();
+    disk_pieces_ = std::make_shared<const DiskPieces>(found.take());
+  }
+  return disk_pieces_;
+}
 
 Result<Snapshot> TraceReader::snapshot(const Keyframe& k) const {
   auto content = payload(k.frame);

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -12,6 +13,7 @@
 #include "devices/core/result.h"
 #include "replay/state/stored_state.h"
 #include "replay/store/file_io.h"
+#include "replay/trace/disk_pieces.h"
 #include "replay/trace/frame.h"
 #include "replay/trace/header.h"
 
@@ -61,6 +63,8 @@ class TraceReader {
   // The pages stored with one keyframe: those changed since the keyframe before it. content: nullptr for zero. The
   // state of memory at keyframe K is the pages of keyframes 0 to K in order.
   Result<void> pages(const Keyframe&, const std::function<Result<void>(uint64_t index, const uint8_t* content)>&) const;
+  // Where the images of disks are; found at the first call.
+  Result<std::shared_ptr<const DiskPieces>> disk_pieces() const;
   Error damaged(uint32_t frame, std::string_view why) const;
 
  private:
@@ -88,6 +92,8 @@ class TraceReader {
   Retired last_at_;
   std::optional<uint32_t> end_frame_, index_frame_;
   bool whole_ = false;
+  mutable std::mutex disk_pieces_mutex_;
+  mutable std::shared_ptr<const DiskPieces> disk_pieces_;
 };
 
 }  // namespace dejavm

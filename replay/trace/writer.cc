@@ -1,5 +1,7 @@
 #include <zstd.h>
 
+#include <algorithm>
+
 #include "replay/trace/writer.h"
 
 namespace dejavm {
@@ -71,7 +73,24 @@ void TraceWriter::snapshot(const Snapshot& s, Retired at) {
   enqueue(FrameKind::kSnapshot, 0, at, at, encode_snapshot(s), event_count_);
 }
 
+void TraceWriter::block(unsigned disk, uint64_t piece, std::span<const uint8_t> content) {
+  const bool zero = std::ranges::all_of(content, [](uint8_t byte) { return byte == 0; });
+  put_varint(blocks_, disk);
+  put_varint(blocks_, piece);
+  put_varint(blocks_, zero ? 0 : content.size());
+  if (!zero) blocks_.insert(blocks_.end(), content.begin(), content.end());
+  ++block_count_;
+  if (blocks_.size() >= kBlockBatchBytes) flush_events();
+}
+
+void TraceWriter::flush_blocks() {
+  if (block_count_ == 0) return;
+  const uint32_t count = std::exchange(block_count_, 0);
+  enqueue(FrameKind::kBlocks, count, last_at_, last_at_, std::exchange(blocks_, {}), events_framed_);
+}
+
 void TraceWriter::flush_events() {
+  flush_blocks();
   const uint32_t count = events_.count();
   if (count == 0) return;
   const Retired first{events_.first_retired()}, last{events_.last_retired()};

@@ -46,6 +46,8 @@ class TraceWriter {
     events_.access(kind, at, address, size, value);
     logged(kind);
   }
+  // A piece of a disk's image, before the first event that may come of it (disk_pieces.h). `content`: all of it.
+  void block(unsigned disk, uint64_t piece, std::span<const uint8_t> content);
   // Writes the batch at hand even if it is small, so that a reader of the growing file sees it.
   void flush_events();
   uint64_t events() const { return event_count_; }
@@ -71,6 +73,7 @@ class TraceWriter {
     if (events_.out().size() >= kEventBatchBytes) flush_events();
   }
   void flush_pages();
+  void flush_blocks();
   void enqueue(FrameKind, uint32_t count, Retired first, Retired last, Bytes raw, uint64_t first_event);
   void work();  // the thread
   Result<void> write(Frame&, void* compressor, Bytes& scratch);
@@ -80,6 +83,8 @@ class TraceWriter {
   uint64_t event_count_ = 0, exit_count_ = 0, events_framed_ = 0;
   uint32_t sequence_ = 0;
   Retired last_at_;  // of the latest frame
+  Bytes blocks_;
+  uint32_t block_count_ = 0;
   Bytes pages_;
   uint32_t page_count_ = 0;
   uint64_t last_page_ = 0;

@@ -154,6 +154,26 @@ void add_engine_option(CLI::App& app, Options& o, const char* text) {
       });
 }
 
+// "FILE,serial=S,block=4096,ro".
+DiskOption parse_disk(const std::string& text) {
+  DiskOption disk;
+  size_t at = text.find(',');
+  disk.path = text.substr(0, at);
+  while (at != std::string::npos) {
+    const size_t end = text.find(',', at + 1);
+    const std::string word = text.substr(at + 1, end - at - 1);
+    at = end;
+    if (word == "ro") disk.read_only = true;
+    else if (word == "block=512" || word == "block=4096") disk.block_bytes = word == "block=512" ? 512 : 4096;
+    else if (word.starts_with("serial=") && word.size() > 7 && word.size() <= 27) disk.serial = word.substr(7);
+    else
+      throw CLI::ValidationError(
+          "--disk", "'" + word + "': there are ro, block=512, block=4096 and serial=TEXT, of 1 to 20 characters");
+  }
+  if (disk.path.empty()) throw CLI::ValidationError("--disk", "a file is missing");
+  return disk;
+}
+
 void add_machine_options(CLI::App& app, Options& o) {
   add_engine_option(app, o, "what executes the guest: deterministic, or kvm, the processor itself [deterministic]");
   app.add_option(
@@ -166,6 +186,17 @@ void add_machine_options(CLI::App& app, Options& o) {
       ->excludes("--kernel");
   app.add_option("--initrd", o.boot.initrd, "initial RAM disk for the kernel")->type_name("FILE");
   app.add_option("--append", o.boot.append, "the kernel's command line, e.g. console=ttyS0")->type_name("TEXT");
+  app.add_option_function<std::vector<std::string>>(
+         "--disk",
+         [&o](const std::vector<std::string>& all) {
+           for (const std::string& text : all) o.disks.push_back(parse_disk(text));
+           if (o.disks.size() > kMaxDisks) throw CLI::ValidationError("--disk", "a machine has 16 disks at most");
+         },
+         "a raw image as an NVMe disk, which is not written: what the guest writes is the machine's own. With ,ro "
+         ",block=4096 ,serial=TEXT. May be given several times")
+      ->type_name("FILE[,...]")
+      ->allow_extra_args(false)
+      ->take_all();
   app.add_option("--memory", o.config.memory_bytes, "guest RAM, e.g. 512M [256M]")
       ->type_name("SIZE")
       ->transform(size_in_bytes());
@@ -276,12 +307,14 @@ void add_restore_options(CLI::App& app, Options& o) {
 }
 
 std::vector<NamedFile> inputs_of(const Options& o) {
-  return {
+  std::vector<NamedFile> out = {
       {"--kernel", o.boot.kernel},
       {"--firmware", o.boot.firmware},
       {"--initrd", o.boot.initrd},
       {"the snapshot", o.snapshot},
   };
+  for (const DiskOption& disk : o.disks) out.push_back({"--disk", disk.path});
+  return out;
 }
 
 }  // namespace dejavm::cli

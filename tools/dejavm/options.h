@@ -20,7 +20,15 @@ struct SnapshotRequest {
   std::string path;
 };
 
+// --disk
+struct DiskOption {
+  std::string path, serial;
+  uint32_t block_bytes = 512;
+  bool read_only = false;
+};
+
 struct Options {
+  std::vector<DiskOption> disks;
   std::chrono::steady_clock::time_point begun = std::chrono::steady_clock::now();  // the command
   MachineConfig config;
   EngineChoice engine;  // without a name: deterministic, or a snapshot's own

@@ -47,6 +47,24 @@ EngineChoice engine_of(const Options& o, const char* otherwise) {
   return o.step ? EngineChoice("kvm-step", o.engine.translation) : o.engine.or_else(otherwise);
 }
 
+// The images of --disk, and what the machine's configuration says of them.
+Result<std::vector<std::unique_ptr<DiskImage>>> open_disks(const Options& o, MachineConfig& config) {
+  std::vector<std::unique_ptr<DiskImage>> images;
+  for (const DiskOption& option : o.disks) {
+    auto image = RawImage::open(option.path);
+    if (!image) return image.error();
+    const uint64_t bytes = (*image)->len_bytes() / option.block_bytes * option.block_bytes;
+    if (bytes == 0 || bytes > kMaxDiskBytes)
+      return Error{ErrorKind::kHost,
+                   fmt::format("{}: a disk of {} bytes; there are those from one block to 8 TiB", option.path, bytes)};
+    const std::string serial = option.serial.empty() ? fmt::format("DEJAVM{}", images.size()) : option.serial;
+    config.disks.push_back(
+        {.bytes = bytes, .block_bytes = option.block_bytes, .read_only = option.read_only, .serial = serial});
+    images.push_back(image.take());
+  }
+  return images;
+}
+
 // A machine that is ready to run, with its console and inputs.
 struct Session {
   std::unique_ptr<HostConsole> console;
@@ -74,13 +92,15 @@ struct Session {
       if (!rom) return rom.error();
       config.rom_bytes = *rom;
     }
-    auto made = Machine::create(config, engine_of(o, "deterministic"), console.get());
+    auto images = open_disks(o, config);
+    if (!images) return images.error();
+    auto made = Machine::create(config, engine_of(o, "deterministic"), console.get(), images.take());
     if (!made) return made.error();
     machine = made.take();
     if (auto done = machine->boot(o.boot); !done) return done;
-    auto images = describe_boot(o.boot);
-    if (!images) return images.error();
-    about.boot = images.take();
+    auto described = describe_boot(o.boot);
+    if (!described) return described.error();
+    about.boot = described.take();
     about.append = o.boot.append;
     return begin(o);
   }

@@ -222,7 +222,7 @@ int verify(const SnapshotOptions& o) {
   const Hash128 digest = chain->head().state.digest;
   const size_t files = chain->files.size();
   Verification v(std::make_shared<SnapshotChain>(chain.take()),
-                 memory_layout(config.memory_bytes, config.rom_bytes, config.test_device));
+                 memory_layout(config.memory_bytes, config.rom_bytes, config.test_device, config.disks));
   if (auto done = v.wait(); !done) return fail(done.error());
   print(fmt::format("{}: whole, digest {}{}", o.file, to_hex(digest),
                     files > 1 ? fmt::format(", with {} before it", files - 1) : ""));

@@ -59,7 +59,7 @@ struct AcpiDevice {
   unsigned order = 0;  // among the devices; equal ones in the table's order
 };
 
-enum class Instances : uint8_t { kOne, kOnePerVcpu };
+enum class Instances : uint8_t { kOne, kOnePerVcpu, kOnePerDisk };
 
 // M: a type of the shape in devices/core/model.h; or one that has state and none of the functions.
 template <class M, Instances kHowMany = Instances::kOne>

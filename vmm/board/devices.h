@@ -18,6 +18,7 @@
 #include <tuple>
 
 #include "devices/i8042.h"
+#include "devices/nvme.h"
 #include "devices/pcihost.h"
 #include "devices/pctestdev.h"
 #include "devices/sysctl.h"
@@ -105,6 +106,13 @@ inline constexpr auto kBoardDevices = [] {
                          .present = [](const MachineConfig& c) { return c.revision >= 4; }},
       DeviceRow<Testpci>{.pci_slot = kTestPciSlot,
                          .present = [](const MachineConfig& c) { return c.test_device && c.revision >= 4; }},
+      DeviceRow<Nvme, Instances::kOnePerDisk>{
+          .pci_slot = kFirstDiskSlot,
+          .configure =
+              [](Nvme::State& s, const MachineConfig& c, uint32_t n) {
+                const DiskConfig& disk = c.disks[n];
+                Nvme::set_disk(s, disk.bytes, disk.block_bytes, disk.serial, disk.read_only);
+              }},
       DeviceRow<Vlapic, Instances::kOnePerVcpu>{
           .windows = {{kLocalApic, Vlapic::kWindowBytes}},
           .msrs = {{kMsrApicBase, 1}, {kMsrTscAdjust, 1}, {kMsrTscDeadline, 1}, {kMsrX2apic, kX2apicMsrs}},

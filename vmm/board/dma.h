@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <span>
 
+#include "devices/core/transfer.h"
 #include "vmm/engine.h"
 
 namespace dejavm {
@@ -15,6 +16,8 @@ class GuestDma {
   // the PCI function that asks: device 7:3, function 2:0; 0 of a device on the ISA bus.
   virtual bool read(Position at, uint16_t requester, Gpa, std::span<uint8_t> to) = 0;
   virtual bool write(Position at, uint16_t requester, Gpa, std::span<const uint8_t> from) = 0;
+  // A step of disk `disk`: one of the kinds from Transfer::Kind::kFromDisk on. `equal`: of a comparison.
+  virtual bool disk_step(Position, uint16_t, unsigned, const Transfer&, bool&) { return false; }
 };
 
 }  // namespace dejavm

@@ -14,27 +14,50 @@ namespace dejavm {
 
 inline constexpr size_t kBoardRows = std::tuple_size_v<decltype(kBoardDevices)>;
 
+// Calls f.operator()<kRow>() for each row of the table.
+template <class F>
+constexpr void for_each_row(F f) {
+  [&]<size_t... kRow>(std::index_sequence<kRow...>) { (f.template operator()<kRow>(), ...); }
+  (std::make_index_sequence<kBoardRows>());
+}
+
+template <size_t kRow>
+using ModelOfRow = typename std::tuple_element_t<kRow, std::remove_const_t<decltype(kBoardDevices)>>::Model;
+
+// The row of a model.
+template <class M>
+inline constexpr uint8_t kRowOf = [] {
+  uint8_t found = 0xff;
+  for_each_row([&]<size_t kRow>() {
+    if (std::is_same_v<ModelOfRow<kRow>, M>) found = kRow;
+  });
+  return found;
+}();
+
 class BoardModels {
  public:
-  explicit BoardModels(uint32_t vcpus) { get_all<Vlapic>().resize(vcpus); }
+  explicit BoardModels(const MachineConfig& config) {
+    get_all<Vlapic>().resize(config.vcpus);
+    get_all<Nvme>().resize(config.disks.size());
+  }
 
   // The one there is.
   template <class M>
   typename M::State& get() {
-    return std::get<Held<M, Instances::kOne>>(held_).state;
+    return std::get<kRowOf<M>>(held_).state;
   }
   template <class M>
   const typename M::State& get() const {
-    return std::get<Held<M, Instances::kOne>>(held_).state;
+    return std::get<kRowOf<M>>(held_).state;
   }
-  // One per vCPU.
+  // One per vCPU, or disk.
   template <class M>
   std::vector<typename M::State>& get_all() {
-    return std::get<Held<M, Instances::kOnePerVcpu>>(held_).state;
+    return std::get<kRowOf<M>>(held_).state;
   }
   template <class M>
   const std::vector<typename M::State>& get_all() const {
-    return std::get<Held<M, Instances::kOnePerVcpu>>(held_).state;
+    return std::get<kRowOf<M>>(held_).state;
   }
 
   // All of a row, one or more.
@@ -69,26 +92,6 @@ class BoardModels {
   static std::tuple<Held<typename Rows::Model, Rows::kInstances>...> held_for(const std::tuple<Rows...>&);
   decltype(held_for(kBoardDevices)) held_;
 };
-
-// Calls f.operator()<kRow>() for each row of the table.
-template <class F>
-constexpr void for_each_row(F f) {
-  [&]<size_t... kRow>(std::index_sequence<kRow...>) { (f.template operator()<kRow>(), ...); }
-  (std::make_index_sequence<kBoardRows>());
-}
-
-template <size_t kRow>
-using ModelOfRow = typename std::tuple_element_t<kRow, std::remove_const_t<decltype(kBoardDevices)>>::Model;
-
-// The row of a model that is there once.
-template <class M>
-inline constexpr uint8_t kRowOf = [] {
-  uint8_t found = 0xff;
-  for_each_row([&]<size_t kRow>() {
-    if (std::is_same_v<ModelOfRow<kRow>, M>) found = kRow;
-  });
-  return found;
-}();
 
 // Of the rows that are device models, not mere state.
 template <class M>

@@ -41,7 +41,7 @@ void connect_virtual_wire(Vlapic::State& apic) {
 }  // namespace
 
 Board::Impl::Impl(const MachineConfig& c, std::span<RunControl> ctl, Console* con, GuestDma* memory)
-    : config(c), controls(ctl), console(con), dma(memory), cpu(find_cpu_model(c.cpu_model)), m(c.vcpus) {
+    : config(c), controls(ctl), console(con), dma(memory), cpu(find_cpu_model(c.cpu_model)), m(c) {
   CHECK(cpu != nullptr);
   CHECK(controls.size() == c.vcpus);
   for_each_row([&]<size_t kRow>() {
@@ -233,6 +233,15 @@ bool Board::Impl::transfer(Nanos now) {
         std::array<uint8_t, kMaxTransferBytes> bytes;
         const auto requester = static_cast<uint16_t>(device << 3);
         for (Transfer t; M::next_transfer(s, t); any = true) {
+          if constexpr (std::get<kRow>(kBoardDevices).kInstances == Instances::kOnePerDisk) {
+            if (t.kind >= Transfer::Kind::kFromDisk) {
+              bool equal = false;
+              const bool ok = dma != nullptr && dma->disk_step(at, requester, device - kSlot, t, equal);
+              const uint8_t answer = equal;
+              M::transferred(s, now, ok, std::span(&answer, ok && t.kind == Transfer::Kind::kCompareDisk ? 1 : 0));
+              continue;
+            }
+          }
           const bool is_read = t.kind == Transfer::Kind::kRead;
           const std::span<uint8_t> to(bytes.data(), t.len_bytes);
           const bool ok = dma != nullptr && (is_read ? dma->read(at, requester, {t.address}, to)

@@ -85,6 +85,7 @@ Result<void> KvmVm::add_memory(GuestMemory& memory) {
   memory_ = &memory;
   uint32_t slot = 0;
   for (const MemoryRegion& r : memory.regions()) {
+    if (r.hidden) continue;
     const uint32_t flags = r.rom ? KVM_MEM_READONLY : KVM_MEM_LOG_DIRTY_PAGES;
     const kvm_userspace_memory_region region{slot++, flags, r.start.value, r.len_bytes,
                                              reinterpret_cast<uint64_t>(r.host)};
@@ -113,6 +114,7 @@ Result<void> KvmVm::filter_msrs() const {
 void KvmVm::collect_dirty() {
   uint32_t slot = 0;
   for (const MemoryRegion& r : memory_->regions()) {
+    if (r.hidden) continue;
     const uint32_t this_slot = slot++;
     if (r.rom) continue;
     const uint64_t pages = r.len_bytes / kPageSize;

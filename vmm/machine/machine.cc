@@ -7,6 +7,7 @@
 #include "vmm/boot/boot.h"
 #include "vmm/kvm/kvm_engine.h"
 #include "vmm/kvm/kvm_step.h"
+#include "vmm/machine/disk.h"
 #include "vmm/soft/soft_engine.h"
 
 namespace dejavm {
@@ -31,6 +32,7 @@ struct Machine::Impl final : GuestDma {
   MachineConfig config;
   TranslateOptions translation;
   std::unique_ptr<GuestMemory> memory;
+  std::vector<std::unique_ptr<Disk>> disks;
   std::vector<RunControl> controls;
   std::unique_ptr<Board> board;
   ExitHandler* dma_log = nullptr;  // of the run in progress
@@ -109,7 +111,7 @@ struct Machine::Impl final : GuestDma {
   // RAM in one piece; nullptr: not all of it is.
   uint8_t* dma_target(Gpa gpa, uint64_t len_bytes) const {
     const MemoryRegion* region = memory->find(gpa);
-    if (region == nullptr || region->rom) return nullptr;
+    if (region == nullptr || region->rom || region->hidden) return nullptr;
     const uint64_t offset = gpa.value - region->start.value;
     return region->len_bytes - offset >= len_bytes ? region->host + offset : nullptr;
   }
@@ -130,6 +132,30 @@ struct Machine::Impl final : GuestDma {
     engine->dma_written(gpa, from.size());
     return true;
   }
+  bool disk_step(Position where, uint16_t requester, unsigned number, const Transfer& t, bool& equal) override {
+    using Kind = Transfer::Kind;
+    Disk& disk = *disks[number];
+    if (t.kind == Kind::kZeroDisk || t.kind == Kind::kDiscardDisk) return disk.zero(t.disk_offset, t.disk_bytes);
+    if (t.kind == Kind::kVerifyDisk || t.kind == Kind::kFlushDisk) return true;
+    const Gpa gpa{t.address};
+    uint8_t* const bytes = dma_target(gpa, t.len_bytes);
+    if (bytes == nullptr && t.kind == Kind::kCompareDisk && dma_log != nullptr)
+      dma_log->dma_read(not_before_now(where), requester, gpa, 1, false, {});
+    if (bytes == nullptr) return false;
+    if (t.kind == Kind::kToDisk) return disk.write(t.disk_offset, {bytes, t.len_bytes});
+    std::array<uint8_t, kMaxTransferBytes> content;
+    const std::span<uint8_t> piece = std::span(content).first(t.len_bytes);
+    if (!disk.read(t.disk_offset, piece)) return false;
+    if (t.kind == Kind::kCompareDisk) {
+      equal = std::equal(piece.begin(), piece.end(), bytes);
+      const uint8_t answer = equal;
+      if (dma_log != nullptr) dma_log->dma_read(not_before_now(where), requester, gpa, 1, true, {&answer, 1});
+      return true;
+    }
+    CHECK(memory->write(gpa, piece.data(), piece.size()));
+    engine->dma_written(gpa, piece.size());
+    return true;
+  }
   RunEnd run(Retired until, Inputs& inputs, ExitHandler& exits);
   Input::Kind apply_inputs(Inputs& inputs);
   bool sleep(Inputs& inputs);
@@ -138,12 +164,18 @@ struct Machine::Impl final : GuestDma {
 Machine::Machine() : impl_(std::make_unique<Impl>()) {}
 Machine::~Machine() = default;
 
+void Machine::log_disks_to(DiskLog* log) {
+  for (const auto& disk : impl_->disks) disk->log_to(log);
+}
+
 Result<std::unique_ptr<Machine>> Machine::create(const MachineConfig& config, const EngineChoice& choice,
-                                                 Console* console) {
+                                                 Console* console, std::vector<std::unique_ptr<DiskImage>> images) {
   if (find_cpu_model(config.cpu_model) == nullptr)
     return host_error("unknown CPU model '" + config.cpu_model + "'; there are dejavm-v1 and dejavm-v2");
   if (config.vcpus != 1) return host_error(fmt::format("{} vCPUs: a machine has one", config.vcpus));
-  auto memory = GuestMemory::create(config.memory_bytes, config.rom_bytes, config.test_device);
+  CHECK(images.size() <= config.disks.size());
+  images.resize(config.disks.size());
+  auto memory = GuestMemory::create(config.memory_bytes, config.rom_bytes, config.test_device, config.disks);
   if (!memory) return memory.error();
   std::unique_ptr<Machine> machine(new Machine);
   Impl& m = *machine->impl_;
@@ -151,6 +183,8 @@ Result<std::unique_ptr<Machine>> Machine::create(const MachineConfig& config, co
   m.translation = choice.translation;
   if (auto done = m.fit_to_host(choice.name); !done) return done.error();
   m.memory = memory.take();
+  for (unsigned n = 0; n < images.size(); ++n)
+    m.disks.push_back(std::make_unique<Disk>(config.disks[n], n, *m.memory, std::move(images[n])));
   m.controls.resize(config.vcpus);
   m.vcpus.resize(config.vcpus);
   m.board = std::make_unique<Board>(m.config, m.controls, console, &m);

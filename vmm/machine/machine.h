@@ -9,6 +9,7 @@
 #include "vmm/board/board.h"
 #include "vmm/board/inputs.h"
 #include "vmm/engine.h"
+#include "vmm/machine/disk.h"
 #include "vmm/state/config.h"
 #include "vmm/state/engine_choice.h"
 #include "vmm/state/memory.h"
@@ -46,8 +47,13 @@ struct MachineClock {
 class Machine {
  public:
   // EngineChoice::name is not empty. Memory is zero and the vCPU at reset; then boot or restore.
-  static Result<std::unique_ptr<Machine>> create(const MachineConfig&, const EngineChoice&, Console*);
+  // `images`: what each of MachineConfig::disks starts from; a missing one is all zeros.
+  static Result<std::unique_ptr<Machine>> create(const MachineConfig&, const EngineChoice&, Console*,
+                                                 std::vector<std::unique_ptr<DiskImage>> images = {});
   ~Machine();
+
+  // Who is told what is read of the disks' images, from now on; nullptr: nobody.
+  void log_disks_to(DiskLog*);
 
   // Loads a BootSource (vmm/boot). Without kernel and firmware: the embedded default guest.
   Result<void> boot(const BootSource&);

@@ -2,6 +2,7 @@
 // chunk "config". Host resources (paths, console) are not here; see BootSource and Console.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -14,6 +15,17 @@ namespace dejavm {
 // VMOVAPS's faults, the performance counters and CMCI as docs/cpu.md has them; events of a PIT that nobody sees wake
 // nothing. 3: testdma beside pctestdev. 4: PCI.
 inline constexpr uint32_t kMachineRevision = 4;
+
+// A disk, as its controller shows it to the guest.
+struct DiskConfig {
+  uint64_t bytes = 0;
+  uint32_t block_bytes = 512;  // or 4096
+  bool read_only = false;
+  std::string serial{};            // up to 20 characters
+  std::array<uint8_t, 16> hash{};  // XXH3-128 of the image that it starts from
+  bool operator==(const DiskConfig&) const = default;
+};
+inline constexpr size_t kMaxDisks = 16;
 
 struct MachineConfig {
   uint32_t revision = kMachineRevision;
@@ -30,6 +42,7 @@ struct MachineConfig {
   bool test_device = false;               // devices/pctestdev.h and its memory window, devices/testdma.h
   std::vector<std::string>
       cpu_without{};  // optional features of the CPU model that guests are not shown: sorted, each once
+  std::vector<DiskConfig> disks{};
   bool operator==(const MachineConfig&) const = default;
 };
 

@@ -45,7 +45,8 @@ Error bad_size(const char* what, uint64_t bytes, const char* rule) {
 
 }  // namespace
 
-Result<std::unique_ptr<GuestMemory>> GuestMemory::create(uint64_t ram_bytes, uint64_t rom_bytes, bool test_window) {
+Result<std::unique_ptr<GuestMemory>> GuestMemory::create(uint64_t ram_bytes, uint64_t rom_bytes, bool test_window,
+                                                         std::span<const DiskConfig> disks) {
   if (ram_bytes % kPageSize || ram_bytes < kMinRamBytes || ram_bytes > kMaxRamBytes)
     return bad_size("guest memory", ram_bytes, "a multiple of 4 KiB from 1 MiB to 1023 GiB");
   if (rom_bytes % kPageSize || rom_bytes > kMaxRomBytes)
@@ -54,7 +55,7 @@ Result<std::unique_ptr<GuestMemory>> GuestMemory::create(uint64_t ram_bytes, uin
     return bad_size("a firmware window", rom_bytes, "smaller: the test device's window ends at 0xff010000");
   std::unique_ptr<GuestMemory> m(new GuestMemory);
   m->ram_bytes_ = ram_bytes;
-  m->regions_ = memory_layout(ram_bytes, rom_bytes, test_window);
+  m->regions_ = memory_layout(ram_bytes, rom_bytes, test_window, disks);
   for (MemoryRegion& r : m->regions_) {
     r.host = reserve_guest_memory(r.len_bytes);
     r.flags = r.host ? reserve(r.len_bytes / kPageSize) : nullptr;

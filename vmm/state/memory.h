@@ -11,6 +11,7 @@
 #include "devices/core/result.h"
 #include "devices/core/types.h"
 #include "vmm/board/address_map.h"
+#include "vmm/state/config.h"
 
 namespace dejavm {
 
@@ -28,6 +29,7 @@ struct MemoryRegion {
   uint8_t* host = nullptr;   // zero-filled when new
   uint8_t* flags = nullptr;  // one per page
   bool rom = false;          // guest stores are ignored
+  bool hidden = false;       // no guest can address it: what is written to a disk
 };
 
 inline constexpr uint64_t kLowRamLimit = uint64_t{3} << 30, kFourGiB = uint64_t{4} << 30;
@@ -35,20 +37,37 @@ inline constexpr uint64_t kMaxRamBytes = (uint64_t{1} << 40) - (kFourGiB - kLowR
 // What tests have for memory that no system uses, as QEMU's pc-testdev has.
 using address_map::kTestWindow, address_map::kTestWindowBytes;
 
+// Where what is written to disk `n` is kept (vmm/machine/disk.h), above all physical addresses: bits, then content.
+inline constexpr uint64_t kMaxDiskBytes = uint64_t{1} << 43;
+constexpr Gpa disk_region(unsigned n) { return {(uint64_t{1} << 52) + (uint64_t{n} << 44)}; }
+constexpr uint64_t disk_bitmap_bytes(uint64_t disk_bytes) {
+  const uint64_t pages = (disk_bytes + kPageSize - 1) / kPageSize;
+  return (pages / 8 + kPageSize) / kPageSize * kPageSize;
+}
+constexpr uint64_t disk_region_bytes(uint64_t disk_bytes) {
+  return disk_bitmap_bytes(disk_bytes) + (disk_bytes + kPageSize - 1) / kPageSize * kPageSize;
+}
+
 // The regions of a machine with so much RAM and so large a firmware window, ascending, without host memory.
-inline std::vector<MemoryRegion> memory_layout(uint64_t ram_bytes, uint64_t rom_bytes, bool test_window) {
+inline std::vector<MemoryRegion> memory_layout(uint64_t ram_bytes, uint64_t rom_bytes, bool test_window,
+                                               std::span<const DiskConfig> disks = {}) {
   const uint64_t low = ram_bytes < kLowRamLimit ? ram_bytes : kLowRamLimit;
   std::vector<MemoryRegion> out = {{{0}, low}};
   if (test_window) out.push_back({{kTestWindow}, kTestWindowBytes});
   if (rom_bytes) out.push_back({{kFourGiB - rom_bytes}, rom_bytes, nullptr, nullptr, true});
   if (ram_bytes > low) out.push_back({{kFourGiB}, ram_bytes - low});
+  for (unsigned n = 0; n < disks.size(); ++n) {
+    out.push_back({disk_region(n), disk_region_bytes(disks[n].bytes)});
+    out.back().hidden = true;
+  }
   return out;
 }
 
 class GuestMemory {
  public:
   // ram_bytes: multiple of 4 KiB, at least 1 MiB. rom_bytes: size of the firmware window ending at 4 GiB; 0: none.
-  static Result<std::unique_ptr<GuestMemory>> create(uint64_t ram_bytes, uint64_t rom_bytes, bool test_window = false);
+  static Result<std::unique_ptr<GuestMemory>> create(uint64_t ram_bytes, uint64_t rom_bytes, bool test_window = false,
+                                                     std::span<const DiskConfig> disks = {});
   ~GuestMemory();
   GuestMemory(const GuestMemory&) = delete;
   GuestMemory& operator=(const GuestMemory&) = delete;

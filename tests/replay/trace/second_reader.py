@@ -24,7 +24,7 @@ if not shutil.which("zstd"):
     print("skipped: zstd is not installed")
     sys.exit(77)
 
-KINDS = {1: "header", 2: "memory", 3: "snapshot", 4: "events", 5: "end", 6: "index"}
+KINDS = {1: "header", 2: "memory", 3: "snapshot", 4: "events", 5: "end", 6: "index", 7: "blocks"}
 MASK = (1 << 64) - 1
 
 

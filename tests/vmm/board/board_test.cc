@@ -58,18 +58,20 @@ TEST(BoardTable, HasEveryModelAndSavesEachOfItsStates) {
   MachineConfig config;
   config.vcpus = 3;
   config.test_device = true;
+  config.disks = {{.bytes = 1 << 20, .serial = "A"}, {.bytes = 1 << 20, .serial = "B"}};
   std::array<RunControl, 3> controls;
   Board board(config, controls, nullptr);
   std::map<std::string, uint32_t> saved;
   for (const ChunkRef& chunk : board.chunks()) EXPECT_EQ(chunk.instance, saved[std::string(chunk.schema->name)]++);
   std::map<std::string, uint32_t> expected = {{"board", 1}};
   for (const DeviceModel& model : device_catalog())
-    expected[std::string(model.name())] = model.name() == "vlapic" ? 3 : 1;
+    expected[std::string(model.name())] = model.name() == "vlapic" ? 3 : model.name() == "nvme" ? 2 : 1;
   EXPECT_EQ(saved, expected);
   config.test_device = false;
+  config.disks.clear();
   config.vcpus = 1;
   EXPECT_EQ(Board(config, std::span(controls).first(1), nullptr).chunks().size(),
-            expected.size() - 3);  // no test device, one local APIC
+            expected.size() - 4);  // no test device, no disk, one local APIC
 }
 
 // Machines that were made before there was testdma have pctestdev alone, and nothing answers at the other's ports.

@@ -32,7 +32,7 @@ BlockCache::BlockCache(const GuestMemory& memory) : serials(std::make_unique<Pag
   arena = static_cast<std::byte*>(p);
   clear();
   for (const MemoryRegion& r : memory.regions())
-    regions.emplace_back(r.start, std::vector<CodePage>(r.len_bytes / kPageSize));
+    if (!r.hidden) regions.emplace_back(r.start, std::vector<CodePage>(r.len_bytes / kPageSize));
 }
 
 BlockCache::~BlockCache() { munmap(arena, kArenaBytes); }

@@ -1,0 +1,29 @@
+// What a trace holds of the images of the machine's disks: each piece that was read, once. FORMAT.md, "Blocks".
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <vector>
+
+#include "devices/core/result.h"
+
+namespace dejavm {
+
+class TraceReader;
+
+// Images are logged in pieces of so many bytes; the last one may be shorter.
+inline constexpr uint64_t kDiskPieceBytes = 64 << 10;
+
+struct DiskPiece {
+  uint32_t frame = 0;   // index
+  uint32_t offset = 0;  // of its content in the frame's payload
+  uint32_t len_bytes = 0;
+  bool zero = false;  // nothing but zeros, which are not there
+};
+
+// By disk, and by number.
+using DiskPieces = std::vector<std::map<uint64_t, DiskPiece>>;
+
+Result<DiskPieces> find_disk_pieces(const TraceReader&);
+
+}  // namespace dejavm

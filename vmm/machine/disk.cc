@@ -1,0 +1,129 @@
+#include "vmm/machine/disk.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include <fmt/format.h>
+
+namespace dejavm {
+
+Result<std::unique_ptr<RawImage>> RawImage::open(const std::string& path) {
+  const auto bad = [&](std::string_view why) { return Error{ErrorKind::kHost, fmt::format("{}: {}", path, why)}; };
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return bad(std::strerror(errno));
+  std::unique_ptr<RawImage> image(new RawImage(fd, 0));
+  struct stat st {};
+  if (fstat(fd, &st) != 0) return bad(std::strerror(errno));
+  if (S_ISDIR(st.st_mode)) return bad("a directory, not a disk image");
+  const off_t end = lseek(fd, 0, SEEK_END);
+  if (end < 0) return bad("not a disk image: its size is unknown");
+  if (end == 0) return bad("an empty disk image");
+  image->len_bytes_ = static_cast<uint64_t>(end);
+  return image;
+}
+
+RawImage::~RawImage() { close(fd_); }
+
+bool RawImage::read(uint64_t offset, std::span<uint8_t> to) {
+  for (size_t done = 0; done < to.size();) {
+    const ssize_t n = pread(fd_, to.data() + done, to.size() - done, static_cast<off_t>(offset + done));
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return false;
+    done += static_cast<size_t>(n);
+  }
+  return true;
+}
+
+Disk::Disk(const DiskConfig& config, unsigned number, GuestMemory& memory, std::unique_ptr<DiskImage> image)
+    : number_(number),
+      len_bytes_(config.bytes),
+      memory_(memory),
+      bits_(disk_region(number)),
+      content_(bits_ + disk_bitmap_bytes(config.bytes)),
+      image_(std::move(image)) {}
+
+bool Disk::is_written(uint64_t page) const {
+  uint8_t bits = 0;
+  CHECK(memory_.read(bits_ + page / 8, &bits, 1));
+  return bits >> page % 8 & 1;
+}
+
+template <class F>
+bool Disk::for_each_page(uint64_t offset, uint64_t len_bytes, F f) {
+  CHECK(offset <= len_bytes_ && len_bytes <= len_bytes_ - offset);
+  for (uint64_t done = 0; done < len_bytes;) {
+    const uint64_t at = (offset + done) % kPageSize;
+    const uint64_t count = std::min(kPageSize - at, len_bytes - done);
+    if (!f((offset + done) / kPageSize, at, count, done)) return false;
+    done += count;
+  }
+  return true;
+}
+
+bool Disk::read(uint64_t offset, std::span<uint8_t> to) {
+  return for_each_page(offset, to.size(), [&](uint64_t page, uint64_t at, uint64_t count, uint64_t done) {
+    const std::span<uint8_t> piece = to.subspan(done, count);
+    if (is_written(page)) return memory_.read(content_ + page * kPageSize + at, piece.data(), count);
+    return read_image(page * kPageSize + at, piece);
+  });
+}
+
+void Disk::log_to(DiskLog* log) {
+  log_ = image_ != nullptr ? log : nullptr;
+  const uint64_t pieces = (len_bytes_ + DiskLog::kPieceBytes - 1) / DiskLog::kPieceBytes;
+  logged_.assign(log_ != nullptr ? pieces : 0, false);
+}
+
+bool Disk::log_piece(uint64_t number) {
+  if (logged_[number]) return true;
+  const uint64_t at = number * DiskLog::kPieceBytes;
+  std::vector<uint8_t> content(std::min(DiskLog::kPieceBytes, len_bytes_ - at));
+  if (!image_->read(at, content)) return false;
+  log_->piece(number_, number, content);
+  logged_[number] = true;
+  return true;
+}
+
+// Within a page, and so within a piece.
+bool Disk::read_image(uint64_t offset, std::span<uint8_t> to) {
+  if (image_ == nullptr) {
+    std::ranges::fill(to, uint8_t{0});
+    return true;
+  }
+  if (log_ != nullptr && !log_piece(offset / DiskLog::kPieceBytes)) return false;
+  return image_->read(offset, to);
+}
+
+bool Disk::write_page(uint64_t page, uint64_t at, std::span<const uint8_t> from) {
+  if (is_written(page)) return memory_.write(content_ + page * kPageSize + at, from.data(), from.size());
+  std::array<uint8_t, kPageSize> whole{};
+  const uint64_t in_disk = std::min(kPageSize, len_bytes_ - page * kPageSize);
+  if (from.size() < in_disk && !read(page * kPageSize, std::span(whole).first(in_disk))) return false;
+  std::ranges::copy(from, whole.begin() + static_cast<ptrdiff_t>(at));
+  const bool is_zero = std::ranges::all_of(whole, [](uint8_t byte) { return byte == 0; });
+  if (!is_zero) CHECK(memory_.write(content_ + page * kPageSize, whole.data(), kPageSize));
+  uint8_t bits = 0;
+  CHECK(memory_.read(bits_ + page / 8, &bits, 1));
+  bits |= static_cast<uint8_t>(1u << page % 8);
+  return memory_.write(bits_ + page / 8, &bits, 1);
+}
+
+bool Disk::write(uint64_t offset, std::span<const uint8_t> from) {
+  return for_each_page(offset, from.size(), [&](uint64_t page, uint64_t at, uint64_t count, uint64_t done) {
+    return write_page(page, at, from.subspan(done, count));
+  });
+}
+
+bool Disk::zero(uint64_t offset, uint64_t len_bytes) {
+  static constexpr std::array<uint8_t, kPageSize> kZeros{};
+  return for_each_page(offset, len_bytes, [&](uint64_t page, uint64_t at, uint64_t count, uint64_t) {
+    return write_page(page, at, std::span(kZeros).first(count));
+  });
+}
+
+}  // namespace dejavm

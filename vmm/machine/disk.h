@@ -1,0 +1,79 @@
+// A disk of the machine: an image that is never written, and over it what the guest has written, which is kept in
+// guest memory, in a region that no guest can address. So what was written is in digests, keyframes, snapshots and
+// deltas as memory is.
+//
+// The region of disk n begins at disk_region(n): a bit for each 4 KiB of the disk, set if it was written, rounded up to
+// a page; then the disk's content there.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "vmm/state/config.h"
+#include "vmm/state/memory.h"
+
+namespace dejavm {
+
+// What a disk starts from. Reads are within its size.
+class DiskImage {
+ public:
+  virtual ~DiskImage() = default;
+  // False: it cannot be read any more.
+  virtual bool read(uint64_t offset, std::span<uint8_t> to) = 0;
+};
+
+// Who is told of each piece of an image when it is read for the first time.
+struct DiskLog {
+  static constexpr uint64_t kPieceBytes = 64 << 10;
+  virtual ~DiskLog() = default;
+  virtual void piece(unsigned disk, uint64_t number, std::span<const uint8_t> content) = 0;
+};
+
+// A file of raw content. Its size is the disk's, rounded down to whole blocks.
+class RawImage final : public DiskImage {
+ public:
+  // kHost: it is not there, not to be read, no file, or empty.
+  static Result<std::unique_ptr<RawImage>> open(const std::string& path);
+  ~RawImage() override;
+  uint64_t len_bytes() const { return len_bytes_; }
+  bool read(uint64_t offset, std::span<uint8_t> to) override;
+
+ private:
+  RawImage(int fd, uint64_t len_bytes) : fd_(fd), len_bytes_(len_bytes) {}
+  int fd_;
+  uint64_t len_bytes_;
+};
+
+class Disk {
+ public:
+  // Its region is in `memory`. `image`: nullptr is all zeros.
+  Disk(const DiskConfig&, unsigned number, GuestMemory& memory, std::unique_ptr<DiskImage> image);
+  // All ranges are within the disk. False: the image cannot be read.
+  bool read(uint64_t offset, std::span<uint8_t> to);
+  bool write(uint64_t offset, std::span<const uint8_t> from);
+  bool zero(uint64_t offset, uint64_t len_bytes);
+  // From now on, with every piece anew; nullptr: nobody.
+  void log_to(DiskLog* log);
+
+ private:
+  bool read_image(uint64_t offset, std::span<uint8_t> to);
+  bool log_piece(uint64_t number);
+  bool is_written(uint64_t page) const;
+  // Calls f(page, offset in it, length, offset in the whole) for each page of a range, until one returns false.
+  template <class F>
+  bool for_each_page(uint64_t offset, uint64_t len_bytes, F f);
+  bool write_page(uint64_t page, uint64_t offset, std::span<const uint8_t> from);
+
+  unsigned number_;
+  uint64_t len_bytes_;
+  DiskLog* log_ = nullptr;
+  std::vector<bool> logged_;  // by piece
+  GuestMemory& memory_;
+  Gpa bits_, content_;
+  std::unique_ptr<DiskImage> image_;
+};
+
+}  // namespace dejavm
