@@ -89,6 +89,14 @@ bool fcomi_left_the_flags(const Answers& a) {
          ((a.host.rflags ^ a.before.rflags) & kArithFlags) == 0;
 }
 
+bool all_registers_fault_midway(const Answers& a) {
+  return (a.insn.op == Op::k_pusha || a.insn.op == Op::k_popa) && a.signal != 0 && a.vector >= 0;
+}
+
+bool long_store_across_the_limit(const Answers& a) {
+  return a.insn.op == Op::k_fstp && a.insn.operands[0].size == 10 && a.signal == SIGSEGV && a.vector == kSS_;
+}
+
 constexpr KnownDifference kKnown[] = {
     {.instructions = "SHA1*, SHA256*",
      .what = "a memory operand may be at any address; the engine raises #GP where it is not aligned to 16 bytes",
@@ -114,6 +122,18 @@ constexpr KnownDifference kKnown[] = {
      .source = "tried; no manual says it",
      .on = any,
      .is = enter_faults_midway},
+    {.instructions = "PUSHA, POPA",
+     .what = "what has been pushed, or popped into registers, when one of the accesses faults; the engine does nothing",
+     .processors = "AMD 19h/11h (tried)",
+     .source = "tried; no manual says it",
+     .on = any,
+     .is = all_registers_fault_midway},
+    {.instructions = "FSTP m80",
+     .what = "which fault comes where the operand lies across the end of a segment, in a page that is not there",
+     .processors = "AMD 19h/11h (tried)",
+     .source = "tried; no manual says it",
+     .on = any,
+     .is = long_store_across_the_limit},
     {.instructions = "CMPS",
      .what = "which of its two operands faults first, where both would",
      .processors = "any",
