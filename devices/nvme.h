@@ -5,8 +5,9 @@
 //
 // Commands are served one at a time, the queues in turn: fetched kCommandNs after the controller could have begun, then
 // carried out step by step (devices/core/transfer.h) and completed at once. Data goes from the disk to memory and back
-// without passing through the state. What one event makes is bounded by the largest transfer (MDTS), or the largest
-// range of Write Zeroes, in pieces.
+// without passing through the state. What one event makes is bounded by the largest transfer (MDTS), the largest range
+// of Write Zeroes, in pieces, and kDiscardBytes: of what Dataset Management gives back beyond that nothing comes, as it
+// may.
 //
 // Queues: kQueues of each kind with that of administration, up to kMaxEntries long, contiguous. Not there, and refused
 // as the specification says: namespace management, firmware download, format, directives, virtualisation, security,
@@ -25,6 +26,7 @@ struct Nvme {
   static constexpr unsigned kQueues = 33, kPage = 4096;
   static constexpr uint16_t kVectors = kQueues;
   static constexpr uint32_t kMaxEntries = 1024, kMaxTransferBytes = 128 * kPage, kZeroBytes = 1 << 20;
+  static constexpr uint64_t kDiscardBytes = 1 << 30;
   static constexpr uint64_t kCommandNs = 10'000;
   static constexpr unsigned kRegisterBar = 0, kMsixBar = 4, kAsyncEvents = 4;
   static constexpr pci::Identity kPci{

@@ -44,10 +44,6 @@ void piece_done(State& s) {
   else wait(s);
 }
 
-uint64_t with_half(uint64_t reg, bool high, uint32_t value) {
-  return high ? (reg & 0xffffffff) | uint64_t{value} << 32 : (reg & ~uint64_t{0xffffffff}) | value;
-}
-
 }  // namespace
 
 const char* Testdma::invalid(const State& s) {

@@ -66,6 +66,11 @@ struct BusMessage {
   uint32_t destination = 0;  // APIC id, or logical destination; 8 bits from xAPIC and I/O APIC, 32 from x2APIC
 };
 
+// A register of eight bytes after four of them were written.
+constexpr uint64_t with_half(uint64_t reg, bool high, uint32_t value) {
+  return high ? (reg & 0xffffffff) | uint64_t{value} << 32 : (reg & ~uint64_t{0xffffffff}) | value;
+}
+
 // All ones in `size` bytes: what a read of nothing returns on this bus.
 constexpr uint64_t open_bus(unsigned size) { return size >= 8 ? ~uint64_t{0} : (uint64_t{1} << (8 * size)) - 1; }
 

@@ -41,9 +41,14 @@ Range range_in_turn(const State& s) {
 }
 uint32_t range_count(const State& s) { return (s.command[10] & 0xff) + 1; }
 
-// Ranges that are empty, or not of this disk, are passed over; the others are the disk's to forget.
+uint64_t discarded_bytes(const State& s) {
+  return std::min(range_in_turn(s).count << s.block_shift, Nvme::kDiscardBytes - s.position);
+}
+
+// Ranges that are empty, or not of this disk, are passed over; the others are the disk's to forget. `position` counts
+// the bytes that it has been told so far.
 void next_range(State& s) {
-  while (s.in_turn < range_count(s)) {
+  while (s.in_turn < range_count(s) && s.position < Nvme::kDiscardBytes) {
     const Range range = range_in_turn(s);
     if (range.count != 0 && in_range(s, range.first, range.count)) {
       s.phase = Phase::kData;
@@ -117,9 +122,7 @@ void io_transfer(const State& s, uint64_t address, uint32_t len_bytes, Transfer&
     default:
       if (s.length != 0) return;  // the ranges
       const Range range = range_in_turn(s);
-      t = {.kind = Kind::kDiscardDisk,
-           .disk_offset = range.first << s.block_shift,
-           .disk_bytes = range.count << s.block_shift};
+      t = {.kind = Kind::kDiscardDisk, .disk_offset = range.first << s.block_shift, .disk_bytes = discarded_bytes(s)};
       break;
   }
 }
@@ -143,6 +146,7 @@ bool io_moved(State& s, std::span<const uint8_t> bytes) {
         std::copy(bytes.begin(), bytes.end(), s.data.begin() + static_cast<ptrdiff_t>(s.position));
         return true;
       }
+      s.position += discarded_bytes(s);
       ++s.in_turn;
       next_range(s);
       return false;
@@ -166,6 +170,7 @@ const char* io_invalid(const State& s) {
       return s.length != uint64_t{range_count(s)} * kRangeBytes ? "length is not that of its ranges" : nullptr;
     const Range range = range_in_turn(s);
     if (s.in_turn >= range_count(s)) return "in_turn is beyond the ranges";
+    if (s.position >= Nvme::kDiscardBytes) return "position is beyond what one command gives back";
     return in_range(s, range.first, range.count) && range.count != 0 ? nullptr : kOutside;
   }
   const bool has_data = op == kRead || op == kWrite || op == kCompare;

@@ -1,5 +1,5 @@
-// What the parts of Nvme share. nvme.cc: registers, queues and the steps of a command; admin.cc and io.cc: what the
-// commands of each kind do; identify.cc: what the controller tells of itself.
+// What the parts of Nvme share. nvme.cc: registers, queues and the steps of a command; state.cc: what a state may be;
+// admin.cc and io.cc: what the commands of each kind do; identify.cc: what the controller tells of itself.
 #pragma once
 
 #include "devices/nvme.h"
@@ -32,6 +32,8 @@ enum Status : uint16_t {
   kWriteToReadOnly = 0x182,
 };
 inline constexpr uint16_t kDoNotRetry = 1 << 14;
+
+inline constexpr uint32_t kCcWritable = 0x00fffff1;  // of CC
 
 inline uint8_t opcode(const State& s) { return static_cast<uint8_t>(s.command[0]); }
 inline uint16_t command_id(const State& s) { return static_cast<uint16_t>(s.command[0] >> 16); }

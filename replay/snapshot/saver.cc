@@ -110,9 +110,13 @@ void Saver::run_child(int pipe, const std::string& path, const SaveOptions& opti
   ::_exit(done ? 0 : 1);
 }
 
+Result<void> Saver::can_save(const Machine& machine, const std::string& path) {
+  if (machine.config().disks.empty()) return {};
+  return Error{ErrorKind::kHost, path + ": this build saves no machine with disks; a trace of it holds all of it"};
+}
+
 Result<void> Saver::start(const std::string& path, const SaveOptions& options) {
-  if (!machine_.config().disks.empty())
-    return Error{ErrorKind::kHost, path + ": this build saves no machine with disks; a trace of it holds all of it"};
+  if (auto done = can_save(machine_, path); !done) return done;
   collect(true);  // its result stays for poll() unless this one's takes its place
   if (!options.force && ::access(path.c_str(), F_OK) == 0) return exists_error(path);
   const auto begin = std::chrono::steady_clock::now();

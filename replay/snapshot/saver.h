@@ -42,6 +42,8 @@ class Saver {
   // memory as restored; kPageDirtySave must be set on what was written since.
   void came_from(const std::string& path, const SnapshotHead& head, const PageHashes& hashes);
 
+  // Whether a snapshot of this machine can be made at all; `path`: for the message.
+  static Result<void> can_save(const Machine&, const std::string& path);
   // Returns as soon as the machine may go on. One save runs at a time: waits for the one before.
   Result<void> start(const std::string& path, const SaveOptions&);
   // The end of a save that was started: its result, once; none while it is running or when there is none.

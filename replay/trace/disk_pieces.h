@@ -6,13 +6,11 @@
 #include <vector>
 
 #include "devices/core/result.h"
+#include "vmm/state/memory.h"
 
 namespace dejavm {
 
 class TraceReader;
-
-// Images are logged in pieces of so many bytes; the last one may be shorter.
-inline constexpr uint64_t kDiskPieceBytes = 64 << 10;
 
 struct DiskPiece {
   uint32_t frame = 0;   // index

@@ -48,6 +48,10 @@ class NvmeTest : public ::testing::Test {
   }
   bool carry_out(const Transfer& t, std::vector<uint8_t>& out) {
     using Kind = Transfer::Kind;
+    if (discard_only && t.kind == Kind::kDiscardDisk) {
+      discarded += t.disk_bytes;
+      return true;
+    }
     const bool on_disk_alone = t.kind >= Kind::kZeroDisk;
     if (!on_disk_alone && (t.address > memory.size() || memory.size() - t.address < t.len_bytes)) return false;
     if (t.kind >= Kind::kFromDisk) {
@@ -124,6 +128,8 @@ class NvmeTest : public ::testing::Test {
   std::vector<uint8_t> memory = std::vector<uint8_t>(2 << 20), disk = std::vector<uint8_t>(1 << 20);
   uint64_t now = 1000, steps = 0;
   unsigned flushes = 0;
+  bool discard_only = false;  // of a disk that is larger than `disk`
+  uint64_t discarded = 0;
   uint16_t tail[2] = {}, head[2] = {}, id = 0;
   uint32_t phase[2] = {1, 1};
 };
@@ -292,6 +298,32 @@ TEST_F(NvmeTest, WhatOneEventMakesIsBounded) {
   steps = 0;
   EXPECT_EQ(io({.opcode = 2, .prp1 = 0x40000, .prp2 = kList, .dw12 = Nvme::kMaxTransferBytes / 512 - 1}).status, 0);
   EXPECT_LE(steps, 2 * pages + 4);
+}
+
+// The last entry of a list's page leads on to a whole page, so a list that leads to itself ends with its data.
+TEST_F(NvmeTest, AListThatLeadsToItselfEnds) {
+  bring_up_io();
+  const uint64_t last = kList + 0x1000 - 8;
+  std::memcpy(&memory[last], &last, 8);
+  EXPECT_EQ(io({.opcode = 2, .prp1 = kData, .prp2 = last, .dw12 = 127}).status, 0x013);
+  const uint64_t page = kList;
+  std::memcpy(&memory[last], &page, 8);
+  for (uint64_t n = 0; n < 511; ++n) std::memcpy(&memory[kList + 8 * n], &kData, 8);
+  steps = 0;
+  EXPECT_EQ(io({.opcode = 2, .prp1 = kData, .prp2 = last, .dw12 = 127}).status, 0);
+  EXPECT_LE(steps, 40u);
+}
+
+TEST_F(NvmeTest, WhatOneCommandGivesBackIsBounded) {
+  s.blocks = uint64_t{1} << 40;
+  bring_up_io();
+  for (uint32_t n = 0; n < 256; ++n) {
+    const uint32_t range[] = {0, 0xffffffff, n, 0};
+    std::memcpy(&memory[kData + 16 * n], range, sizeof range);
+  }
+  discard_only = true;
+  EXPECT_EQ(io({.opcode = 9, .dw10 = 255, .dw11 = 4}).status, 0);
+  EXPECT_EQ(discarded, Nvme::kDiscardBytes);
 }
 
 TEST_F(NvmeTest, AShutdownIsTold) {

@@ -67,6 +67,8 @@ Driver::Driver(Machine& machine, Inputs& inputs, ControlServer* control, const S
     : machine_(machine), inputs_(inputs), control_(control), about_(about), options_(options), saver_(machine, about) {}
 
 Result<void> Driver::check() const {
+  if (!options_.snapshots.empty())
+    if (auto done = Saver::can_save(machine_, options_.snapshots[0].path); !done) return done;
   for (const SnapshotRequest& r : options_.snapshots) {
     if (Retired{r.at} < machine_.position().retired)
       return Error{ErrorKind::kHost, fmt::format("cannot save {} at instruction {}: the machine is at {} already",

@@ -1,4 +1,5 @@
 #include "tools/dejavm/lockstep_tool.h"
+#include "tools/dejavm/disks.h"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -25,7 +26,10 @@ void add_lockstep_tool(CLI::App& app, LockstepOptions& o) {
 int run_lockstep(const LockstepOptions& o) {
   std::unique_ptr<Machine> machines[2];
   for (int n = 0; n < 2; ++n) {
-    auto made = Machine::create(o.machine.config, n == 0 ? "deterministic" : o.against, nullptr);
+    MachineConfig config = o.machine.config;
+    auto images = open_disks(o.machine, config);
+    if (!images) return fail(images.error(), kUsage);
+    auto made = Machine::create(config, n == 0 ? "deterministic" : o.against, nullptr, images.take());
     if (!made) return fail(made.error(), kUsage);
     machines[n] = made.take();
     if (auto done = machines[n]->boot(o.machine.boot); !done) return fail(done.error(), kUsage);

@@ -17,12 +17,6 @@ constexpr uint64_t kAcpiEnd = kMiB;
 using namespace address_map;
 constexpr uint8_t kCenturyIndex = 0x32, kResetValue = 6;
 
-uint8_t checksum(std::span<const uint8_t> bytes) {
-  uint8_t sum = 0;
-  for (uint8_t b : bytes) sum = static_cast<uint8_t>(sum + b);
-  return static_cast<uint8_t>(-sum);
-}
-
 // 5.2.6: header, content, and the sum of all bytes zero.
 Bytes table(std::string_view signature, uint8_t revision, const Bytes& content) {
   constexpr size_t kHeaderBytes = 36, kChecksum = 9;

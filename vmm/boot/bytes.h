@@ -37,4 +37,11 @@ struct Bytes {
 // The definition block of the DSDT, without the table's header: what no register can tell the guest.
 std::vector<uint8_t> dsdt_definition_block(uint32_t vcpus);
 
+// What makes the sum of all bytes zero, where there is a zero now.
+inline uint8_t checksum(std::span<const uint8_t> bytes) {
+  uint8_t sum = 0;
+  for (const uint8_t byte : bytes) sum = static_cast<uint8_t>(sum + byte);
+  return static_cast<uint8_t>(-sum);
+}
+
 }  // namespace dejavm::boot

@@ -14,12 +14,6 @@ constexpr uint64_t kTables = 0xf0000;
 constexpr uint8_t kPciBus = 0, kIsaBus = 1, kPciDevices = 32;
 constexpr unsigned kIsaIrqs = 16;
 
-uint8_t checksum(std::span<const uint8_t> bytes) {
-  uint8_t sum = 0;
-  for (const uint8_t byte : bytes) sum = static_cast<uint8_t>(sum + byte);
-  return static_cast<uint8_t>(-sum);
-}
-
 enum class Interrupt : uint8_t { kVectored = 0, kNmi = 1, kExtInt = 3 };
 constexpr uint16_t kConforming = 0, kHighLevel = 0xd, kLowLevel = 0xf;
 

@@ -75,14 +75,14 @@ bool Disk::read(uint64_t offset, std::span<uint8_t> to) {
 
 void Disk::log_to(DiskLog* log) {
   log_ = image_ != nullptr ? log : nullptr;
-  const uint64_t pieces = (len_bytes_ + DiskLog::kPieceBytes - 1) / DiskLog::kPieceBytes;
+  const uint64_t pieces = (len_bytes_ + kDiskPieceBytes - 1) / kDiskPieceBytes;
   logged_.assign(log_ != nullptr ? pieces : 0, false);
 }
 
 bool Disk::log_piece(uint64_t number) {
   if (logged_[number]) return true;
-  const uint64_t at = number * DiskLog::kPieceBytes;
-  std::vector<uint8_t> content(std::min(DiskLog::kPieceBytes, len_bytes_ - at));
+  const uint64_t at = number * kDiskPieceBytes;
+  std::vector<uint8_t> content(std::min(kDiskPieceBytes, len_bytes_ - at));
   if (!image_->read(at, content)) return false;
   log_->piece(number_, number, content);
   logged_[number] = true;
@@ -95,7 +95,7 @@ bool Disk::read_image(uint64_t offset, std::span<uint8_t> to) {
     std::ranges::fill(to, uint8_t{0});
     return true;
   }
-  if (log_ != nullptr && !log_piece(offset / DiskLog::kPieceBytes)) return false;
+  if (log_ != nullptr && !log_piece(offset / kDiskPieceBytes)) return false;
   return image_->read(offset, to);
 }
 

@@ -25,9 +25,8 @@ class DiskImage {
   virtual bool read(uint64_t offset, std::span<uint8_t> to) = 0;
 };
 
-// Who is told of each piece of an image when it is read for the first time.
+// Who is told of each piece of an image (kDiskPieceBytes) when it is read for the first time.
 struct DiskLog {
-  static constexpr uint64_t kPieceBytes = 64 << 10;
   virtual ~DiskLog() = default;
   virtual void piece(unsigned disk, uint64_t number, std::span<const uint8_t> content) = 0;
 };

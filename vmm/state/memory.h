@@ -38,6 +38,8 @@ inline constexpr uint64_t kMaxRamBytes = (uint64_t{1} << 40) - (kFourGiB - kLowR
 using address_map::kTestWindow, address_map::kTestWindowBytes;
 
 // Where what is written to disk `n` is kept (vmm/machine/disk.h), above all physical addresses: bits, then content.
+// Images of disks are logged in pieces of so many bytes; the last one may be shorter.
+inline constexpr uint64_t kDiskPieceBytes = 64 << 10;
 inline constexpr uint64_t kMaxDiskBytes = uint64_t{1} << 43;
 constexpr Gpa disk_region(unsigned n) { return {(uint64_t{1} << 52) + (uint64_t{n} << 44)}; }
 constexpr uint64_t disk_bitmap_bytes(uint64_t disk_bytes) {

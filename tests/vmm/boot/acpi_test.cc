@@ -1,5 +1,6 @@
 // The tables read as an operating system reads them; offsets and values from ACPI 6.5, chapter 5, and from the headers
 // of the devices they describe. ACPICA's own tools judge the AML.
+#include <algorithm>
 #include <map>
 #include <set>
 
@@ -183,6 +184,21 @@ std::string run(const std::string& command, int& status) {
   for (int c; pipe && (c = std::fgetc(pipe)) != EOF;) out += static_cast<char>(c);
   status = pipe ? pclose(pipe) : -1;
   return out;
+}
+
+// pci.asl states them by itself.
+TEST(AcpiTables, ThePciTablesNameTheBoardsAddresses) {
+  using namespace address_map;
+  const Acpi a;
+  EXPECT_EQ(a.at<uint64_t>(a.tables.at("MCFG") + 44), kPciConfig);
+  const std::vector<uint8_t> ssdt = a.whole("SSDT");
+  const auto has = [&](uint64_t value, size_t bytes) {
+    const auto* const first = reinterpret_cast<const uint8_t*>(&value);
+    return std::search(ssdt.begin(), ssdt.end(), first, first + bytes) != ssdt.end();
+  };
+  EXPECT_TRUE(has(kPciConfig, 4) && has(kPciConfigBytes, 4));
+  EXPECT_TRUE(has(kPciMemory, 4) && has(kPciMemory + kPciMemoryBytes - 1, 4));
+  EXPECT_TRUE(has(kPciMemory64, 8) && has(kPciMemory64 + kPciMemory64Bytes - 1, 8));
 }
 
 TEST(AcpiTables, AcpicaDisassemblesAndRecompilesTheDsdt) {

@@ -89,13 +89,13 @@ TEST_F(DiskTest, WhatIsWrittenIsInMemoryBehindAllAddresses) {
 TEST_F(DiskTest, EachPieceIsLoggedOnceAndAnewForANewLog) {
   Log log;
   disk->log_to(&log);
-  read(DiskLog::kPieceBytes - 100, 200);
+  read(kDiskPieceBytes - 100, 200);
   EXPECT_EQ(log.pieces.size(), 2u);
   read(0, kBytes);
-  EXPECT_EQ(log.pieces.size(), (kBytes + DiskLog::kPieceBytes - 1) / DiskLog::kPieceBytes);
+  EXPECT_EQ(log.pieces.size(), (kBytes + kDiskPieceBytes - 1) / kDiskPieceBytes);
   for (const auto& [number, content] : log.pieces)
-    EXPECT_EQ(content, expected(number * DiskLog::kPieceBytes, content.size())) << number;
-  EXPECT_EQ(log.pieces.rbegin()->second.size(), kBytes % DiskLog::kPieceBytes);
+    EXPECT_EQ(content, expected(number * kDiskPieceBytes, content.size())) << number;
+  EXPECT_EQ(log.pieces.rbegin()->second.size(), kBytes % kDiskPieceBytes);
   Log second;
   disk->log_to(&second);
   ASSERT_TRUE(disk->write(0, std::vector<uint8_t>(4096, 1)));

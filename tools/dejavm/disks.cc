@@ -1,0 +1,24 @@
+#include "tools/dejavm/disks.h"
+
+#include <fmt/format.h>
+
+namespace dejavm::cli {
+
+Result<std::vector<std::unique_ptr<DiskImage>>> open_disks(const Options& o, MachineConfig& config) {
+  std::vector<std::unique_ptr<DiskImage>> images;
+  for (const DiskOption& option : o.disks) {
+    auto image = RawImage::open(option.path);
+    if (!image) return image.error();
+    const uint64_t bytes = (*image)->len_bytes() / option.block_bytes * option.block_bytes;
+    if (bytes == 0 || bytes > kMaxDiskBytes)
+      return Error{ErrorKind::kHost,
+                   fmt::format("{}: a disk of {} bytes; there are those from one block to 8 TiB", option.path, bytes)};
+    const std::string serial = option.serial.empty() ? fmt::format("DEJAVM{}", images.size()) : option.serial;
+    config.disks.push_back(
+        {.bytes = bytes, .block_bytes = option.block_bytes, .read_only = option.read_only, .serial = serial});
+    images.push_back(image.take());
+  }
+  return images;
+}
+
+}  // namespace dejavm::cli

@@ -1,0 +1,15 @@
+// The disks of the command line.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "tools/dejavm/options.h"
+#include "vmm/machine/disk.h"
+
+namespace dejavm::cli {
+
+// Opens the images of --disk, and adds to the configuration what the machine shows of them.
+Result<std::vector<std::unique_ptr<DiskImage>>> open_disks(const Options&, MachineConfig&);
+
+}  // namespace dejavm::cli
