@@ -93,8 +93,10 @@ bool all_registers_fault_midway(const Answers& a) {
   return (a.insn.op == Op::k_pusha || a.insn.op == Op::k_popa) && a.signal != 0 && a.vector >= 0;
 }
 
-bool long_store_across_the_limit(const Answers& a) {
-  return a.insn.op == Op::k_fstp && a.insn.operands[0].size == 10 && a.signal == SIGSEGV && a.vector == kSS_;
+bool ten_bytes_across_the_limit(const Answers& a) {
+  const Op op = a.insn.op;
+  const bool may_be = op == Op::k_fstp || op == Op::k_fld || op == Op::k_fbstp || op == Op::k_fbld;
+  return may_be && a.insn.operands[0].size == 10 && a.signal == SIGSEGV && a.vector == kSS_;
 }
 
 constexpr KnownDifference kKnown[] = {
@@ -128,12 +130,12 @@ constexpr KnownDifference kKnown[] = {
      .source = "tried; no manual says it",
      .on = any,
      .is = all_registers_fault_midway},
-    {.instructions = "FSTP m80",
-     .what = "which fault comes where the operand lies across the end of a segment, in a page that is not there",
-     .processors = "AMD 19h/11h (tried)",
-     .source = "tried; no manual says it",
+    {.instructions = "FLD m80, FSTP m80, FBLD, FBSTP",
+     .what = "eight of the ten bytes fault by their page before the last two fault by the segment's limit",
+     .processors = "AMD 19h (tried)",
+     .source = "tried with 2 to 10 bytes inside the limit, the page not there: #SS below 8, #PF from 8 on",
      .on = any,
-     .is = long_store_across_the_limit},
+     .is = ten_bytes_across_the_limit},
     {.instructions = "CMPS",
      .what = "which of its two operands faults first, where both would",
      .processors = "any",
