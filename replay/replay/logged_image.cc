@@ -21,6 +21,15 @@ class LoggedImage final : public DiskImage {
     return true;
   }
 
+  Range range_at(uint64_t offset) const override {
+    const auto& pieces = (*pieces_)[disk_];
+    const auto found = pieces.lower_bound(offset / kDiskPieceBytes);
+    if (found == pieces.end()) return {Range::Kind::kUnknown, kMaxDiskBytes};
+    const uint64_t start = found->first * kDiskPieceBytes;
+    if (start > offset) return {Range::Kind::kUnknown, start - offset};
+    return {found->second.zero ? Range::Kind::kZeros : Range::Kind::kData, kDiskPieceBytes - (offset - start)};
+  }
+
  private:
   bool read_piece(uint64_t number, uint64_t at, std::span<uint8_t> to) {
     const auto found = (*pieces_)[disk_].find(number);

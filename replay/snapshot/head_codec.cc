@@ -135,6 +135,36 @@ void decode_boot_chunk(CborReader& r, SnapshotHead& h) {
   }
 }
 
+Bytes encode_disks(const SnapshotHead& h) {
+  CborWriter w;
+  w.array(h.disks.size());
+  for (const DiskBase& disk : h.disks) {
+    w.map(2);
+    w.text("name");
+    w.text(disk.name);
+    w.text("external");
+    w.boolean(disk.external);
+  }
+  return w.take();
+}
+
+void decode_disk(CborReader& r, DiskBase& disk) {
+  unsigned seen = 0;
+  CborMap map(r);
+  for (std::string_view key; map.next(key); ++seen) {
+    if (key == "name") disk.name = r.text();
+    else if (key == "external") disk.external = r.boolean();
+    else return r.fail(fmt::format("unknown key '{}' of a disk; a newer dejavm may have written it", key));
+  }
+  if (r.ok() && seen != 2) r.fail("a key of a disk is missing");
+}
+
+void decode_disks(CborReader& r, SnapshotHead& h) {
+  uint64_t count = r.array();
+  if (count > kMaxDisks) return r.fail(fmt::format("{} disks; a machine has at most {}", count, kMaxDisks));
+  for (; count > 0 && r.ok(); --count) decode_disk(r, h.disks.emplace_back());
+}
+
 StoredChunk file_chunk(std::string_view name, Bytes payload, bool critical = true) {
   return {std::string(name), 0, 1, critical, std::move(payload)};
 }
@@ -146,6 +176,7 @@ bool is_file_chunk(std::string_view name) { return name.substr(0, kFilePrefix.si
 void decode_file_chunk(const StoredChunk& c, CborReader& r, SnapshotHead& h) {
   if (c.name == kSnapshotChunk) return decode_about(r, h);
   if (c.name == kMemoryChunk) return decode_memory(r, h);
+  if (c.name == kDisksChunk) return decode_disks(r, h);
   if (c.name == kBootChunk) return decode_boot_chunk(r, h);
   if (c.name == kConfigChunk) {
     h.config = decode_config(r);
@@ -177,6 +208,7 @@ Bytes encode_notes(const SnapshotHead& h) {
   else encode_schemas(schemas, h.schemas);
   append_chunk(out, file_chunk(kSchemasChunk, schemas.take(), false));
   append_chunk(out, file_chunk(kMemoryChunk, encode_memory(h)));
+  if (!h.disks.empty()) append_chunk(out, file_chunk(kDisksChunk, encode_disks(h)));
   for (const StoredChunk& c : h.unknown) append_chunk(out, c);
   for (const StoredChunk& c : h.state.chunks) append_chunk(out, c);
   return out;

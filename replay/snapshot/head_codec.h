@@ -14,7 +14,7 @@ inline constexpr std::string_view kChunkOwner = "DEJAVM";
 // Chunks about the file; all others are the machine's, in its order.
 inline constexpr std::string_view kSnapshotChunk = "file.snapshot", kConfigChunk = "file.config",
                                   kBootChunk = "file.boot", kSchemasChunk = "file.schemas",
-                                  kMemoryChunk = "file.memory", kSealChunk = "file.seal";
+                                  kMemoryChunk = "file.memory", kSealChunk = "file.seal", kDisksChunk = "file.disks";
 bool is_file_chunk(std::string_view name);
 
 // All notes but the seal, and the seal of so many bytes before it.

@@ -6,6 +6,8 @@
 
 #include <fmt/format.h>
 
+#include "replay/snapshot/disk_images.h"
+
 namespace dejavm {
 namespace {
 
@@ -41,12 +43,57 @@ Result<std::unique_ptr<SnapshotFile>> find_parent(const std::vector<std::unique_
 // Puts one file's memory into the machine's.
 Result<void> load_memory(const SnapshotFile& file, GuestMemory& memory) {
   for (const MemoryExtent& e : file.head().extents) {
+    if (e.gpa >= kImageRegions) break;
     if (memory.map_file({e.gpa}, e.len_bytes, e.offset ? file.source().fd() : -1, e.offset)) continue;
     uint8_t* to = memory.written_range({e.gpa}, e.len_bytes);
     if (!e.offset) std::memset(to, 0, e.len_bytes);
     else if (auto done = file.source().read_at(e.offset, {to, e.len_bytes}); !done) return done;
   }
   return {};
+}
+
+Result<std::unique_ptr<DiskImage>> bound_image(const std::string& path, const DiskConfig& disk) {
+  auto image = RawImage::open(path);
+  if (!image) return image.error();
+  const auto bad = [&](const std::string& why) { return Error{ErrorKind::kHost, fmt::format("{}: {}", path, why)}; };
+  const uint64_t bytes = (*image)->len_bytes() / disk.block_bytes * disk.block_bytes;
+  if (bytes != disk.bytes) return bad(fmt::format("an image of {} bytes; the disk has {}", bytes, disk.bytes));
+  auto hash = image_hash(**image, disk.bytes);
+  if (!hash) return bad(hash.error().message);
+  const Hash128 wanted = load_hash(disk.hash.data());
+  if (*hash != wanted)
+    return bad(fmt::format("an image with hash {}; the disk started from one with {}", to_hex(*hash), to_hex(wanted)));
+  return std::unique_ptr<DiskImage>(image.take());
+}
+
+// What each disk starts from: of those given, else what the chain's full file holds.
+Result<std::vector<std::unique_ptr<DiskImage>>> images_of(const std::shared_ptr<SnapshotChain>& chain,
+                                                          const RestoreOptions& options) {
+  const std::shared_ptr<const SnapshotFile> full(chain, chain->files.front().get());
+  const auto& disks = full->head().config.disks;
+  for (const BoundImage& image : options.images)
+    if (image.disk >= disks.size())
+      return Error{ErrorKind::kHost, fmt::format("{}: there is no disk {} to start from {}; the machine has {}",
+                                                 full->name(), image.disk, image.path, disks.size())};
+  std::vector<std::unique_ptr<DiskImage>> out;
+  for (unsigned n = 0; n < disks.size(); ++n) {
+    const auto given = std::ranges::find(options.images, n, &BoundImage::disk);
+    const DiskBase& base = full->head().disks[n];
+    if (given != options.images.end()) {
+      auto image = bound_image(given->path, disks[n]);
+      if (!image) return image.error();
+      out.push_back(image.take());
+    } else if (!base.external || !options.run) {
+      out.push_back(image_in(full, n));
+    } else {
+      const std::string name = base.name.empty() ? "an image" : fmt::format("'{}'", base.name);
+      return Error{ErrorKind::kHost,
+                   fmt::format("{}: disk {} starts from {} of {} bytes with hash {}, which is not in it; give it: "
+                               "--bind disk{}=PATH",
+                               full->name(), n, name, disks[n].bytes, to_hex(load_hash(disks[n].hash.data())), n)};
+    }
+  }
+  return out;
 }
 
 }  // namespace
@@ -121,12 +168,9 @@ Result<RestoredFile> restore_file(const std::string& path, Console* console, con
   RestoredFile r;
   r.chain = std::make_shared<SnapshotChain>(chain.take());
   const SnapshotHead& head = r.chain->head();
-  if (!head.config.disks.empty())
-    return Error{
-        ErrorKind::kHost,
-        fmt::format("{}: a machine with disks; this build restores those from traces only: dejavm replay, dejavm debug",
-                    path)};
-  auto machine = Machine::create(head.config, options.engine.or_else(head.engine), console);
+  auto images = images_of(r.chain, options);
+  if (!images) return images.error();
+  auto machine = Machine::create(head.config, options.engine.or_else(head.engine), console, images.take());
   if (!machine) return machine.error();
   r.machine = machine.take();
   r.machine->sync_out();
@@ -154,6 +198,7 @@ SnapshotHead head_for_rewrite(RestoredFile& file, bool as_stored) {
   out.boot = h.boot;
   out.append = h.append;
   out.bindings = h.bindings;
+  out.disks = file.chain->files.front()->head().disks;
   out.unknown = h.unknown;
   out.state.exits = h.state.exits;
   out.state.chunks = h.state.chunks;

@@ -14,6 +14,7 @@
 #include <fmt/format.h>
 
 #include "replay/snapshot/core_notes.h"
+#include "replay/snapshot/disk_images.h"
 #include "replay/state/state_codec.h"
 #include "replay/store/atomic_file.h"
 
@@ -77,6 +78,8 @@ SnapshotHead Saver::head_now(const SaveOptions& options) {
   head.now_ns = machine_.now().value;
   head.retired = machine_.position().retired.value;
   if (options.exits) head.state.exits = options.exits;
+  head.disks.resize(head.config.disks.size());
+  for (DiskBase& disk : head.disks) disk.external = options.external_base;
   const bool as_stored = !head.state.chunks.empty();
   if (as_stored) return head;
   const auto chunks = machine_.chunks();
@@ -110,13 +113,29 @@ void Saver::run_child(int pipe, const std::string& path, const SaveOptions& opti
   ::_exit(done ? 0 : 1);
 }
 
-Result<void> Saver::can_save(const Machine& machine, const std::string& path) {
-  if (machine.config().disks.empty()) return {};
-  return Error{ErrorKind::kHost, path + ": this build saves no machine with disks; a trace of it holds all of it"};
+Result<void> Saver::can_save(const Machine& machine, const std::string& path, const SaveOptions& options) {
+  const auto& disks = machine.config().disks;
+  const auto unknown = std::ranges::find(disks, decltype(DiskConfig::hash){}, &DiskConfig::hash);
+  if (!options.external_base || unknown == disks.end()) return {};
+  return Error{ErrorKind::kHost,
+               fmt::format("{}: the image of disk {} cannot stay outside, for its hash is not known; save it within",
+                           path, unknown - disks.begin())};
+}
+
+Result<void> Saver::write_images(AtomicFile& file, SnapshotHead& h, uint64_t& content_bytes) {
+  for (const MemoryExtent& extent : h.extents) {
+    if (extent.gpa < kImageRegions || !extent.offset) continue;
+    const auto disk = static_cast<unsigned>((extent.gpa - kImageRegions) >> 44);
+    DiskImage& image = *machine_.disk_image(disk);
+    auto written = write_image_extent(file, extent, image, h.config.disks[disk].bytes, h.blocks);
+    if (!written) return written.error();
+    content_bytes += *written;
+  }
+  return {};
 }
 
 Result<void> Saver::start(const std::string& path, const SaveOptions& options) {
-  if (auto done = can_save(machine_, path); !done) return done;
+  if (auto done = can_save(machine_, path, options); !done) return done;
   collect(true);  // its result stays for poll() unless this one's takes its place
   if (!options.force && ::access(path.c_str(), F_OK) == 0) return exists_error(path);
   const auto begin = std::chrono::steady_clock::now();
@@ -177,6 +196,9 @@ Result<Saver::Reply> Saver::write(const std::string& path, const SaveOptions& op
     h.extents = runs_of(changed);
   } else {
     h.extents = whole_memory(memory.regions());
+    for (unsigned n = 0; n < h.disks.size() && !options.external_base; ++n)
+      std::ranges::copy(image_extents(n, machine_.disk_image(n), h.config.disks[n].bytes),
+                        std::back_inserter(h.extents));
     h.mappings = linear_mappings(vcpus[0], memory.regions());
     for (const MemoryRegion& r : memory.regions())
       for (uint64_t p = 0; p < r.len_bytes; p += kPageSize)
@@ -192,6 +214,7 @@ Result<Saver::Reply> Saver::write(const std::string& path, const SaveOptions& op
   auto block = h.blocks.begin();
   Hash128 sum;
   for (const MemoryExtent& e : h.extents) {
+    if (e.gpa >= kImageRegions) break;
     uint64_t run = 0;  // pages that are waiting to be written
     for (uint64_t at = 0; at <= e.len_bytes; at += kPageSize) {
       const uint64_t gpa = e.gpa + at, index = gpa / kPageSize;
@@ -220,6 +243,7 @@ Result<Saver::Reply> Saver::write(const std::string& path, const SaveOptions& op
       }
     }
   }
+  if (auto done = write_images(**file, h, reply.content_bytes); !done) return done.error();
   if (!h.parent) h.state.memory = sum;
   h.state.digest = digest_of(h.state.chunks, h.state.memory);
   const Bytes front = encode_snapshot_head(h);

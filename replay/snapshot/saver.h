@@ -13,6 +13,7 @@
 
 #include "replay/snapshot/page_hashes.h"
 #include "replay/snapshot/snapshot_file.h"
+#include "replay/store/atomic_file.h"
 #include "vmm/machine/machine.h"
 
 namespace dejavm {
@@ -22,6 +23,7 @@ struct SaveOptions {
   bool delta = false;  // only what changed since the Saver's latest snapshot, if there is one and it is not the file
                        // that is replaced; else a full one
   uint64_t exits = 0;  // of the run so far
+  bool external_base = false;  // leave the images of disks outside, to be found again by their hash
 };
 
 struct Saved {
@@ -34,16 +36,17 @@ struct Saved {
 
 class Saver {
  public:
-  // `about`: writer, boot, append, bindings; the rest of the head is the machine's, but the state's chunks with their
-  // schema_payload if they are there: those of the file that the machine has just been restored from.
+  // `about`: writer, boot, append, bindings, names of disks' images; the rest of the head is the machine's, but the
+  // state's chunks with their schema_payload if they are there: those of the file that the machine has just been
+  // restored from.
   Saver(Machine& machine, SnapshotHead about);
   ~Saver();  // waits
   // The machine came from this file: deltas may follow, unless something was saved already. `hashes`: of its whole
   // memory as restored; kPageDirtySave must be set on what was written since.
   void came_from(const std::string& path, const SnapshotHead& head, const PageHashes& hashes);
 
-  // Whether a snapshot of this machine can be made at all; `path`: for the message.
-  static Result<void> can_save(const Machine&, const std::string& path);
+  // kHost: the machine knows no hash of an image that is to stay outside.
+  static Result<void> can_save(const Machine&, const std::string& path, const SaveOptions&);
   // Returns as soon as the machine may go on. One save runs at a time: waits for the one before.
   Result<void> start(const std::string& path, const SaveOptions&);
   // The end of a save that was started: its result, once; none while it is running or when there is none.
@@ -59,6 +62,7 @@ class Saver {
   [[noreturn]] void run_child(int pipe, const std::string& path, const SaveOptions&, SnapshotHead,
                               std::vector<uint64_t> written);
   Result<Reply> write(const std::string& path, const SaveOptions&, SnapshotHead, std::vector<uint64_t> written);
+  Result<void> write_images(AtomicFile&, SnapshotHead&, uint64_t& content_bytes);
   std::vector<uint64_t> written_pages() const;
 
   Machine& machine_;

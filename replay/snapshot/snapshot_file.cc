@@ -22,8 +22,10 @@ std::vector<ElfLoad> loads_of(const SnapshotHead& h) {
   const uint64_t window = h.mappings.empty() ? 0 : kPhysicalWindow;
   size_t i = 0;
   for (; i < h.mappings.size() && h.mappings[i].linear < kPhysicalWindow; ++i) out.push_back(h.mappings[i]);
-  for (const MemoryExtent& e : h.extents)
+  for (const MemoryExtent& e : h.extents) {
+    if (e.gpa >= kDiskRegions) break;  // no debugger looks for disks
     out.push_back({e.gpa + window, e.gpa, e.len_bytes, e.offset ? e.offset : h.data, e.offset ? e.len_bytes : 0, 7});
+  }
   for (; i < h.mappings.size(); ++i) out.push_back(h.mappings[i]);
   return out;
 }
@@ -40,7 +42,11 @@ bool for_each_block(std::span<const MemoryExtent> extents, F f) {
 
 // What decode_memory cannot see: extents within the machine, in order, where lay_out would put them.
 std::string invalid_memory(const SnapshotHead& h, uint64_t file_bytes) {
-  const auto regions = memory_layout(h.config.memory_bytes, h.config.rom_bytes, h.config.test_device, h.config.disks);
+  auto regions = memory_layout(h.config.memory_bytes, h.config.rom_bytes, h.config.test_device, h.config.disks);
+  uint64_t whole = 0;
+  for (const MemoryRegion& r : regions) whole += r.len_bytes;
+  for (unsigned n = 0; n < h.disks.size(); ++n)
+    if (!h.delta() && !h.disks[n].external) regions.push_back({image_region(n), whole_pages(h.config.disks[n].bytes)});
   uint64_t end = 0, pages = 0, offset = h.data, covered = 0;
   for (size_t i = 0; i < h.extents.size(); ++i) {
     const MemoryExtent& e = h.extents[i];
@@ -62,10 +68,8 @@ std::string invalid_memory(const SnapshotHead& h, uint64_t file_bytes) {
     }
     end = e.gpa + e.len_bytes;
     pages += e.len_bytes / kPageSize;
-    covered += e.len_bytes;
+    if (e.gpa < kImageRegions) covered += e.len_bytes;
   }
-  uint64_t whole = 0;
-  for (const MemoryRegion& r : regions) whole += r.len_bytes;
   if (!h.delta() && covered != whole)
     return fmt::format("{} of the machine's {} bytes of memory are there", covered, whole);
   if (pages != h.state.pages) return fmt::format("{} pages instead of {}", pages, h.state.pages);
@@ -74,7 +78,8 @@ std::string invalid_memory(const SnapshotHead& h, uint64_t file_bytes) {
   size_t listed = 0;
   const bool all = for_each_block(h.extents, [&](uint64_t block) {
     if (listed >= h.blocks.size() || h.blocks[listed].block != block) return false;
-    sum += h.blocks[listed++].sum;
+    if (block < kImageRegions / kBlockBytes) sum += h.blocks[listed].sum;
+    ++listed;
     return true;
   });
   if (!all || listed != h.blocks.size()) return "the blocks are not those of the extents";
@@ -84,7 +89,8 @@ std::string invalid_memory(const SnapshotHead& h, uint64_t file_bytes) {
 
 // Splits the loads into the extents' own and the mappings; checks the latter.
 std::string invalid_loads(SnapshotHead& h, std::span<const ElfLoad> loads) {
-  if (loads.size() != h.extents.size())
+  const auto memory = std::ranges::count_if(h.extents, [](const MemoryExtent& e) { return e.gpa < kDiskRegions; });
+  if (loads.size() != static_cast<size_t>(memory))
     for (const ElfLoad& l : loads)
       if (l.linear < kPhysicalWindow || l.linear >= 2 * kPhysicalWindow) h.mappings.push_back(l);
   const auto expected = loads_of(h);
@@ -117,7 +123,7 @@ void lay_out(SnapshotHead& h) {
     h.file_bytes = h.data;
     for (MemoryExtent& e : h.extents)
       if (e.offset) e.offset = std::exchange(h.file_bytes, h.file_bytes + e.len_bytes);
-    const uint64_t data = elf_layout(h.extents.size() + h.mappings.size(), encode_notes(h).size() + seal_bytes()).data;
+    const uint64_t data = elf_layout(loads_of(h).size(), encode_notes(h).size() + seal_bytes()).data;
     if (data == h.data) break;
     h.data = data;
   }
@@ -166,6 +172,9 @@ class HeadReader {
       if (!seen_.contains(std::string(name))) return bad(fmt::format("chunk '{}' is missing", name));
     if (digest_of(h_.state.chunks, h_.state.memory) != h_.state.digest)
       return bad("the digest is not that of the state's chunks and the memory sum");
+    if (h_.disks.size() != h_.config.disks.size())
+      return bad(fmt::format("the machine has {} disks, chunk '{}' names {}", h_.config.disks.size(), kDisksChunk,
+                             h_.disks.size()));
     if (const std::string why = invalid_memory(h_, file_bytes_); !why.empty())
       return bad(fmt::format("chunk '{}': {}", kMemoryChunk, why));
     if (const std::string why = invalid_loads(h_, view->loads); !why.empty()) return bad(why);
@@ -208,7 +217,8 @@ class HeadReader {
   }
 
   Result<void> about_the_file(const ElfNoteRef& n, StoredChunk c, const std::string& label) {
-    constexpr std::string_view kKnown[] = {kSnapshotChunk, kConfigChunk, kBootChunk, kSchemasChunk, kMemoryChunk};
+    constexpr std::string_view kKnown[] = {kSnapshotChunk, kConfigChunk, kBootChunk,
+                                           kSchemasChunk,  kMemoryChunk, kDisksChunk};
     const bool known = c.instance == 0 && std::ranges::find(kKnown, c.name) != std::end(kKnown);
     if (!known && c.critical)
       return at(n, fmt::format("chunk '{}' is unknown here and may not be skipped; a newer dejavm may have written it",
@@ -267,7 +277,7 @@ Result<void> SnapshotFile::read_memory(const Page& page) const {
         const uint64_t index = (gpa + at) / kPageSize;
         const Hash128 hash = e.offset ? hash_page(index, &buffer[at]) : Hash128{};
         sum += hash;
-        if (!page) continue;
+        if (!page || gpa >= kImageRegions) continue;
         if (auto ok = page(index, hash.zero() ? nullptr : &buffer[at], hash); !ok) return ok;
       }
       done += len;

@@ -40,6 +40,14 @@ struct ParentRef {
   bool operator==(const ParentRef&) const = default;
 };
 
+// Where the image is that a disk of the machine starts from: in the full file, as extents from image_region(n) on; or
+// outside, to be found again by size and hash.
+struct DiskBase {
+  std::string name;  // of the image's file, without folder; empty if it is unknown; a hint
+  bool external = false;
+  bool operator==(const DiskBase&) const = default;
+};
+
 // Everything that a snapshot file says, but the content of memory.
 struct SnapshotHead {
   std::string writer;  // "dejavm 0.1.0"
@@ -49,6 +57,7 @@ struct SnapshotHead {
   std::string append;
   uint64_t now_ns = 0, retired = 0;    // virtual time; vCPU 0's position
   std::optional<ParentRef> parent;     // a delta; otherwise the file is full
+  std::vector<DiskBase> disks;         // of config.disks
   std::vector<std::string> bindings;   // host resources that the machine wants, by name: "console"
   std::vector<const Schema*> schemas;  // written; a reader has schema_payload
   Bytes schema_payload;                // as in the file: schema_table.h prints it
@@ -81,7 +90,7 @@ class SnapshotFile {
   const std::string& name() const { return source_->name(); }
   Error damaged(std::string_view why) const;
   // All of memory, page by page, ascending, compared with the block sums; content is nullptr for a page of zeros.
-  // `hashes`: called with each page's hash too.
+  // Images of disks, too, are compared with their sums, but not handed out.
   using Page = std::function<Result<void>(uint64_t index, const uint8_t* content, const Hash128& hash)>;
   Result<void> read_memory(const Page& page) const;
   Result<void> verify() const { return read_memory({}); }

@@ -113,7 +113,7 @@ struct Counter {
         }
         break;
       case 2:
-        if (count == 1 || element == 1) {
+        if (element == 1) {
           element = count;
           null = ahead = false;
           out = true;

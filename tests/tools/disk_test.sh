@@ -44,7 +44,46 @@ grep -q "powered off" "$work/log" || fail "$(cat "$work/log")"
 ! grep -E "nvme.*(error|timeout|reset)|I/O error|EXT4-fs error" "$work/out" || fail "errors in the guest's log"
 [ "$(md5sum < "$work/disk.img")" = "$before" ] || fail "the image has changed"
 
-rm "$work/disk.img"
+# Saved in the middle, with its image and without: it goes on to the same end.
+end=$(sed -n 's/.*digest \([0-9a-f]\{32\}\).*/\1/p' "$work/log")
+length=$("$dejavm" trace info --json "$work/t.dvt" | sed -n 's/.*"instructions":\([0-9]*\).*/\1/p')
+middle=$((length * 4 / 5))
+later=$((length * 9 / 10))
+restored() { # what, arguments of restore
+  what=$1
+  shift
+  "$dejavm" restore --console none --digest "$@" 2> "$work/restored" || fail "$what: $(cat "$work/restored")"
+  grep -q "digest $end" "$work/restored" || fail "$what ends differently: $(cat "$work/restored"); recorded $end"
+}
+# shellcheck disable=SC2086
+"$dejavm" run --console none $boot --append "$append" --delta --snapshot-at "$middle:$work/inside.dvs" --snapshot-at "$later:$work/delta.dvs" 2> "$work/log" || fail "$(cat "$work/log")"
+# shellcheck disable=SC2086
+"$dejavm" run --console none $boot --append "$append" --external-base --snapshot-at "$middle:$work/outside.dvs" 2> "$work/log" || fail "$(cat "$work/log")"
+[ "$(md5sum < "$work/disk.img")" = "$before" ] || fail "the image has changed"
+mv "$work/disk.img" "$work/moved.img"
+restored "a snapshot with its image" --verify "$work/inside.dvs"
+restored "a delta" "$work/delta.dvs"
+restored "a snapshot and an image beside it" --bind "disk0=$work/moved.img" "$work/outside.dvs"
+! "$dejavm" restore --console none "$work/outside.dvs" 2> "$work/log" || fail "restored without its image"
+grep -q "outside.dvs: disk 0 starts from 'disk.img' of 25165824 bytes with hash .*--bind disk0=PATH" "$work/log" || fail "$(cat "$work/log")"
+cp "$work/moved.img" "$work/other.img"
+printf x | dd of="$work/other.img" bs=1 seek=1234567 conv=notrunc 2> /dev/null
+! "$dejavm" restore --console none --bind "disk0=$work/other.img" "$work/outside.dvs" 2> "$work/log" || fail "another image is taken"
+grep -q "other.img: an image with hash" "$work/log" || fail "$(cat "$work/log")"
+! "$dejavm" restore --console none --bind "disk1=$work/moved.img" "$work/outside.dvs" 2> "$work/log" || fail "an image for no disk is taken"
+grep -q "there is no disk 1" "$work/log" || fail "$(cat "$work/log")"
+"$dejavm" snapshot merge "$work/delta.dvs" -o "$work/merged.dvs" > "$work/log" || fail "merge: $(cat "$work/log")"
+restored "a merged snapshot" "$work/merged.dvs"
+"$dejavm" snapshot pack "$work/inside.dvs" -o "$work/packed" > "$work/log" || fail "pack: $(cat "$work/log")"
+"$dejavm" snapshot unpack "$work/packed" -o "$work/unpacked.dvs" > "$work/log" || fail "unpack: $(cat "$work/log")"
+cmp "$work/inside.dvs" "$work/unpacked.dvs" || fail "unpacked, it is another"
+"$dejavm" snapshot merge "$work/outside.dvs" -o "$work/still.dvs" > "$work/log" || fail "merge without the image: $(cat "$work/log")"
+grep -q "disk.img" "$work/still.dvs" || fail "the image's name is lost"
+# Out of a trace, with what the recording has read of the image.
+"$dejavm" snapshot extract "$work/t.dvt" --at "$middle" -o "$work/extracted.dvs" > "$work/log" || fail "extract: $(cat "$work/log")"
+restored "a snapshot out of a trace" "$work/extracted.dvs"
+
+rm "$work"/*.img
 "$dejavm" replay "$work/t.dvt" > "$work/whole" || fail "replay: $(cat "$work/whole")"
 "$dejavm" replay --jobs 1 "$work/t.dvt" > "$work/one" || fail "replay in one part: $(cat "$work/one")"
 "$dejavm" replay --devices-only "$work/t.dvt" > "$work/devices" || fail "devices alone: $(cat "$work/devices")"

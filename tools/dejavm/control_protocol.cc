@@ -56,6 +56,7 @@ std::variant<ControlRequest, json> parse_request(const std::string& text) {
     else if (key == "engine" && value.is_string()) r.engine = value;
     else if (key == "force" && value.is_boolean()) r.force = value;
     else if (key == "delta" && value.is_boolean()) r.delta = value;
+    else if (key == "external_base" && value.is_boolean()) r.external_base = value;
     else return refuse(fmt::format("'{}' is no part of a request, or of another type", key));
   }
   const bool saves = r.command == "checkpoint" || r.command == "suspend" || r.command == "record-start";

@@ -16,7 +16,7 @@ struct ControlRequest {
   uint64_t client = 0;
   nlohmann::json id;  // as the client gave it
   std::string command, file, engine;
-  bool force = false, delta = false;
+  bool force = false, delta = false, external_base = false;
 };
 
 // What a client sends, in pieces of any size.

@@ -67,10 +67,11 @@ void add_ctl(CLI::App& app, CtlOptions& o) {
     return s;
   };
   sub(app, "status", "status", "what it is doing", false);
-  sub(app, "checkpoint", "checkpoint", "save it while it runs", true)
-      ->add_flag("--delta", o.delta, "only what changed since its latest snapshot");
-  sub(app, "suspend", "suspend", "save it and end it", true)
-      ->add_flag("--delta", o.delta, "only what changed since its latest snapshot");
+  for (CLI::App* saving : {sub(app, "checkpoint", "checkpoint", "save it while it runs", true),
+                           sub(app, "suspend", "suspend", "save it and end it", true)}) {
+    saving->add_flag("--delta", o.delta, "only what changed since its latest snapshot");
+    saving->add_flag("--external-base", o.external_base, "leave the images of its disks outside");
+  }
   sub(app, "pause", "pause", "hold it", false);
   sub(app, "resume", "resume", "let it go on", false);
   sub(app, "stop", "stop", "end it", false);
@@ -105,6 +106,7 @@ int run_ctl(const CtlOptions& o) {
   if (!o.engine.empty()) request["engine"] = o.engine;
   if (o.force) request["force"] = true;
   if (o.delta) request["delta"] = true;
+  if (o.external_base) request["external_base"] = true;
   const std::string line = line_of(request) + "\n";
   if (::send(fd, line.data(), line.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(line.size()))
     return fail(host_error(o.socket, "send", errno));

@@ -9,7 +9,7 @@ namespace dejavm::cli {
 
 struct CtlOptions {
   std::string socket, command, file, engine;
-  bool force = false, delta = false, json = false;
+  bool force = false, delta = false, external_base = false, json = false;
 };
 
 void add_ctl(CLI::App& app, CtlOptions&);

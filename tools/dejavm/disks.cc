@@ -2,9 +2,12 @@
 
 #include <fmt/format.h>
 
+#include "replay/snapshot/disk_images.h"
+
 namespace dejavm::cli {
 
-Result<std::vector<std::unique_ptr<DiskImage>>> open_disks(const Options& o, MachineConfig& config) {
+Result<std::vector<std::unique_ptr<DiskImage>>> open_disks(const Options& o, MachineConfig& config,
+                                                           std::vector<DiskBase>* bases) {
   std::vector<std::unique_ptr<DiskImage>> images;
   for (const DiskOption& option : o.disks) {
     auto image = RawImage::open(option.path);
@@ -16,6 +19,12 @@ Result<std::vector<std::unique_ptr<DiskImage>>> open_disks(const Options& o, Mac
     const std::string serial = option.serial.empty() ? fmt::format("DEJAVM{}", images.size()) : option.serial;
     config.disks.push_back(
         {.bytes = bytes, .block_bytes = option.block_bytes, .read_only = option.read_only, .serial = serial});
+    if (bases != nullptr) {
+      auto hash = image_hash(**image, bytes);
+      if (!hash) return Error{ErrorKind::kHost, fmt::format("{}: {}", option.path, hash.error().message)};
+      store_hash(*hash, config.disks.back().hash.data());
+      bases->push_back({file_name(option.path), false});
+    }
     images.push_back(image.take());
   }
   return images;

@@ -9,7 +9,9 @@
 
 namespace dejavm::cli {
 
-// Opens the images of --disk, and adds to the configuration what the machine shows of them.
-Result<std::vector<std::unique_ptr<DiskImage>>> open_disks(const Options&, MachineConfig&);
+// Opens the images of --disk, and adds to the configuration what the machine shows of them. `bases`: gets their names;
+// then their hashes are taken, too.
+Result<std::vector<std::unique_ptr<DiskImage>>> open_disks(const Options&, MachineConfig&,
+                                                           std::vector<DiskBase>* bases = nullptr);
 
 }  // namespace dejavm::cli

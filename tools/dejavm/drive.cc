@@ -68,7 +68,9 @@ Driver::Driver(Machine& machine, Inputs& inputs, ControlServer* control, const S
 
 Result<void> Driver::check() const {
   if (!options_.snapshots.empty())
-    if (auto done = Saver::can_save(machine_, options_.snapshots[0].path); !done) return done;
+    if (auto done = Saver::can_save(machine_, options_.snapshots[0].path, {.external_base = options_.external_base});
+        !done)
+      return done;
   for (const SnapshotRequest& r : options_.snapshots) {
     if (Retired{r.at} < machine_.position().retired)
       return Error{ErrorKind::kHost, fmt::format("cannot save {} at instruction {}: the machine is at {} already",
@@ -92,8 +94,10 @@ std::vector<RunStop> Driver::stops() {
     out.push_back({{r.at}, [this, &r](uint64_t exits) {
                      ++snapshots_taken_;
                      report_save(saver_.wait());
-                     if (auto done =
-                             start_save(r.path, {.force = options_.force, .delta = options_.delta, .exits = exits});
+                     if (auto done = start_save(r.path, {.force = options_.force,
+                                                         .delta = options_.delta,
+                                                         .exits = exits,
+                                                         .external_base = options_.external_base});
                          !done)
                        failed(done.error());
                    }});
@@ -177,7 +181,10 @@ void Driver::serve(const ControlRequest& r) {
   } else if (r.command == "checkpoint" || r.command == "suspend") {
     if (auto done = may_write(r.file); !done) return control_->answer(r, as_json(done.error()));
     report_save(saver_.wait());
-    const SaveOptions options{.force = r.force, .delta = r.delta, .exits = recording_ ? recording_->exits_logged() : 0};
+    const SaveOptions options{.force = r.force,
+                              .delta = r.delta,
+                              .exits = recording_ ? recording_->exits_logged() : 0,
+                              .external_base = r.external_base || options_.external_base};
     if (auto done = start_save(r.file, options); !done) return control_->answer(r, as_json(done.error()));
     save_for_ = r;
     control_->watch(saver_.done_fd());                       // an idle machine wakes to answer

@@ -56,6 +56,8 @@ void add_snapshot_options(CLI::App& app, Options& o) {
                "print the digest of the machine at the end, which record and replay print anyway");
   app.add_flag("--force", o.force, "replace existing files");
   app.add_flag("--delta", o.delta, "save only what changed since the snapshot before, where there is one");
+  app.add_flag("--external-base", o.external_base,
+               "leave the images of disks out of snapshots; restore finds them by 'diskN', size and hash: --bind");
   app.add_option_function<std::string>(
          "--max-time", [&o](const std::string& v) { o.max_time_ns = parse_duration(v); },
          "stop once so many seconds of the guest's time have passed, with status 4; 10m and 2h, too")
@@ -282,6 +284,20 @@ void add_replay_options(CLI::App& app, Options& o) {
   app.add_flag("--json", o.json, "the result as one JSON object on standard output");
 }
 
+// restore's --bind: "console=PATH" or "diskN=PATH".
+static void bind(Options& o, const std::string& text) {
+  const size_t equals = text.find('=');
+  const std::string name = text.substr(0, equals);
+  const std::string path = equals == std::string::npos ? "" : text.substr(equals + 1);
+  const std::string number = name.starts_with("disk") ? name.substr(4) : "";
+  const bool is_disk =
+      !number.empty() && number.size() <= 2 && number.find_first_not_of("0123456789") == std::string::npos;
+  if (path.empty() || (name != "console" && !is_disk))
+    refuse(text, "NAME=PATH with a name that the machine has: console, or disk0, disk1 and so on");
+  if (is_disk) o.images.push_back({static_cast<unsigned>(std::stoul(number)), path});
+  else o.console = "file:" + path;
+}
+
 void add_restore_options(CLI::App& app, Options& o) {
   app.add_option("snapshot", o.snapshot, "a snapshot that --snapshot-at or ctl wrote")->type_name("FILE")->required();
   add_engine_option(
@@ -291,13 +307,11 @@ void add_restore_options(CLI::App& app, Options& o) {
          "--bind",
          [&o](const std::vector<std::string>& all) {
            for (const std::string& text : all) {
-             const size_t equals = text.find('=');
-             if (text.substr(0, equals) != "console" || equals == std::string::npos || equals + 1 == text.size())
-               refuse(text, "NAME=PATH with a name that the machine has: console");
-             o.console = "file:" + text.substr(equals + 1);
+             bind(o, text);
            }
          },
-         "the host file for one of the machine's resources: console=PATH")
+         "the host file for one of the machine's resources: console=PATH; disk0=PATH for the image that disk 0 starts "
+         "from")
       ->type_name("NAME=PATH")
       ->expected(1)
       ->take_all();
@@ -314,6 +328,7 @@ std::vector<NamedFile> inputs_of(const Options& o) {
       {"the snapshot", o.snapshot},
   };
   for (const DiskOption& disk : o.disks) out.push_back({"--disk", disk.path});
+  for (const BoundImage& image : o.images) out.push_back({"--bind", image.path});
   return out;
 }
 

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "replay/snapshot/restore_snapshot.h"
 #include "tools/dejavm/distinct_files.h"
 #include "vmm/machine/machine.h"
 #include "vmm/state/config.h"
@@ -39,12 +40,14 @@ struct Options {
   uint64_t max_instructions = 0;  // 0: no limit
   uint64_t max_time_ns = 0;       // of virtual time; 0: no limit
   std::vector<SnapshotRequest> snapshots;
-  std::string control;   // a socket's path
-  std::string gdb;       // where to wait for gdb
-  bool paused = false;   // wait for resume before the first instruction
-  bool delta = false;    // snapshots after the first as changes
-  std::string snapshot;  // restore's input
-  bool verify = false;   // restore: all of memory before the first instruction
+  std::string control;             // a socket's path
+  std::string gdb;                 // where to wait for gdb
+  bool paused = false;             // wait for resume before the first instruction
+  bool delta = false;              // snapshots after the first as changes
+  bool external_base = false;      // the images of disks stay outside of snapshots
+  std::vector<BoundImage> images;  // restore's --bind diskN=
+  std::string snapshot;            // restore's input
+  bool verify = false;             // restore: all of memory before the first instruction
   std::vector<uint64_t> keyframes_at;
   uint64_t keyframe_interval = 100'000'000;
   std::string from;           // replay: an instruction, or kN for a keyframe

@@ -1,5 +1,4 @@
 #include "tools/dejavm/run.h"
-#include "tools/dejavm/disks.h"
 
 #include <unistd.h>
 
@@ -15,6 +14,7 @@
 #include "replay/replay/position.h"
 #include "replay/replay/replayer.h"
 #include "replay/snapshot/restore_snapshot.h"
+#include "tools/dejavm/disks.h"
 #include "tools/dejavm/distinct_files.h"
 #include "tools/dejavm/drive.h"
 #include "tools/dejavm/gdb_wire.h"
@@ -75,7 +75,7 @@ struct Session {
       if (!rom) return rom.error();
       config.rom_bytes = *rom;
     }
-    auto images = open_disks(o, config);
+    auto images = open_disks(o, config, &about.disks);
     if (!images) return images.error();
     auto made = Machine::create(config, engine_of(o, "deterministic"), console.get(), images.take());
     if (!made) return made.error();
@@ -161,12 +161,14 @@ int restore(const Options& o) {
   Session s;
   std::signal(SIGBUS, on_lost_file);
   if (auto done = s.open(o); !done) return fail(done.error(), kUsage);
-  auto restored = restore_file(o.snapshot, s.console.get(), {.engine = engine_of(o, ""), .verify = o.verify});
+  auto restored =
+      restore_file(o.snapshot, s.console.get(), {.engine = engine_of(o, ""), .verify = o.verify, .images = o.images});
   if (!restored) return fail(restored.error());
   s.machine = std::move(restored->machine);
   const SnapshotHead& head = restored->chain->head();
   s.about.boot = head.boot;
   s.about.append = head.append;
+  s.about.disks = restored->chain->files.front()->head().disks;
   if (auto done = s.begin(o); !done) return fail(done.error(), kUsage);
   s.driver->came_from(o.snapshot, *restored);
   const int status = run_session(s, o, o.trace.empty() ? "restore" : "record");

@@ -176,7 +176,8 @@ int diff(const SnapshotOptions& o) {
     for (const StoredChunk& c : chains[1].head().state.chunks)
       if (c.name == Vcpu::kName && c.instance == 0 && decode_state(schema_of<Vcpu>(), 0, c.version, c.payload, &vcpu))
         symbols.set_linux_entry(vcpu.lstar);
-  } else if (auto restored = restore_file(o.other, nullptr, {.engine = "deterministic", .verify = false})) {
+  } else if (auto restored =
+                 restore_file(o.other, nullptr, {.engine = "deterministic", .verify = false, .run = false})) {
     if (auto kernel = GuestKernel::find(restored->machine->memory())) symbols = symbols_of(*kernel);
   }
   const auto fields = diff_stored(chains[0].head().state.chunks, chains[1].head().state.chunks);
@@ -230,8 +231,10 @@ int verify(const SnapshotOptions& o) {
 }
 
 int save_again(Machine& machine, SnapshotHead about, const SnapshotOptions& o) {
-  Saver saver(machine, std::move(about));
-  if (auto done = saver.start(o.output, {.force = o.force}); !done) return fail(done.error(), kUsage);
+  Saver saver(machine, about);
+  const bool outside = std::ranges::any_of(about.disks, &DiskBase::external);
+  if (auto done = saver.start(o.output, {.force = o.force, .external_base = outside}); !done)
+    return fail(done.error(), kUsage);
   auto result = saver.wait();
   if (!*result) return fail(result->error(), kUsage);
   print(
@@ -240,7 +243,7 @@ int save_again(Machine& machine, SnapshotHead about, const SnapshotOptions& o) {
 }
 
 int rewrite(const SnapshotOptions& o, bool as_stored) {
-  auto restored = restore_file(o.file, nullptr, {.engine = {}, .verify = true});
+  auto restored = restore_file(o.file, nullptr, {.engine = {}, .verify = true, .run = false});
   if (!restored) return fail(restored.error());
   SnapshotHead about = head_for_rewrite(*restored, as_stored);
   if (!as_stored) about.writer = "dejavm " DEJAVM_VERSION;

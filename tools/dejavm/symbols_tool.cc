@@ -57,7 +57,7 @@ int run_symbols(const SymbolsOptions& o) {
   std::unique_ptr<Machine> machine;
   Result<GuestKernel> kernel = Error{ErrorKind::kBadInput, "the guest's kernel symbols: not looked for"};
   if (snapshot) {
-    auto restored = restore_file(o.file, nullptr, {.engine = "deterministic", .verify = true});
+    auto restored = restore_file(o.file, nullptr, {.engine = "deterministic", .verify = true, .run = false});
     if (!restored) return fail(restored.error());
     machine = std::move(restored->machine);
     kernel = GuestKernel::find(machine->memory());

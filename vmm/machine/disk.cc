@@ -39,6 +39,20 @@ bool RawImage::read(uint64_t offset, std::span<uint8_t> to) {
   return true;
 }
 
+DiskImage::Range RawImage::range_at(uint64_t offset) const {
+  const auto at = static_cast<off_t>(offset);
+  const uint64_t rest = offset < len_bytes_ ? len_bytes_ - offset : kPageSize;
+  const off_t data = lseek(fd_, at, SEEK_DATA);
+  if (data < 0)
+    return {errno == ENXIO ? Range::Kind::kZeros : Range::Kind::kData, rest};  // nothing more, or it cannot tell
+  const uint64_t hole = (static_cast<uint64_t>(data) - offset) / kPageSize * kPageSize;
+  if (hole > 0) return {Range::Kind::kZeros, hole};
+  const off_t end = lseek(fd_, data, SEEK_HOLE);
+  if (end < 0) return {Range::Kind::kData, rest};
+  const uint64_t len = static_cast<uint64_t>(end) - offset;
+  return {Range::Kind::kData, (len + kPageSize - 1) / kPageSize * kPageSize};
+}
+
 Disk::Disk(const DiskConfig& config, unsigned number, GuestMemory& memory, std::unique_ptr<DiskImage> image)
     : number_(number),
       len_bytes_(config.bytes),

@@ -21,8 +21,15 @@ namespace dejavm {
 class DiskImage {
  public:
   virtual ~DiskImage() = default;
-  // False: it cannot be read any more.
+  // False: it cannot be read any more, or what is there is not known.
   virtual bool read(uint64_t offset, std::span<uint8_t> to) = 0;
+  // What begins at this offset, which is a multiple of kPageSize, and how far it goes at least: a multiple of
+  // kPageSize again, or to the image's end or beyond. Holes of sparse files are zeros.
+  struct Range {
+    enum class Kind : uint8_t { kData, kZeros, kUnknown } kind;
+    uint64_t len_bytes;  // never 0
+  };
+  virtual Range range_at(uint64_t offset) const = 0;
 };
 
 // Who is told of each piece of an image (kDiskPieceBytes) when it is read for the first time.
@@ -39,6 +46,7 @@ class RawImage final : public DiskImage {
   ~RawImage() override;
   uint64_t len_bytes() const { return len_bytes_; }
   bool read(uint64_t offset, std::span<uint8_t> to) override;
+  Range range_at(uint64_t offset) const override;
 
  private:
   RawImage(int fd, uint64_t len_bytes) : fd_(fd), len_bytes_(len_bytes) {}
@@ -56,6 +64,8 @@ class Disk {
   bool zero(uint64_t offset, uint64_t len_bytes);
   // From now on, with every piece anew; nullptr: nobody.
   void log_to(DiskLog* log);
+  // What it started from; nullptr: all zeros.
+  DiskImage* image() const { return image_.get(); }
 
  private:
   bool read_image(uint64_t offset, std::span<uint8_t> to);

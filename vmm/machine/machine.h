@@ -54,6 +54,8 @@ class Machine {
 
   // Who is told what is read of the disks' images, from now on; nullptr: nobody.
   void log_disks_to(DiskLog*);
+  // What disk `number` starts from; nullptr: all zeros.
+  DiskImage* disk_image(unsigned number);
 
   // Loads a BootSource (vmm/boot). Without kernel and firmware: the embedded default guest.
   Result<void> boot(const BootSource&);

@@ -42,12 +42,16 @@ using address_map::kTestWindow, address_map::kTestWindowBytes;
 inline constexpr uint64_t kDiskPieceBytes = 64 << 10;
 inline constexpr uint64_t kMaxDiskBytes = uint64_t{1} << 43;
 constexpr Gpa disk_region(unsigned n) { return {(uint64_t{1} << 52) + (uint64_t{n} << 44)}; }
+// Where snapshot files have the image that it started from, which no machine has in memory.
+constexpr Gpa image_region(unsigned n) { return {(uint64_t{1} << 53) + (uint64_t{n} << 44)}; }
+constexpr uint64_t kDiskRegions = uint64_t{1} << 52, kImageRegions = uint64_t{1} << 53;
+constexpr uint64_t whole_pages(uint64_t len_bytes) { return (len_bytes + kPageSize - 1) / kPageSize * kPageSize; }
 constexpr uint64_t disk_bitmap_bytes(uint64_t disk_bytes) {
   const uint64_t pages = (disk_bytes + kPageSize - 1) / kPageSize;
   return (pages / 8 + kPageSize) / kPageSize * kPageSize;
 }
 constexpr uint64_t disk_region_bytes(uint64_t disk_bytes) {
-  return disk_bitmap_bytes(disk_bytes) + (disk_bytes + kPageSize - 1) / kPageSize * kPageSize;
+  return disk_bitmap_bytes(disk_bytes) + whole_pages(disk_bytes);
 }
 
 // The regions of a machine with so much RAM and so large a firmware window, ascending, without host memory.

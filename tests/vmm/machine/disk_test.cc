@@ -18,6 +18,7 @@ struct Counting final : DiskImage {
     std::copy_n(content.begin() + static_cast<ptrdiff_t>(offset), to.size(), to.begin());
     return !broken;
   }
+  Range range_at(uint64_t) const override { return {Range::Kind::kData, content.size()}; }
   std::vector<uint8_t> content;
   bool broken = false;
 };
