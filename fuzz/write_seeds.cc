@@ -44,7 +44,7 @@ void add_names(std::span<const FieldInfo> fields, std::string& out) {
   }
 }
 
-Bytes small_snapshot(const DeviceModel& m, bool delta) {
+Bytes small_snapshot(const DeviceModel& m, bool delta, bool with_disk = false) {
   SnapshotHead h;
   h.writer = "seed";
   h.engine = "none";
@@ -58,6 +58,12 @@ Bytes small_snapshot(const DeviceModel& m, bool delta) {
     h.parent = ParentRef{hash128({}), "parent"};
     h.extents = {{0x1000, 0x1000, 1}, {0x2000, 0x1000, 0}};
   } else h.extents = {{0, 1 << 20, 0}};
+  if (with_disk) {
+    h.config.disks = {{.bytes = 8192, .serial = "S"}};
+    h.disks = {{"disk.img", false}};
+    h.extents.push_back({disk_region(0).value, disk_region_bytes(8192), 0});
+    h.extents.push_back({image_region(0).value, 4096, 0});
+  }
   for (const MemoryExtent& e : h.extents) h.state.pages += e.len_bytes / 4096;
   lay_out(h);
   h.state.digest = digest_of(h.state.chunks, h.state.memory);
@@ -126,12 +132,13 @@ void write_code(const std::filesystem::path& corpus, const std::filesystem::path
 void write_files(const std::filesystem::path& corpus, const std::filesystem::path& dictionaries) {
   write_text(dictionaries, "snapshot_file.dict",
              "\"\\x7fELF\"\n\"DEJAVM\"\n\"file.machine\"\n\"file.schemas\"\n\"file.snapshot\"\n\"file.memory\"\n\"file."
-             "seal\"\n\"extents\"\n\"blocks\"\n\"parent\"\n");
+             "seal\"\n\"extents\"\n\"blocks\"\n\"parent\"\n\"file.disks\"\n\"external\"\n");
   write_text(dictionaries, "trace.dict",
              "\"schemas\"\n\"config\"\n\"engine\"\n\"writer\"\n\"devices_only\"\n\"serial_timing\"\n\"pm_timer_"
              "bits\"\n\"keyframe_interval\"\n\"\\x28\\xb5\\x2f\\xfd\"\n");
   write(corpus / "snapshot_file", "full", small_snapshot(*find_device("vatpic"), false));
   write(corpus / "snapshot_file", "delta", small_snapshot(*find_device("vpmtmr"), true));
+  write(corpus / "snapshot_file", "disk", small_snapshot(*find_device("vpmtmr"), false, true));
   write(corpus / "trace", "sample", sample_trace());
 }
 

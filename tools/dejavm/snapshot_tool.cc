@@ -37,6 +37,28 @@ uint64_t content_bytes(const SnapshotHead& h) {
   return bytes;
 }
 
+std::string where_is_image(const SnapshotHead& h, unsigned disk) {
+  if (h.delta()) return "where the snapshot has it that this one changes";
+  return h.disks[disk].external ? "outside" : "within";
+}
+
+void print_disks(const SnapshotHead& h) {
+  for (unsigned n = 0; n < h.disks.size(); ++n)
+    print(fmt::format("disk {:<7} {} bytes, from {}, hash {}, {}", n, h.config.disks[n].bytes,
+                      h.disks[n].name.empty() ? "an image" : h.disks[n].name,
+                      to_hex(load_hash(h.config.disks[n].hash.data())), where_is_image(h, n)));
+}
+
+json disks_of(const SnapshotHead& h) {
+  json out = json::array();
+  for (unsigned n = 0; n < h.disks.size(); ++n)
+    out.push_back({{"name", h.disks[n].name},
+                   {"bytes", h.config.disks[n].bytes},
+                   {"hash", to_hex(load_hash(h.config.disks[n].hash.data()))},
+                   {"external", h.disks[n].external}});
+  return out;
+}
+
 int info(const SnapshotOptions& o) {
   auto file = SnapshotFile::open(o.file);
   if (!file) return fail(file.error());
@@ -61,6 +83,7 @@ int info(const SnapshotOptions& o) {
            {"pages", h.state.pages},
            {"content_bytes", content_bytes(h)},
            {"file_bytes", h.file_bytes},
+           {"disks", disks_of(h)},
            {"bindings", h.bindings}};
     if (h.parent) j["parent"] = {{"digest", to_hex(h.parent->digest)}, {"name", h.parent->name}};
     for (const BootImage& b : h.boot)
@@ -86,6 +109,7 @@ int info(const SnapshotOptions& o) {
   print(fmt::format("digest       {}\nmemory sum   {}", to_hex(h.state.digest), to_hex(h.state.memory)));
   print(fmt::format("memory       {} pages in {} extents; {} bytes of file", h.state.pages, h.extents.size(),
                     h.file_bytes));
+  print_disks(h);
   print(fmt::format("written by   {}\nchunk                    version  bytes", h.writer));
   for (const auto* list : {&h.unknown, &h.state.chunks})
     for (const StoredChunk& c : *list)

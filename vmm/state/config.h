@@ -22,7 +22,7 @@ struct DiskConfig {
   uint32_t block_bytes = 512;  // or 4096
   bool read_only = false;
   std::string serial{};            // up to 20 characters
-  std::array<uint8_t, 16> hash{};  // XXH3-128 of the image that it starts from
+  std::array<uint8_t, 16> hash{};  // of the image that it starts from (replay/FORMAT.md), or zeros
   bool operator==(const DiskConfig&) const = default;
 };
 inline constexpr size_t kMaxDisks = 16;

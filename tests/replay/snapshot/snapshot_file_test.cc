@@ -5,6 +5,7 @@
 
 #include "replay/snapshot/snapshot_file.h"
 #include "replay/trace/frame.h"
+#include "vmm/state/memory.h"
 
 namespace dejavm {
 namespace {
@@ -19,13 +20,16 @@ struct Board {
   };
 };
 
-// 1 MiB of memory with three pages of content; or the second and fourth changed.
+// 1 MiB of memory with three pages of content; or the second and fourth changed; or the full one with a disk, whose
+// image is known in part and has a page of content.
+enum class Kind : uint8_t { kFull, kDelta, kWithDisk };
+constexpr uint64_t kDiskBytes = 9 * 512;  // two pages
 struct Sample {
   SnapshotHead head;
   Bytes file;
 };
 
-Sample sample(bool delta) {
+Sample sample(Kind kind) {
   Sample s;
   SnapshotHead& h = s.head;
   h.writer = "test";
@@ -41,12 +45,18 @@ Sample sample(bool delta) {
   const ChunkRef ref{&schema_of<Board>(), 0, true, &state};
   h.state.chunks = store_chunks({&ref, 1});
   h.notes = {{"CORE", 1, Bytes(336, 1)}, {"QEMU", 0, Bytes(440, 2)}};
-  if (delta) {
+  if (kind == Kind::kDelta) {
     h.parent = ParentRef{hash128({}), "parent"};
     h.extents = {{0x1000, 0x1000, 1}, {0x2000, 0x1000, 0}, {0x3000, 0x1000, 1}};
   } else {
     h.extents = {{0, 1 << 20, 1}};
     h.mappings = {{0x400000, 0x3000, 0x1000, 0, 0, 5}, {0xffff888000000000, 0, 1 << 20, 0, 0, 6}};
+  }
+  if (kind == Kind::kWithDisk) {
+    h.config.disks = {{.bytes = kDiskBytes, .serial = "S"}, {.bytes = kDiskBytes, .serial = "T"}};
+    h.disks = {{"disk.img", false}, {"", true}};
+    for (unsigned n = 0; n < 2; ++n) h.extents.push_back({disk_region(n).value, disk_region_bytes(kDiskBytes), 0});
+    h.extents.push_back({image_region(0).value + kPageSize, kPageSize, 1});
   }
   for (const MemoryExtent& e : h.extents) h.state.pages += e.len_bytes / kPageSize;
   lay_out(h);
@@ -55,12 +65,13 @@ Sample sample(bool delta) {
   for (const MemoryExtent& e : h.extents)
     for (uint64_t at = 0; e.offset && at < e.len_bytes; at += kPageSize) {
       const uint64_t index = (e.gpa + at) / kPageSize;
-      if (index != 1 && index != 3 && index != 255) continue;
+      const bool in_image = e.gpa >= kImageRegions;
+      if (index != 1 && index != 3 && index != 255 && !in_image) continue;
       uint8_t* const page = &s.file[e.offset + at];
       for (uint64_t i = 0; i < kPageSize; ++i) page[i] = static_cast<uint8_t>(g());
       const Hash128 hash = hash_page(index, page);
-      h.blocks[0].sum += hash;
-      h.state.memory += hash;
+      (in_image ? h.blocks.back() : h.blocks[0]).sum += hash;
+      if (!in_image) h.state.memory += hash;
     }
   h.state.digest = digest_of(h.state.chunks, h.state.memory);
   const Bytes head = encode_snapshot_head(h);
@@ -76,8 +87,12 @@ std::string refusal(const Bytes& bytes) {
   return done ? "" : done.error().message;
 }
 
-class SnapshotDamage : public testing::TestWithParam<bool> {};
-INSTANTIATE_TEST_SUITE_P(FullAndDelta, SnapshotDamage, testing::Bool());
+class SnapshotDamage : public testing::TestWithParam<Kind> {};
+std::string name_of(const testing::TestParamInfo<Kind>& tested) {
+  constexpr const char* kNames[] = {"Full", "Delta", "WithDisk"};
+  return kNames[static_cast<size_t>(tested.param)];
+}
+INSTANTIATE_TEST_SUITE_P(Kinds, SnapshotDamage, testing::Values(Kind::kFull, Kind::kDelta, Kind::kWithDisk), name_of);
 
 TEST_P(SnapshotDamage, ItReadsBackAsItWasWritten) {
   const Sample s = sample(GetParam());
@@ -87,6 +102,7 @@ TEST_P(SnapshotDamage, ItReadsBackAsItWasWritten) {
   EXPECT_EQ(h.writer, s.head.writer);
   EXPECT_EQ(h.config, s.head.config);
   EXPECT_EQ(h.boot, s.head.boot);
+  EXPECT_EQ(h.disks, s.head.disks);
   EXPECT_EQ(h.append, s.head.append);
   EXPECT_EQ(h.parent, s.head.parent);
   EXPECT_EQ(h.extents, s.head.extents);
@@ -132,8 +148,8 @@ TEST_P(SnapshotDamage, EveryTruncationIsNoticed) {
 }
 
 // A head that says something else, with hashes and seal as they should be.
-std::string forged(const std::function<void(SnapshotHead&)>& change) {
-  Sample s = sample(true);
+std::string forged(const std::function<void(SnapshotHead&)>& change, Kind kind = Kind::kDelta) {
+  Sample s = sample(kind);
   change(s.head);
   s.head.state.digest = digest_of(s.head.state.chunks, s.head.state.memory);
   Bytes bytes = encode_snapshot_head(s.head);
@@ -175,6 +191,14 @@ TEST(SnapshotForged, NumbersThatDoNotFitAreRefusedByName) {
               h.unknown.push_back({"file.future", 0, 1, true, {0xf5}});
             }).find("'file.future' is unknown"),
             std::string::npos);
+  const auto with_disk = [](const std::function<void(SnapshotHead&)>& change) {
+    return forged(change, Kind::kWithDisk);
+  };
+  EXPECT_NE(with_disk([](SnapshotHead& h) { h.disks.pop_back(); }).find("has 2 disks, chunk 'file.disks' names 1"),
+            std::string::npos);
+  EXPECT_NE(with_disk([](SnapshotHead& h) { h.disks[0].external = true; }).find("outside"), std::string::npos);
+  EXPECT_NE(with_disk([](SnapshotHead& h) { h.extents.back().gpa += kPageSize; }).find("outside"), std::string::npos);
+  EXPECT_NE(with_disk([](SnapshotHead& h) { h.disks.resize(17); }).find("17 disks"), std::string::npos);
   EXPECT_NE(forged([](SnapshotHead& h) { h.parent.reset(); }).find("of the machine's"), std::string::npos);
   EXPECT_NE(forged([](SnapshotHead& h) { h.state.chunks.push_back(h.state.chunks[0]); }).find("occurs twice"),
             std::string::npos);
