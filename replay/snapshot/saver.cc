@@ -126,7 +126,7 @@ Result<void> Saver::write_images(AtomicFile& file, SnapshotHead& h, uint64_t& co
   for (const MemoryExtent& extent : h.extents) {
     if (extent.gpa < kImageRegions || !extent.offset) continue;
     const auto disk = static_cast<unsigned>((extent.gpa - kImageRegions) >> 44);
-    DiskImage& image = *machine_.disk_image(disk);
+    DiskImage& image = *machine_.disk(disk).image();
     auto written = write_image_extent(file, extent, image, h.config.disks[disk].bytes, h.blocks);
     if (!written) return written.error();
     content_bytes += *written;
@@ -197,7 +197,7 @@ Result<Saver::Reply> Saver::write(const std::string& path, const SaveOptions& op
   } else {
     h.extents = whole_memory(memory.regions());
     for (unsigned n = 0; n < h.disks.size() && !options.external_base; ++n)
-      std::ranges::copy(image_extents(n, machine_.disk_image(n), h.config.disks[n].bytes),
+      std::ranges::copy(image_extents(n, machine_.disk(n).image(), h.config.disks[n].bytes),
                         std::back_inserter(h.extents));
     h.mappings = linear_mappings(vcpus[0], memory.regions());
     for (const MemoryRegion& r : memory.regions())

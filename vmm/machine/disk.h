@@ -66,6 +66,7 @@ class Disk {
   void log_to(DiskLog* log);
   // What it started from; nullptr: all zeros.
   DiskImage* image() const { return image_.get(); }
+  void start_from(std::unique_ptr<DiskImage> image) { image_ = std::move(image); }
 
  private:
   bool read_image(uint64_t offset, std::span<uint8_t> to);

@@ -168,7 +168,7 @@ void Machine::log_disks_to(DiskLog* log) {
   for (const auto& disk : impl_->disks) disk->log_to(log);
 }
 
-DiskImage* Machine::disk_image(unsigned number) { return impl_->disks.at(number)->image(); }
+Disk& Machine::disk(unsigned number) { return *impl_->disks.at(number); }
 
 Result<std::unique_ptr<Machine>> Machine::create(const MachineConfig& config, const EngineChoice& choice,
                                                  Console* console, std::vector<std::unique_ptr<DiskImage>> images) {

@@ -54,8 +54,7 @@ class Machine {
 
   // Who is told what is read of the disks' images, from now on; nullptr: nobody.
   void log_disks_to(DiskLog*);
-  // What disk `number` starts from; nullptr: all zeros.
-  DiskImage* disk_image(unsigned number);
+  Disk& disk(unsigned number);  // of MachineConfig::disks
 
   // Loads a BootSource (vmm/boot). Without kernel and firmware: the embedded default guest.
   Result<void> boot(const BootSource&);

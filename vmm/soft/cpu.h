@@ -285,6 +285,7 @@ struct alignas(64) Cpu {
   Position position() const { return {index, Retired{retired}}; }
   uint64_t now_ns() const { return retired + control->time_base_ns; }
   uint64_t tsc() const { return now_ns() + s.tsc_adjust; }
+  uint64_t single_steps = 0;    // instructions run outside of blocks; of no consequence to the guest
   uint64_t unlogged_reads = 0;  // of the TSC and of random numbers; of no consequence to the guest
 
   [[noreturn]] static void fault(uint8_t vector) { throw GuestFault{vector, false, 0}; }

@@ -128,6 +128,7 @@ bool single_step(Cpu& c) {
   const bool trap = c.other_flags & kTF;
   fetch(c, d);
   if (d.op == Op::kInvalid && c.strict) return false;
+  ++c.single_steps;
   c.s.sti_shadow = c.s.movss_shadow = false;
   const uint64_t resume = c.other_flags & kRF;
   c.other_flags &= ~uint64_t{kRF};

@@ -87,7 +87,11 @@ class SoftEngine final : public Engine {
     return true;
   }
   std::vector<std::pair<std::string_view, uint64_t>> counters() const override {
-    return {{"unlogged_reads", vcpus_[0]->cpu.unlogged_reads}};
+    const Translator::Counts translated = translator_ ? translator_->counts() : Translator::Counts{};
+    return {{"unlogged_reads", vcpus_[0]->cpu.unlogged_reads},
+            {"single_steps", vcpus_[0]->cpu.single_steps},
+            {"translated_blocks", translated.blocks},
+            {"translated_as_calls", translated.left_to_functions}};
   }
 
   StopReason run(uint32_t vcpu, RunControl& control, ExitHandler& exits) override {

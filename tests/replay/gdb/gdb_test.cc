@@ -129,11 +129,14 @@ TEST(GdbSession, RunsToItsPoints) {
 }
 
 TEST(GdbSession, AnInterruptStopsIt) {
-  FakeTarget t;
-  t.endless = true;
-  FakeWire wire(frame_packet("c") + "\x03" + frame_packet("D"));
-  EXPECT_EQ(serve(wire, t), Farewell::kDetach);
-  EXPECT_EQ(wire.received, "+" + frame_packet("T02thread:1;") + "+" + frame_packet("OK"));
+  // All at once; and after "c", which has five characters, has begun.
+  for (const size_t piece : {64, 5}) {
+    FakeTarget t;
+    t.endless = true;
+    FakeWire wire(frame_packet("c") + "\x03" + frame_packet("D"), piece);
+    EXPECT_EQ(serve(wire, t), Farewell::kDetach);
+    EXPECT_EQ(wire.received, "+" + frame_packet("T02thread:1;") + "+" + frame_packet("OK"));
+  }
 }
 
 RC_GTEST_PROP(GdbSession, AnyBytesAreSurvived, (std::vector<std::string> packets, std::string noise)) {

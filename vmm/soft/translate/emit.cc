@@ -83,6 +83,7 @@ void Emitter::shared_routines() {
 }
 
 void Emitter::by_helper(unsigned k) {
+  ++helper_calls_;
   mov(eax, block_->work.code * kSiteInsns + k);
   call(slow_);
 }

@@ -42,6 +42,7 @@ class Emitter : public Xbyak::CodeGenerator {
   Emitter(uint8_t* memory, size_t bytes, const Helpers& helpers) : CodeGenerator(bytes, memory), helpers_(helpers) {}
   void shared_routines();
   size_t enter_routine() const { return enter_; }
+  uint64_t helper_calls() const { return helper_calls_; }
   // Code at the end of what there is. Returns the offset of its entry, and in `dead` of what the entry becomes when it
   // dies.
   uint32_t block(const Work&, std::vector<LinkSite>& links, uint32_t& dead);
@@ -55,6 +56,7 @@ class Emitter : public Xbyak::CodeGenerator {
   void spill();
   void reload();
   void by_helper(unsigned k);
+  uint64_t helper_calls_ = 0;  // instructions that have no code of their own, of all blocks so far
 
   // One instruction. kNo: it has no code, kEnds: the block ends there.
   enum class Done : uint8_t { kNo, kYes, kEnds };

@@ -34,6 +34,7 @@ struct Translator::Impl {
   Helpers helpers{slow_helper, go_helper};
   std::unique_ptr<Emitter> emit;
   size_t shared_bytes = 0;
+  uint64_t blocks = 0;
   void (*enter)(Cpu*, const void* code) = nullptr;
   std::vector<Code> codes{1};  // 0: none
   std::vector<LinkSite> links;
@@ -87,6 +88,7 @@ bool Translator::translate(Cpu& c, Block* block) {
           DecodeStatus::kOk);
     fit_to_model(*c.model, w.decoded[k]);
   }
+  ++m.blocks;
   Code& code = m.codes.emplace_back();
   code.rip = w.rip;
   code.block = block;
@@ -119,6 +121,8 @@ void Translator::clear() {
   m.links.clear();
   m.emit->setSize(m.shared_bytes);
 }
+
+Translator::Counts Translator::counts() const { return {impl_->blocks, impl_->emit->helper_calls()}; }
 
 void Translator::set_threshold(unsigned threshold) { impl_->options.threshold = threshold; }
 

@@ -37,6 +37,11 @@ class Translator {
   void kill(Block* block);
   void clear();
   void set_threshold(unsigned threshold);
+  // Since the start: blocks, and instructions in them that were left to their plain functions.
+  struct Counts {
+    uint64_t blocks = 0, left_to_functions = 0;
+  };
+  Counts counts() const;
 
   struct Impl;
   Impl& impl() { return *impl_; }
