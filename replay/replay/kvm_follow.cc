@@ -205,7 +205,7 @@ class FollowEngine final : public Engine, private ExitDecorator<FollowEngine> {
   RunControl* control_ = nullptr;
   RunControl in_;                                    // the deterministic engine's own
   Retired at_;                                       // the log's
-  uint64_t count_ = 0;                               // the deterministic engine's
+  uint64_t count_;                                   // the deterministic engine's
   uint64_t unlogged_reads_ = 0, last_unlogged_ = 0;  // the latter: before which event
   uint8_t cr8_ = 0;                                  // the guest's view
   bool acknowledged_ = false;

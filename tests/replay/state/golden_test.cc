@@ -189,6 +189,18 @@ class Gate : public testing::Test {
   DeviceModel model = other::watchdog_model();
 };
 
+TEST_F(Gate, SaysWhatItWouldChange) {
+  write(f, "devices/watchdog/reset.script", "wait 1000000\nsave\n");
+  std::filesystem::remove(f.path + "/devices/watchdog/v1/waiting.json");
+  auto again = update_golden_devices(f.path, "test 1", {&model, 1}, {});
+  ASSERT_TRUE(again.ok());
+  std::map<std::string, std::vector<std::string>> changes;
+  for (const GoldenFile& file : *again) changes[file.path] = file.changes;
+  const std::vector<std::string> kNew = {"new"};
+  EXPECT_EQ(changes["devices/watchdog/v1/waiting.json"], kNew);
+  EXPECT_THAT(changes["devices/watchdog/v1/reset.state"], testing::Not(testing::AnyOf(testing::IsEmpty(), kNew)));
+}
+
 TEST_F(Gate, IsQuietWithoutAChange) {
   EXPECT_THAT(problems(f, model), testing::IsEmpty());
   auto again = update_golden_devices(f.path, "test 2", {&model, 1}, {});

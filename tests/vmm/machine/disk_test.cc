@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <fstream>
 #include <map>
 #include <random>
 
@@ -104,6 +106,34 @@ TEST_F(DiskTest, EachPieceIsLoggedOnceAndAnewForANewLog) {
   EXPECT_TRUE(second.pieces.empty()) << "nothing of the image was read";
   read(4096, 1);
   EXPECT_EQ(second.pieces.size(), 1u);
+}
+
+TEST(RawImage, WhatIsNoImageIsRefusedWithTheReason) {
+  const std::string folder = ::testing::TempDir() + "raw_image_test";
+  std::filesystem::create_directories(folder);
+  std::ofstream(folder + "/empty").close();
+  const std::pair<std::string, std::string> kBad[] = {
+      {folder + "/none", "No such file"},         {folder, "a directory"},
+      {folder + "/empty", "an empty disk image"}, {"/dev/null", "an empty disk image"},
+      {"/proc/self/mem", "its size is unknown"},
+  };
+  for (const auto& [path, why] : kBad) {
+    const auto image = RawImage::open(path);
+    ASSERT_FALSE(image.ok()) << path;
+    EXPECT_EQ(image.error().message.find(path + ": "), 0u) << image.error().message;
+    EXPECT_NE(image.error().message.find(why), std::string::npos) << image.error().message;
+  }
+  std::ofstream(folder + "/sparse") << std::string(5000, 'x');
+  std::filesystem::resize_file(folder + "/sparse", 1 << 20);
+  const auto image = RawImage::open(folder + "/sparse");
+  ASSERT_TRUE(image.ok());
+  EXPECT_EQ((*image)->len_bytes(), 1u << 20);
+  using Kind = DiskImage::Range::Kind;
+  EXPECT_EQ((*image)->range_at(0).kind, Kind::kData);
+  const auto end = (*image)->range_at(512 << 10);  // a file system may keep no holes
+  EXPECT_TRUE(end.kind == Kind::kZeros || end.kind == Kind::kData);
+  EXPECT_GE(end.len_bytes, 512u << 10);
+  std::filesystem::remove_all(folder);
 }
 
 TEST_F(DiskTest, AnImageThatCannotBeReadIsTold) {

@@ -166,6 +166,17 @@ struct MaskedStore : testing::Test {
   }
 };
 
+// With 16 address bits, offset 0 follows 0xffff.
+TEST_F(MaskedStore, TheOffsetWraps) {
+  t.set_mode(CodeMode::k32);
+  auto data = t.c.s.segment[kDs];
+  data.base = TestCpu::kData;
+  t.c.set_segment(kDs, data);
+  EXPECT_FALSE(store("\x67\x66\x0f\xf7\xca", 0xfffc, 0xffff).has_value());
+  for (unsigned i = 0; i < 16; ++i) EXPECT_EQ(t.read<uint8_t>(TestCpu::kData + ((0xfffc + i) & 0xffff)), 0xa0 + i) << i;
+  EXPECT_EQ(t.read<uint8_t>(TestCpu::kData + 0x10000), 0);
+}
+
 TEST_F(MaskedStore, UnselectedBytesAreNotAccessedAtAll) {
   const uint64_t end = TestCpu::kRamBytes;
   EXPECT_FALSE(store("\x66\x0f\xf7\xca", end, 0).has_value());
