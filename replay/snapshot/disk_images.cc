@@ -137,6 +137,20 @@ Result<uint64_t> write_image_extent(AtomicFile& file, const MemoryExtent& extent
   return written;
 }
 
+Result<std::unique_ptr<DiskImage>> open_image(const std::string& path, const DiskConfig& disk) {
+  auto image = RawImage::open(path);
+  if (!image) return image.error();
+  const auto bad = [&](const std::string& why) { return Error{ErrorKind::kHost, fmt::format("{}: {}", path, why)}; };
+  const uint64_t bytes = (*image)->len_bytes() / disk.block_bytes * disk.block_bytes;
+  if (bytes != disk.bytes) return bad(fmt::format("an image of {} bytes; the disk has {}", bytes, disk.bytes));
+  auto hash = image_hash(**image, disk.bytes);
+  if (!hash) return bad(hash.error().message);
+  const Hash128 wanted = load_hash(disk.hash.data());
+  if (*hash != wanted)
+    return bad(fmt::format("an image with hash {}; the disk started from one with {}", to_hex(*hash), to_hex(wanted)));
+  return std::unique_ptr<DiskImage>(image.take());
+}
+
 std::unique_ptr<DiskImage> image_in(std::shared_ptr<const SnapshotFile> file, unsigned disk) {
   return std::make_unique<SnapshotImage>(std::move(file), disk);
 }

@@ -22,6 +22,9 @@ std::vector<MemoryExtent> image_extents(unsigned disk, const DiskImage* image, u
 Result<uint64_t> write_image_extent(AtomicFile&, const MemoryExtent&, DiskImage&, uint64_t len_bytes,
                                     std::vector<BlockSum>& blocks);
 
+// A raw image, if it is the one that the disk started from, by size and hash. kHost: it is not, or cannot be read.
+Result<std::unique_ptr<DiskImage>> open_image(const std::string& path, const DiskConfig&);
+
 // The image of a disk as a full snapshot file holds it.
 std::unique_ptr<DiskImage> image_in(std::shared_ptr<const SnapshotFile>, unsigned disk);
 

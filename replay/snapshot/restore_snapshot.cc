@@ -52,20 +52,6 @@ Result<void> load_memory(const SnapshotFile& file, GuestMemory& memory) {
   return {};
 }
 
-Result<std::unique_ptr<DiskImage>> bound_image(const std::string& path, const DiskConfig& disk) {
-  auto image = RawImage::open(path);
-  if (!image) return image.error();
-  const auto bad = [&](const std::string& why) { return Error{ErrorKind::kHost, fmt::format("{}: {}", path, why)}; };
-  const uint64_t bytes = (*image)->len_bytes() / disk.block_bytes * disk.block_bytes;
-  if (bytes != disk.bytes) return bad(fmt::format("an image of {} bytes; the disk has {}", bytes, disk.bytes));
-  auto hash = image_hash(**image, disk.bytes);
-  if (!hash) return bad(hash.error().message);
-  const Hash128 wanted = load_hash(disk.hash.data());
-  if (*hash != wanted)
-    return bad(fmt::format("an image with hash {}; the disk started from one with {}", to_hex(*hash), to_hex(wanted)));
-  return std::unique_ptr<DiskImage>(image.take());
-}
-
 // What each disk starts from: of those given, else what the chain's full file holds.
 Result<std::vector<std::unique_ptr<DiskImage>>> images_of(const std::shared_ptr<SnapshotChain>& chain,
                                                           const RestoreOptions& options) {
@@ -80,7 +66,7 @@ Result<std::vector<std::unique_ptr<DiskImage>>> images_of(const std::shared_ptr<
     const auto given = std::ranges::find(options.images, n, &BoundImage::disk);
     const DiskBase& base = full->head().disks[n];
     if (given != options.images.end()) {
-      auto image = bound_image(given->path, disks[n]);
+      auto image = open_image(given->path, disks[n]);
       if (!image) return image.error();
       out.push_back(image.take());
     } else if (!base.external || !options.run) {

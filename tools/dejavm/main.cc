@@ -11,6 +11,7 @@
 #include "tools/dejavm/ctl.h"
 #include "tools/dejavm/debug_tool.h"
 #include "tools/dejavm/device_tool.h"
+#include "tools/dejavm/disk_tool.h"
 #include "tools/dejavm/golden_tool.h"
 #include "tools/dejavm/host_tool.h"
 #include "tools/dejavm/lockstep_tool.h"
@@ -101,6 +102,9 @@ class Commands {
     CLI::App* snapshot = add("snapshot", "look into snapshots, compare, merge, pack them",
                              [this] { return run_snapshot(*app_.get_subcommand("snapshot"), snapshot_); });
     add_snapshot_tool(*snapshot, snapshot_);
+    CLI::App* disk = add("disk", "a recorded or saved machine's disks, as they were at any moment",
+                         [this] { return run_disk_tool(*app_.get_subcommand("disk"), disk_); });
+    add_disk_tool(*disk, disk_);
     add_ctl(*add("ctl", "talk to a running machine through its control socket", [this] { return run_ctl(ctl_); }),
             ctl_);
     CLI::App* device = add("device", "the device models by themselves",
@@ -134,6 +138,7 @@ class Commands {
   std::vector<Command> commands_;
   Options run_, record_, replay_, restore_;
   SnapshotOptions snapshot_;
+  DiskToolOptions disk_;
   CtlOptions ctl_;
   DeviceOptions device_;
   GoldenOptions golden_;

@@ -87,6 +87,21 @@ bool Disk::read(uint64_t offset, std::span<uint8_t> to) {
   });
 }
 
+DiskImage::Range Disk::range_at(uint64_t offset) const {
+  using Range = DiskImage::Range;
+  const uint64_t first = offset / kPageSize;
+  const bool written = is_written(first);
+  uint64_t end = first + 1;
+  constexpr uint64_t kLook = 256;
+  const uint64_t limit = std::min((len_bytes_ + kPageSize - 1) / kPageSize, first + kLook);
+  while (end < limit && is_written(end) == written) ++end;
+  const uint64_t count = (end - first) * kPageSize;
+  if (written) return {Range::Kind::kData, count};
+  if (image_ == nullptr) return {Range::Kind::kZeros, count};
+  const Range range = image_->range_at(offset);
+  return {range.kind, std::min(range.len_bytes, count)};
+}
+
 void Disk::log_to(DiskLog* log) {
   log_ = image_ != nullptr ? log : nullptr;
   const uint64_t pieces = (len_bytes_ + kDiskPieceBytes - 1) / kDiskPieceBytes;

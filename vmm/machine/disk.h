@@ -62,6 +62,8 @@ class Disk {
   bool read(uint64_t offset, std::span<uint8_t> to);
   bool write(uint64_t offset, std::span<const uint8_t> from);
   bool zero(uint64_t offset, uint64_t len_bytes);
+  // What was written is data; the rest is as the image tells.
+  DiskImage::Range range_at(uint64_t offset) const;
   // From now on, with every piece anew; nullptr: nobody.
   void log_to(DiskLog* log);
   // What it started from; nullptr: all zeros.

@@ -1,0 +1,228 @@
+#include "tools/dejavm/disk_tool.h"
+
+#include <algorithm>
+#include <memory>
+#include <optional>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "replay/replay/position.h"
+#include "replay/snapshot/disk_images.h"
+#include "replay/snapshot/restore_snapshot.h"
+#include "replay/store/atomic_file.h"
+#include "replay/timeline/timeline.h"
+#include "tools/dejavm/report.h"
+
+namespace dejavm::cli {
+namespace {
+
+using Kind = DiskImage::Range::Kind;
+
+Error usage(std::string message) { return {ErrorKind::kHost, std::move(message)}; }
+
+// A disk at one moment, and what keeps it: a trace gone through to there, a snapshot, or no more than a raw image.
+struct DiskThen {
+  std::string name;
+  uint64_t len_bytes = 0;
+  std::unique_ptr<TraceReader> trace;
+  std::unique_ptr<Timeline> timeline;
+  RestoredFile restored;
+  std::unique_ptr<RawImage> raw;
+  Disk* disk = nullptr;  // nullptr: raw
+
+  bool read(uint64_t offset, std::span<uint8_t> to) { return disk ? disk->read(offset, to) : raw->read(offset, to); }
+  DiskImage::Range range_at(uint64_t offset) const { return disk ? disk->range_at(offset) : raw->range_at(offset); }
+};
+
+bool begins_with(const std::string& path, std::span<const uint8_t> magic) {
+  auto file = open_file(path);
+  std::vector<uint8_t> start(magic.size());
+  return file && (*file)->size() >= start.size() && (*file)->read_at(0, start) && std::ranges::equal(start, magic);
+}
+
+Result<void> take_disk(DiskThen& then, Machine& machine, unsigned number, const std::string& image) {
+  const auto& disks = machine.config().disks;
+  if (number >= disks.size())
+    return usage(fmt::format("{}: there is no disk {}; the machine has {}", then.name, number, disks.size()));
+  then.disk = &machine.disk(number);
+  then.len_bytes = disks[number].bytes;
+  if (image.empty()) return {};
+  auto opened = open_image(image, disks[number]);
+  if (!opened) return opened.error();
+  then.disk->start_from(opened.take());
+  return {};
+}
+
+Result<void> open_trace(DiskThen& then, const std::string& at) {
+  auto trace = TraceReader::open(then.name, TraceReader::Check::kAll);
+  if (!trace) return trace.error();
+  then.trace = trace.take();
+  auto timeline = Timeline::open(*then.trace, nullptr);
+  if (!timeline) return timeline.error();
+  then.timeline = timeline.take();
+  auto position = parse_position(*then.trace, at.empty() ? "end" : at);
+  if (!position) return position.error();
+  return then.timeline->seek(*position);
+}
+
+constexpr std::array<uint8_t, 4> kElf{0x7f, 'E', 'L', 'F'};
+
+Result<DiskThen> open_disk(const std::string& file, const std::string& at, const DiskToolOptions& o) {
+  DiskThen then;
+  then.name = file;
+  if (begins_with(file, kTraceMagic)) {
+    if (auto done = open_trace(then, at); !done) return done.error();
+    if (auto done = take_disk(then, then.timeline->machine(), o.disk, o.image); !done) return done.error();
+    return then;
+  }
+  if (!at.empty()) return usage(fmt::format("{}: is no trace, so it has no moments to choose from", file));
+  if (begins_with(file, kElf)) {
+    auto restored = restore_file(file, nullptr, {.engine = "deterministic", .verify = true, .run = false});
+    if (!restored) return restored.error();
+    then.restored = restored.take();
+    if (auto done = take_disk(then, *then.restored.machine, o.disk, o.image); !done) return done.error();
+    return then;
+  }
+  auto raw = RawImage::open(file);
+  if (!raw) return raw.error();
+  then.raw = raw.take();
+  then.len_bytes = then.raw->len_bytes();
+  return then;
+}
+
+// Calls f(offset, length, kind) for stretches of at most 1 MiB.
+template <class F>
+Result<void> for_each_stretch(const DiskThen& then, F f) {
+  constexpr uint64_t kMost = 1 << 20;
+  for (uint64_t at = 0; at < then.len_bytes;) {
+    const DiskImage::Range range = then.range_at(at);
+    const uint64_t count = std::min({range.len_bytes, then.len_bytes - at, kMost});
+    if (auto done = f(at, count, range.kind); !done) return done;
+    at += count;
+  }
+  return {};
+}
+
+Error cannot_read(const DiskThen& then, uint64_t offset) {
+  return {ErrorKind::kHost, fmt::format("{}: the disk cannot be read at byte {}", then.name, offset)};
+}
+
+int extract(const DiskToolOptions& o) {
+  auto then = open_disk(o.file, o.at, o);
+  if (!then) return fail(then.error());
+  uint64_t unknown = 0;
+  (void)for_each_stretch(*then, [&](uint64_t, uint64_t count, Kind kind) {
+    if (kind == Kind::kUnknown) unknown += count;
+    return Result<void>{};
+  });
+  if (unknown != 0 && !o.partial)
+    return fail(usage(fmt::format(
+                    "{}: of {} bytes of the disk only the image tells what they are; give it: --image FILE, or leave "
+                    "zeros there: --partial",
+                    o.file, unknown)),
+                kUsage);
+  auto out = AtomicFile::create(o.output, o.force);
+  if (!out) return fail(out.error(), kUsage);
+  std::vector<uint8_t> buffer;
+  auto done = for_each_stretch(*then, [&](uint64_t at, uint64_t count, Kind kind) -> Result<void> {
+    if (kind != Kind::kData) return {};
+    buffer.resize(count);
+    if (!then->read(at, buffer)) return cannot_read(*then, at);
+    if (std::ranges::all_of(buffer, [](uint8_t byte) { return byte == 0; })) return {};
+    return (*out)->write_at(at, buffer);
+  });
+  if (!done) return fail(done.error());
+  if (auto sized = (*out)->set_size(then->len_bytes); !sized) return fail(sized.error(), kUsage);
+  if (auto kept = (*out)->commit(); !kept) return fail(kept.error(), kUsage);
+  std::puts(fmt::format("{}: {} bytes{}", o.output, then->len_bytes,
+                        unknown ? fmt::format(", of which {} are unknown and zeros", unknown) : "")
+                .c_str());
+  return kDone;
+}
+
+struct Extent {
+  uint64_t offset, len_bytes;
+};
+
+// Pages of 4 KiB that differ, or of which one side is not known, joined.
+Result<std::vector<Extent>> differences(DiskThen& a, DiskThen& b) {
+  std::vector<Extent> out;
+  std::vector<uint8_t> one(kPageSize), two(kPageSize);
+  const auto read = [](DiskThen& then, uint64_t at, Kind kind, std::vector<uint8_t>& to) {
+    std::ranges::fill(to, uint8_t{0});
+    return kind == Kind::kZeros || then.read(at, to);
+  };
+  for (uint64_t at = 0; at < a.len_bytes;) {
+    const DiskImage::Range first = a.range_at(at), second = b.range_at(at);
+    const bool alike = first.kind == second.kind && first.kind != Kind::kData;
+    const uint64_t count = std::min(alike ? std::min(first.len_bytes, second.len_bytes) : kPageSize, a.len_bytes - at);
+    bool equal = alike;
+    if (!alike && first.kind != Kind::kUnknown && second.kind != Kind::kUnknown) {
+      one.resize(count);
+      two.resize(count);
+      if (!read(a, at, first.kind, one)) return cannot_read(a, at);
+      if (!read(b, at, second.kind, two)) return cannot_read(b, at);
+      equal = one == two;
+    }
+    if (!equal && !out.empty() && out.back().offset + out.back().len_bytes == at) out.back().len_bytes += count;
+    else if (!equal) out.push_back({at, count});
+    at += count;
+  }
+  return out;
+}
+
+int diff(const DiskToolOptions& o) {
+  auto a = open_disk(o.file, o.at, o);
+  if (!a) return fail(a.error());
+  auto b = open_disk(o.other, o.other_at, o);
+  if (!b) return fail(b.error());
+  if (a->len_bytes != b->len_bytes)
+    return fail(usage(fmt::format("{} has {} bytes, {} has {}", o.file, a->len_bytes, o.other, b->len_bytes)), kUsage);
+  auto differ = differences(*a, *b);
+  if (!differ) return fail(differ.error());
+  uint64_t bytes = 0;
+  for (const Extent& extent : *differ) bytes += extent.len_bytes;
+  if (o.json) {
+    nlohmann::json j{{"extents", nlohmann::json::array()}, {"bytes", bytes}};
+    for (const Extent& extent : *differ) j["extents"].push_back({extent.offset, extent.len_bytes});
+    std::puts(line_of(j).c_str());
+    return kDone;
+  }
+  for (const Extent& extent : *differ)
+    std::puts(fmt::format("byte {:#x}, {} bytes", extent.offset, extent.len_bytes).c_str());
+  std::puts(fmt::format("{} bytes in {} places differ", bytes, differ->size()).c_str());
+  return kDone;
+}
+
+}  // namespace
+
+void add_disk_tool(CLI::App& app, DiskToolOptions& o) {
+  app.require_subcommand(1);
+  const auto common = [&](CLI::App* s) {
+    s->add_option("--at", o.at, "of a trace: an instruction, @event:N, @time:T, @keyframe:N, begin or end [end]")
+        ->type_name("POSITION");
+    s->add_option("--disk", o.disk, "which of the machine's disks [0]")->type_name("N");
+    s->add_option("--image", o.image,
+                  "what the disk started from, checked by size and hash; needed where the file does not hold all of it")
+        ->type_name("FILE");
+  };
+  CLI::App* s = app.add_subcommand("extract", "write a disk as it was at a moment, as a raw image");
+  s->add_option("file", o.file, "a trace or a snapshot")->type_name("FILE")->required();
+  common(s);
+  s->add_flag("--partial", o.partial, "leave zeros where the content is not known");
+  s->add_option("-o,--output", o.output, "the image to write")->type_name("FILE")->required();
+  s->add_flag("--force", o.force, "replace an existing file");
+  s = app.add_subcommand("diff", "where two disks differ, or one at two moments");
+  s->add_option("file", o.file, "a trace, a snapshot or a raw image")->type_name("A")->required();
+  s->add_option("other", o.other, "another, or the same at another moment")->type_name("B")->required();
+  common(s);
+  s->add_option("--other-at", o.other_at, "as --at, of B")->type_name("POSITION");
+  s->add_flag("--json", o.json, "as one JSON object");
+}
+
+int run_disk_tool(const CLI::App& app, const DiskToolOptions& o) {
+  return app.got_subcommand("extract") ? extract(o) : diff(o);
+}
+
+}  // namespace dejavm::cli
