@@ -34,6 +34,7 @@ TEST(SoftCounters, ALoopRunsInBlocks) {
   Guest guest(true, {.on = false});
   run_loop(guest, "\x90\x90\x90");
   EXPECT_LE(counter(guest, "single_steps"), 20u);
+  EXPECT_EQ(counter(guest, "translated_blocks"), 0u);
 }
 
 // Of each of these the translator makes code of its own.

@@ -119,7 +119,7 @@ void append_operand(Random& r, unsigned reg, std::string& out) {
 
 std::string random_instruction(Random& r) {
   std::string out;
-  if (r.below(20) == 0) out += r.below(4) ? '\x64' : '\x2e';  // FS, CS
+  if (r.below(8) == 0) out += "\x64\x64\x65\x65\x2e"[r.below(5)];  // FS, GS, CS
   if (r.below(12) == 0) return out + kPlain[r.below(std::size(kPlain))];
   if (r.below(10) == 0) {  // jcc over a few bytes, forwards
     out.assign(1, static_cast<char>(0x70 + r.below(16)));
@@ -208,8 +208,9 @@ void compare_random_programs(bool compatibility_mode) {
       VcpuState s = g->state();
       s.segment[kCs].attributes =
           static_cast<uint16_t>(kSegP | kSegS | kSegG | 0xb | (compatibility_mode ? kSegDb : kSegL));
-      // FS has a base, and now and then a limit that it is checked against.
+      // FS and GS have bases, and FS now and then a limit that it is checked against.
       s.segment[kFs].base = 0x1000;
+      s.segment[kGs].base = 0x808;
       s.segment[kFs].limit = compatibility_mode && seed % 4 == 0 ? 0xfffff : 0xffffffff;
       if (compatibility_mode && seed % 16 == 1) s.segment[kDs].limit = 0x20ffff;
       g->engine->set_state(0, s);
