@@ -1,0 +1,151 @@
+#!/usr/bin/env python3
+"""A whole Debian system with systemd on its own disk: boot, a session at its login prompt, power-off, all recorded; replayed without the
+disk's image; its disk taken out of the trace and judged by e2fsck and SQLite; saved at random moments and gone on from each to one end.
+Usage: system_test.py DEJAVM SYSTEM_DIR [SEED [MOMENTS]]     SYSTEM_DIR: of tools/get-system; status 77 without it"""
+import os, random, re, shutil, sqlite3, subprocess, sys, tempfile
+
+dejavm = os.path.abspath(sys.argv[1])
+system = os.path.abspath(sys.argv[2])
+seed = int(sys.argv[3]) if len(sys.argv) > 3 else 1
+moments = int(sys.argv[4]) if len(sys.argv) > 4 else 20
+os.environ["PATH"] += ":/sbin:/usr/sbin"
+
+SESSION = [
+    "sqlite3 /root/t.db 'create table t(a, b); with recursive n(i) as (select 1 union all select i + 1 from n where i < 5000)"
+    " insert into t select i, hex(randomblob(50)) from n; pragma integrity_check;'",
+    "fio --name=v --filename=/root/v --size=8M --bs=16k --rw=randwrite --verify=crc32c --do_verify=1 --ioengine=psync --minimal"
+    " > /root/fio.out && echo verified",
+    "sha256sum /root/t.db /root/v > /root/sums && sync && cat /root/sums",
+]
+
+
+def require(condition, what):
+    if not condition:
+        raise AssertionError(what)
+
+
+def run(*arguments, status=0):
+    done = subprocess.run([str(a) for a in arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", timeout=1200)
+    require(done.returncode == status, (arguments, done.returncode, done.stdout[-3000:]))
+    return done.stdout
+
+
+def digest_of(text):
+    return re.findall(r"digest ([0-9a-f]{32})", text)[-1]
+
+
+def machine(append="", image="debian.img"):
+    return ["--disk", image + ",serial=SYSTEM", "--memory", "512M", "--kernel", system + "/vmlinuz",
+            "--append", "root=/dev/nvme0n1 rw console=ttyS0 " + append]
+
+
+class Terminal:
+    def __init__(self, arguments):
+        self.process = subprocess.Popen([dejavm] + arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=open("log", "w"))
+        self.seen = b""
+
+    def wait_for(self, pattern):
+        while not re.search(pattern, self.seen):
+            more = os.read(self.process.stdout.fileno(), 65536)
+            require(more, ("the guest has ended before", pattern, self.seen[-2000:], open("log").read()))
+            self.seen += more
+        found = re.search(pattern, self.seen)
+        text, self.seen = self.seen[:found.end()], self.seen[found.end():]
+        return text.decode(errors="replace")
+
+    def type(self, line):
+        self.process.stdin.write(line.encode() + b"\n")
+        self.process.stdin.flush()
+
+    def end(self):
+        self.process.stdout.read()
+        return self.process.wait(timeout=1200)
+
+
+def a_session():
+    terminal = Terminal(["record", "-o", "t.dvt"] + machine())
+    terminal.wait_for(rb"debian login: ")
+    terminal.type("root")
+    terminal.wait_for(rb"root@debian:~# ")
+    output = ""
+    for command in SESSION:
+        terminal.type(command + "; echo status=$?.")
+        output += terminal.wait_for(rb"status=\d+\.")
+        require(output.endswith("status=0."), output)
+        terminal.wait_for(rb"root@debian:~# ")
+    terminal.type("systemctl poweroff")
+    require(terminal.end() == 0, open("log").read())
+    log = open("log").read()
+    require("the guest powered off" in log, log)
+    require("ok" in output and "verified" in output, output)
+    return digest_of(log), output
+
+
+def replayed(end):
+    for jobs in (["--jobs", "1"], []):
+        out = run(dejavm, "replay", *jobs, "t.dvt")
+        require("identical" in out and digest_of(out) == end, out)
+    out = run(dejavm, "replay", "--devices-only", "t.dvt")
+    require("devices identical" in out, out)
+
+
+def its_disk(output):
+    run(dejavm, "disk", "extract", "t.dvt", "--image", "moved.img", "-o", "end.img")
+    run("e2fsck", "-fn", "end.img")
+    run("debugfs", "-R", "dump /root/t.db t.db", "end.img")
+    run("debugfs", "-R", "dump /root/v v", "end.img")
+    for line in run("sha256sum", "t.db", "v").splitlines():
+        require(line.split()[0] in output, ("the disk has another", line, output))
+    database = sqlite3.connect("t.db")
+    require(database.execute("pragma integrity_check").fetchall() == [("ok",)], "SQLite finds the database damaged")
+    require(database.execute("select count(*), sum(a) from t").fetchone() == (5000, 12502500), "rows are missing")
+    # Power lost at any moment: the journal brings the file system back.
+    last = int(re.search(r'"instructions": ?(\d+)', run(dejavm, "trace", "info", "--json", "t.dvt")).group(1))
+    for at in sorted(random.Random(seed).randrange(last // 3, last) for _ in range(3)):
+        run(dejavm, "disk", "extract", "t.dvt", "--image", "moved.img", "--at", at, "-o", "then.img", "--force")
+        done = subprocess.run(["e2fsck", "-fp", "then.img"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        require(done.returncode in (0, 1), (at, done.stdout))
+        run("e2fsck", "-fn", "then.img")
+
+
+def saved_at_moments():
+    command = "systemd.run=\"/bin/sh -c 'for i in 1 2 3; do dd if=/dev/urandom of=/root/f$$i bs=64k count=20; sync; done; md5sum /root/f*'\""
+    out = run(dejavm, "run", "--digest", "--console", "none", "--json", *machine(command))
+    end, length = re.search(r'"digest": ?"([0-9a-f]+)"', out).group(1), int(re.search(r'"instructions": ?(\d+)', out).group(1))
+    require("powered-off" in out or "power" in out, out)
+    at = sorted(random.Random(seed).sample(range(1, length), moments))
+    snapshots = [word for n, instruction in enumerate(at) for word in ("--snapshot-at", f"{instruction}:s{n}.dvs")]
+    out = run(dejavm, "run", "--digest", "--console", "none", "--delta", *snapshots, *machine(command))
+    require(digest_of(out) == end, (out, end))
+    os.rename("debian.img", "moved.img")
+    for n in range(moments):
+        out = run(dejavm, "restore", "--digest", "--console", "none", f"s{n}.dvs")
+        require(digest_of(out) == end, (n, at[n], out, end))
+    os.rename("moved.img", "debian.img")
+    return length
+
+
+def main():
+    if not os.path.exists(system + "/debian.img"):
+        print("skipped: there is no Debian system; to have one: tools/get-system build/system")
+        return 77
+    work = tempfile.mkdtemp(prefix="dejavm-system-", dir=os.environ.get("TMPDIR", "/tmp"))
+    os.chdir(work)
+    try:
+        run("cp", "--sparse=always", system + "/debian.img", "debian.img")
+        before = run("md5sum", "debian.img")
+        length = saved_at_moments()
+        end, output = a_session()
+        require(run("md5sum", "debian.img") == before, "the image has changed")
+        os.rename("debian.img", "moved.img")
+        replayed(end)
+        its_disk(output)
+        print(f"Debian on its disk: a session recorded in {os.path.getsize('t.dvt')} bytes and replayed without the image, its disk judged; "
+              f"{moments} snapshots of {length} instructions lead to one end")
+    finally:
+        os.chdir("/")
+        shutil.rmtree(work)
+    return 0
+
+
+sys.exit(main())
