@@ -14,6 +14,7 @@
 #include "devices/vatpit.h"
 #include "devices/vhpet.h"
 #include "devices/vioapic.h"
+#include "devices/virtioblk.h"
 #include "devices/vlapic.h"
 #include "devices/vpmtmr.h"
 #include "devices/vrtc.h"
@@ -23,6 +24,6 @@ namespace dejavm {
 template <class... Models>
 struct ModelList {};
 using AllModels = ModelList<Vatpic, Vatpit, Vhpet, Vioapic, Vlapic, Vpmtmr, Vrtc, Uart16550, I8042, Sysctl, Pctestdev,
-                            Testdma, Pcihost, Testpci, Nvme>;
+                            Testdma, Pcihost, Testpci, Nvme, Virtioblk>;
 
 }  // namespace dejavm

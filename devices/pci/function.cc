@@ -29,16 +29,19 @@ constexpr uint16_t kD3hot = 3;
 // Places of the header and of the capabilities.
 constexpr uint64_t kHeaderCommand = 0x04, kHeaderCacheLine = 0x0c, kHeaderBars = 0x10, kHeaderInterrupt = 0x3c;
 constexpr uint64_t kPower = 0x40, kMsi = 0x50, kMsix = 0x70, kExpress = 0x80, kExpressBytes = 0x3c;
+constexpr uint64_t kVendorFirst = kMsi, kVendorLast = 0xc0, kOldConfigBytes = 0x100;
 
+bool has_msi(const Identity& id) { return id.interrupts && id.msi; }
 bool has_msix(const Identity& id) { return id.msix_vectors != 0; }
 
 // The capabilities in their order; 0: no more.
 uint8_t next_capability(const Identity& id, uint64_t after) {
   if (!id.capabilities) return 0;
   if (after < kPower) return kPower;
-  if (after < kMsi && id.interrupts) return kMsi;
+  if (after < kMsi && (has_msi(id) || id.vendor_first[0] != 0)) return kMsi;
   if (after < kMsix && has_msix(id)) return kMsix;
-  return after < kExpress ? kExpress : 0;
+  if (after < kExpress) return kExpress;
+  return id.vendor_last[0] != 0 ? kVendorLast : 0;
 }
 
 uint32_t bar_type(const Bar& bar) { return bar.space == Space::kIo ? 1 : bar.space == Space::kMemory64 ? 4 : 0; }
@@ -69,10 +72,10 @@ uint32_t read_header(const Identity& id, const Function& f, uint64_t at, bool in
   }
 }
 
-uint32_t read_express(const Function& f, uint64_t at) {
+uint32_t read_express(const Identity& id, const Function& f, uint64_t at) {
   constexpr uint32_t kVersion2 = 2, kIntegratedEndpoint = 9 << 4, kRoleBasedErrors = 1 << 15, kFlrCapable = 1 << 28;
   switch (at) {
-    case 0: return 0x10 | (kVersion2 | kIntegratedEndpoint) << 16;
+    case 0: return 0x10 | uint32_t{next_capability(id, kExpress)} << 8 | (kVersion2 | kIntegratedEndpoint) << 16;
     case 4: return kRoleBasedErrors | kFlrCapable;
     case 8: return f.device_control;
     default: return 0;
@@ -113,9 +116,11 @@ uint32_t read_register(const Identity& id, const Function& f, uint64_t at, bool 
   if (at < kPower) return read_header(id, f, at, intx);
   if (!id.capabilities) return 0;
   if (at < kPower + 8) return read_power(id, f, at - kPower);
-  if (id.interrupts && at >= kMsi && at < kMsi + 24) return read_msi(id, f, at - kMsi);
+  if (has_msi(id) && at >= kMsi && at < kMsi + 24) return read_msi(id, f, at - kMsi);
+  if (!has_msi(id) && at >= kVendorFirst && at < kMsix) return id.vendor_first[(at - kVendorFirst) / 4];
   if (has_msix(id) && at >= kMsix && at < kMsix + 12) return read_msix(id, f, at - kMsix);
-  if (at >= kExpress && at < kExpress + kExpressBytes) return read_express(f, at - kExpress);
+  if (at >= kExpress && at < kExpress + kExpressBytes) return read_express(id, f, at - kExpress);
+  if (at >= kVendorLast && at < kOldConfigBytes) return id.vendor_last[(at - kVendorLast) / 4];
   return 0;
 }
 
@@ -162,7 +167,7 @@ bool write_register(const Identity& id, Function& f, uint64_t at, uint32_t value
   } else if (at == kPower + 4) {
     const uint32_t state = value & mask & Pmcsr::kState;
     if ((mask & 0xff) && (state == 0 || state == kD3hot)) f.power = static_cast<uint16_t>(state);
-  } else if (id.interrupts && at >= kMsi && at < kMsi + 24) {
+  } else if (has_msi(id) && at >= kMsi && at < kMsi + 24) {
     write_msi(f, at - kMsi, value, mask);
   } else if (has_msix(id) && at == kMsix) {
     merge(f.msix_control, value >> 16, mask >> 16, number(MsixControl::kWritable));
@@ -174,7 +179,6 @@ bool write_register(const Identity& id, Function& f, uint64_t at, uint32_t value
 }
 
 bool uses_msi(const Function& f) { return f.msi_control & MsiControl::kEnable; }
-bool uses_msix(const Function& f) { return f.msix_control & MsixControl::kEnable; }
 
 bool make_message(uint64_t address, uint32_t data, BusMessage& message) {
   constexpr uint64_t kInterrupts = 0xfee00000;
@@ -190,11 +194,15 @@ bool make_message(uint64_t address, uint32_t data, BusMessage& message) {
 
 }  // namespace
 
+bool uses_msix(const Function& f) { return f.msix_control & MsixControl::kEnable; }
+
 const char* invalid(const Identity& id, const Function& f) {
   if (f.command & ~unsigned{number(Command::kWritable)}) return "pci.command has bits that cannot be written";
   if (f.status & ~unsigned{number(Status::kReceivedMasterAbort)}) return "pci.status has bits that are never set";
   if (f.power != 0 && f.power != kD3hot) return "pci.power is no power state of this function";
   if (f.msix_control & ~unsigned{number(MsixControl::kWritable)}) return "pci.msix_control has reserved bits set";
+  if (!has_msi(id) && (f.msi_control | f.msi_data | f.msi_address | f.msi_address_high | f.msi_mask) != 0)
+    return "pci.msi is set, of a function without MSI";
   if (f.msi_address & 3) return "pci.msi_address has reserved bits set";
   for (unsigned n = 0; n < kBars; ++n)
     if (f.bar[n] & ~bar_mask(id, n)) return "pci.bar has bits that cannot be written";

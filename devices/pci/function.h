@@ -38,11 +38,16 @@ struct Identity {
   uint8_t revision = 0;
   uint16_t subsystem_vendor = 0, subsystem = 0;
   std::array<Bar, kBars> bars{};
-  bool interrupts = false;    // it has pin INTA and MSI
+  bool interrupts = false;  // it has pin INTA, and MSI unless `msi` is false
+  bool msi = true;
   uint16_t msix_vectors = 0;  // 0: no MSI-X
   uint8_t msix_bar = 0;       // the table is at its begin, the pending bits at kMsixPending
   // Power management, and PCI Express as a root complex integrated endpoint with function-level reset.
   bool capabilities = true;
+  // Vendor-specific capabilities, as they stand at 0x50 (of functions without MSI) and from 0xc0 on; each leads to the
+  // next, the last one of the former to MSI-X.
+  std::array<uint32_t, 8> vendor_first{};
+  std::array<uint32_t, 16> vendor_last{};
 };
 inline constexpr uint32_t kMsixPending = 0x800;
 inline constexpr unsigned kMaxVectors = 128;
@@ -100,6 +105,7 @@ bool decode(const Identity&, const Function&, bool io, uint64_t address, uint64_
 
 // Whether it may read and write memory and send messages.
 bool may_master(const Function&);
+bool uses_msix(const Function&);
 // Whether an interrupt condition shows as a level on INTA.
 bool drives_intx(const Function&);
 // A transfer that it wanted led to no memory.

@@ -40,7 +40,8 @@ std::string_view name_of(RunEnd end) {
 }
 
 void encode_disk(CborWriter& w, const DiskConfig& disk) {
-  w.map(5);
+  const bool virtio = disk.controller == DiskController::kVirtio;
+  w.map(virtio ? 6 : 5);
   w.text("hash");
   w.bytes(disk.hash);
   w.text("bytes");
@@ -49,6 +50,10 @@ void encode_disk(CborWriter& w, const DiskConfig& disk) {
   w.text(disk.serial);
   w.text("read_only");
   w.boolean(disk.read_only);
+  if (virtio) {
+    w.text("controller");
+    w.text("virtio");
+  }
   w.text("block_bytes");
   w.unsigned_int(disk.block_bytes);
 }
@@ -65,7 +70,12 @@ DiskConfig decode_disk(CborReader& r) {
     } else if (key == "bytes") disk.bytes = r.unsigned_int();
     else if (key == "serial") disk.serial = r.text();
     else if (key == "read_only") disk.read_only = r.boolean();
-    else if (key == "block_bytes") disk.block_bytes = static_cast<uint32_t>(number_up_to(r, 0xffffffff));
+    else if (key == "controller") {
+      if (r.text() != "virtio" && r.ok())
+        r.fail("a disk's 'controller' that is not 'virtio', and left out as the default");
+      disk.controller = DiskController::kVirtio;
+      --seen;
+    } else if (key == "block_bytes") disk.block_bytes = static_cast<uint32_t>(number_up_to(r, 0xffffffff));
     else r.fail(fmt::format("unknown key of a disk '{}'; a newer dejavm may have written it", key));
   }
   if (r.ok() && seen != 5) r.fail("a key of a disk is missing");
@@ -179,6 +189,8 @@ std::string invalid_config(const MachineConfig& c) {
   if (c.test_device && c.rom_bytes > kFourGiB - kTestWindow - kTestWindowBytes)
     return fmt::format("a firmware window of {} bytes, which covers the test device's", c.rom_bytes);
   if (c.disks.size() > kMaxDisks) return fmt::format("{} disks; a machine has {} at most", c.disks.size(), kMaxDisks);
+  if (const size_t count = disk_count(c, DiskController::kVirtio); count > kMaxVirtioDisks)
+    return fmt::format("{} virtio disks; a machine has {} at most", count, kMaxVirtioDisks);
   if (!c.disks.empty() && c.revision < 4) return "disks, in a machine from before there was PCI";
   for (const DiskConfig& disk : c.disks) {
     if (disk.block_bytes != 512 && disk.block_bytes != 4096)

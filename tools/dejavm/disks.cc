@@ -17,8 +17,11 @@ Result<std::vector<std::unique_ptr<DiskImage>>> open_disks(const Options& o, Mac
       return Error{ErrorKind::kHost,
                    fmt::format("{}: a disk of {} bytes; there are those from one block to 8 TiB", option.path, bytes)};
     const std::string serial = option.serial.empty() ? fmt::format("DEJAVM{}", images.size()) : option.serial;
-    config.disks.push_back(
-        {.bytes = bytes, .block_bytes = option.block_bytes, .read_only = option.read_only, .serial = serial});
+    config.disks.push_back({.bytes = bytes,
+                            .block_bytes = option.block_bytes,
+                            .read_only = option.read_only,
+                            .controller = option.controller,
+                            .serial = serial});
     if (bases != nullptr) {
       auto hash = image_hash(**image, bytes);
       if (!hash) return Error{ErrorKind::kHost, fmt::format("{}: {}", option.path, hash.error().message)};
@@ -27,6 +30,8 @@ Result<std::vector<std::unique_ptr<DiskImage>>> open_disks(const Options& o, Mac
     }
     images.push_back(image.take());
   }
+  if (disk_count(config, DiskController::kVirtio) > kMaxVirtioDisks)
+    return Error{ErrorKind::kHost, fmt::format("a machine has {} virtio disks at most", kMaxVirtioDisks)};
   return images;
 }
 

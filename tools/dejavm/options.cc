@@ -166,11 +166,15 @@ DiskOption parse_disk(const std::string& text) {
     const std::string word = text.substr(at + 1, end - at - 1);
     at = end;
     if (word == "ro") disk.read_only = true;
+    else if (word == "if=nvme" || word == "if=virtio")
+      disk.controller = word == "if=nvme" ? DiskController::kNvme : DiskController::kVirtio;
     else if (word == "block=512" || word == "block=4096") disk.block_bytes = word == "block=512" ? 512 : 4096;
     else if (word.starts_with("serial=") && word.size() > 7 && word.size() <= 27) disk.serial = word.substr(7);
     else
       throw CLI::ValidationError(
-          "--disk", "'" + word + "': there are ro, block=512, block=4096 and serial=TEXT, of 1 to 20 characters");
+          "--disk",
+          "'" + word +
+              "': there are ro, if=nvme, if=virtio, block=512, block=4096 and serial=TEXT, of 1 to 20 characters");
   }
   if (disk.path.empty()) throw CLI::ValidationError("--disk", "a file is missing");
   return disk;
@@ -194,8 +198,8 @@ void add_machine_options(CLI::App& app, Options& o) {
            for (const std::string& text : all) o.disks.push_back(parse_disk(text));
            if (o.disks.size() > kMaxDisks) throw CLI::ValidationError("--disk", "a machine has 16 disks at most");
          },
-         "a raw image as an NVMe disk, which is not written: what the guest writes is the machine's own. With ,ro "
-         ",block=4096 ,serial=TEXT. May be given several times")
+         "a raw image as a disk, which is not written: what the guest writes is the machine's own. With ,if=nvme or "
+         ",if=virtio [nvme] ,ro ,block=4096 ,serial=TEXT. May be given several times")
       ->type_name("FILE[,...]")
       ->allow_extra_args(false)
       ->take_all();

@@ -35,7 +35,7 @@ inline constexpr uint8_t kTimerIrq = 0, kKeyboardIrq = 1, kCascadeIrq = 2, kCom1
                          kTestDmaIrq = 11, kMouseIrq = 12;
 // Devices on PCI bus 0. INTA of device n comes at pin 16 + n % 4 of the I/O APIC, and at IRQ 5 of the 8259 pair if n is
 // even, 10 if it is odd.
-inline constexpr uint8_t kPciHostSlot = 0, kFirstDiskSlot = 4, kTestPciSlot = 31;
+inline constexpr uint8_t kPciHostSlot = 0, kFirstDiskSlot = 4, kFirstVirtioDiskSlot = 20, kTestPciSlot = 31;
 inline constexpr uint8_t kPciFirstPin = 16, kPciEvenIrq = 5, kPciOddIrq = 10;
 // The pin of the I/O APIC at which IRQ 0 comes; the others come at the pins of their numbers.
 inline constexpr uint8_t kTimerPin = 2;

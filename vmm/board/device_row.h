@@ -71,6 +71,7 @@ struct DeviceRow {
   Few<Window, 1> windows{};  // of a local APIC: where it is after reset
   Few<MsrRange, 4> msrs{};
   Few<Wire, 40> wires{};
+  DiskController controller = DiskController::kNvme;  // of kOnePerDisk: whose disks
   uint8_t pci_slot = kNoSlot;  // of a PCI function (M::kPci, State::pci): the device on bus 0 of its first instance
   Few<AcpiDevice, 2> acpi{};
   Few<PortRange, 2> reserved{};  // ports that the DSDT tells the operating system to leave alone

@@ -29,6 +29,7 @@
 #include "devices/vatpit.h"
 #include "devices/vhpet.h"
 #include "devices/vioapic.h"
+#include "devices/virtioblk.h"
 #include "devices/vlapic.h"
 #include "devices/vpmtmr.h"
 #include "devices/vrtc.h"
@@ -107,11 +108,20 @@ inline constexpr auto kBoardDevices = [] {
       DeviceRow<Testpci>{.pci_slot = kTestPciSlot,
                          .present = [](const MachineConfig& c) { return c.test_device && c.revision >= 4; }},
       DeviceRow<Nvme, Instances::kOnePerDisk>{
+          .controller = DiskController::kNvme,
           .pci_slot = kFirstDiskSlot,
           .configure =
               [](Nvme::State& s, const MachineConfig& c, uint32_t n) {
-                const DiskConfig& disk = c.disks[n];
+                const DiskConfig& disk = c.disks[disk_number(c, DiskController::kNvme, n)];
                 Nvme::set_disk(s, disk.bytes, disk.block_bytes, disk.serial, disk.read_only);
+              }},
+      DeviceRow<Virtioblk, Instances::kOnePerDisk>{
+          .controller = DiskController::kVirtio,
+          .pci_slot = kFirstVirtioDiskSlot,
+          .configure =
+              [](Virtioblk::State& s, const MachineConfig& c, uint32_t n) {
+                const DiskConfig& disk = c.disks[disk_number(c, DiskController::kVirtio, n)];
+                Virtioblk::set_disk(s, disk.bytes, disk.block_bytes, disk.serial, disk.read_only);
               }},
       DeviceRow<Vlapic, Instances::kOnePerVcpu>{
           .windows = {{kLocalApic, Vlapic::kWindowBytes}},

@@ -38,7 +38,11 @@ class BoardModels {
  public:
   explicit BoardModels(const MachineConfig& config) {
     get_all<Vlapic>().resize(config.vcpus);
-    get_all<Nvme>().resize(config.disks.size());
+    for_each_row([&]<size_t kRow>() {
+      constexpr const auto& kDevice = std::get<kRow>(kBoardDevices);
+      if constexpr (kDevice.kInstances == Instances::kOnePerDisk)
+        std::get<kRow>(held_).state.resize(disk_count(config, kDevice.controller));
+    });
   }
 
   // The one there is.

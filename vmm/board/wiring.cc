@@ -233,10 +233,13 @@ bool Board::Impl::transfer(Nanos now) {
         std::array<uint8_t, kMaxTransferBytes> bytes;
         const auto requester = static_cast<uint16_t>(device << 3);
         for (Transfer t; M::next_transfer(s, t); any = true) {
-          if constexpr (std::get<kRow>(kBoardDevices).kInstances == Instances::kOnePerDisk) {
+          constexpr const auto& kDevice = std::get<kRow>(kBoardDevices);
+          if constexpr (kDevice.kInstances == Instances::kOnePerDisk) {
             if (t.kind >= Transfer::Kind::kFromDisk) {
               bool equal = false;
-              const bool ok = dma != nullptr && dma->disk_step(at, requester, device - kSlot, t, equal);
+              const bool ok =
+                  dma != nullptr &&
+                  dma->disk_step(at, requester, disk_number(config, kDevice.controller, device - kSlot), t, equal);
               const uint8_t answer = equal;
               M::transferred(s, now, ok, std::span(&answer, ok && t.kind == Transfer::Kind::kCompareDisk ? 1 : 0));
               continue;

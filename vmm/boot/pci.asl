@@ -26,6 +26,24 @@ DefinitionBlock("", "SSDT", 2, "DEJAVM", "PCI", 1)
                             0, 0x8000000000, 0xFFFFFFFFFF, 0, 0x8000000000)
             })
 
+            // What the operating system may do itself: of PCI Express only the capability structure (bit 4).
+            Method(_OSC, 4)
+            {
+                CreateDWordField(Arg3, 0, STAT)
+                If (Arg0 != ToUUID("33DB4D5B-1FF7-401C-9657-7441C03DD766")) { STAT |= 4 }
+                ElseIf (Arg1 != 1) { STAT |= 8 }
+                Else
+                {
+                    CreateDWordField(Arg3, 8, CTRL)
+                    If (CTRL & ~0x10)
+                    {
+                        CTRL &= 0x10
+                        STAT |= 0x10
+                    }
+                }
+                Return (Arg3)
+            }
+
             // Device n's INTA at pin 16 + n % 4, or at IRQ 5 and 10 of the 8259 pair.
             Method(_PRT, 0)
             {

@@ -16,16 +16,19 @@ namespace dejavm {
 // nothing. 3: testdma beside pctestdev. 4: PCI.
 inline constexpr uint32_t kMachineRevision = 4;
 
+enum class DiskController : uint8_t { kNvme, kVirtio };
+
 // A disk, as its controller shows it to the guest.
 struct DiskConfig {
   uint64_t bytes = 0;
   uint32_t block_bytes = 512;  // or 4096
   bool read_only = false;
+  DiskController controller = DiskController::kNvme;
   std::string serial{};            // up to 20 characters
   std::array<uint8_t, 16> hash{};  // of the image that it starts from (replay/FORMAT.md), or zeros
   bool operator==(const DiskConfig&) const = default;
 };
-inline constexpr size_t kMaxDisks = 16;
+inline constexpr size_t kMaxDisks = 16, kMaxVirtioDisks = 11;
 
 struct MachineConfig {
   uint32_t revision = kMachineRevision;
@@ -45,6 +48,21 @@ struct MachineConfig {
   std::vector<DiskConfig> disks{};
   bool operator==(const MachineConfig&) const = default;
 };
+
+// Of a controller's disks: how many there are, and which of all the n-th is.
+inline size_t disk_count(const MachineConfig& config, DiskController controller) {
+  size_t count = 0;
+  for (const DiskConfig& disk : config.disks) count += disk.controller == controller ? 1 : 0;
+  return count;
+}
+inline unsigned disk_number(const MachineConfig& config, DiskController controller, unsigned n) {
+  unsigned number = 0;
+  for (const DiskConfig& disk : config.disks) {
+    if (disk.controller == controller && n-- == 0) break;
+    ++number;
+  }
+  return number;
+}
 
 // The engines that a machine can be made with.
 constexpr bool is_engine(std::string_view name) {

@@ -236,6 +236,31 @@ TEST(MachineReplay, TheDevicesAloneGiveTheSameAnswers) {
   EXPECT_EQ(s->events, trace->event_count());
 }
 
+// MSRs of the board: one that has a value, and one that there is not, which ends a guest without handlers.
+TEST(MachineReplay, AnswersOfMsrsAreComparedToo) {
+  // mov ecx, 0x1b; rdmsr; wrmsr; mov ecx, 0x8ff; rdmsr
+  const std::vector<uint8_t> code = {0xb9, 0x1b, 0, 0, 0, 0x0f, 0x32, 0x0f, 0x30, 0xb9, 0xff, 0x08, 0, 0, 0x0f, 0x32};
+  auto machine = Machine::create(small_machine(), "deterministic", nullptr).take();
+  ASSERT_TRUE(machine->boot({}).ok());
+  NoInputs none;
+  ASSERT_EQ(machine->run({1'000'000}, none, machine->board()), RunEnd::kUntil);
+  machine->write_memory(Gpa{machine->engine().registers(0).rip}, code);
+  std::vector<uint8_t> bytes;
+  auto writer = TraceWriter::create(std::make_unique<MemorySink>(bytes));
+  ASSERT_TRUE(record(*machine, none, *writer, {}).ok());
+  const auto trace = open(bytes);
+  std::vector<Event> reads;
+  EventCursor cursor(*trace, trace->keyframes().front());
+  for (; const Event* e = cursor.peek(); cursor.pop())
+    if (e->kind == EventKind::kMsrRead) reads.push_back(*e);
+  ASSERT_EQ(reads.size(), 2u);
+  EXPECT_EQ(reads[0].value, 0xfee00900u);
+  EXPECT_TRUE(reads[0].ok);
+  EXPECT_FALSE(reads[1].ok);
+  auto devices = replay_devices_only(*trace, nullptr);
+  EXPECT_TRUE(devices.ok()) << devices.error().message;
+}
+
 TEST(MachineReplay, ConsoleInputAndAStopAreReplayed) {
   const uint64_t half = sample().summary.instructions / 2;
   TypingInputs typing(half, half + 200'001);
