@@ -361,7 +361,7 @@ void Virtioblk::reset(State& s) {
   State fresh{};
   fresh.sectors = s.sectors;
   fresh.serial = s.serial;
-  fresh.block_bytes = s.block_bytes;
+  fresh.block_bytes = s.block_bytes == 4096 ? 4096 : kSectorBytes;
   fresh.read_only = s.read_only;
   s = fresh;
 }

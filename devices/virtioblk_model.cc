@@ -12,12 +12,37 @@ constexpr uint32_t kBar = pci::region(virtio::kBar), kTable = pci::region(virtio
 constexpr uint32_t kConfig = kBar + virtio::kDeviceAt, kNotify = kBar + virtio::kNotifyAt;
 
 constexpr uint32_t kRegisters[] = {
-    0x00,        0x04,        0x10,         0x20,         0x34,         0x40,        0x44,        0x50,
-    0x60,        0x70,        0x72,         0x88,         0xc0,         0xe8,        0xec,        0xf0,
-    0xf4,        kBar,        kBar + 0x04,  kBar + 0x08,  kBar + 0x0c,  kBar + 0x10, kBar + 0x12, kBar + 0x14,
-    kBar + 0x16, kBar + 0x18, kBar + 0x1a,  kBar + 0x1c,  kBar + 0x20,  kBar + 0x28, kBar + 0x30, kBar + virtio::kIsrAt,
-    kConfig,     kConfig + 8, kConfig + 20, kConfig + 32, kConfig + 36, kNotify,     kNotify + 4, kTable,
-    kTable + 12,
+    0x00,         0x04,
+    0x10,         0x20,
+    0x34,         0x40,
+    0x44,         0x50,
+    0x60,         0x70,
+    0x72,         0x88,
+    0xc0,         0xe8,
+    0xec,         0xf0,
+    0xf4,         kBar,
+    kBar + 0x04,  kBar + 0x08,
+    kBar + 0x0c,  kBar + 0x10,
+    kBar + 0x12,  kBar + 0x14,
+    kBar + 0x16,  kBar + 0x18,
+    kBar + 0x1a,  kBar + 0x1c,
+    kBar + 0x20,  kBar + 0x28,
+    kBar + 0x30,  kBar + virtio::kIsrAt,
+    kConfig,      kConfig + 8,
+    kConfig + 20, kConfig + 32,
+    kConfig + 36, kNotify,
+    kNotify + 4,  kNotify + 8,
+    kNotify + 12, kTable,
+    kTable + 4,   kTable + 8,
+    kTable + 12,  kTable + 16,
+    kTable + 20,  kTable + 24,
+    kTable + 28,  kTable + 32,
+    kTable + 36,  kTable + 40,
+    kTable + 44,  kTable + 48,
+    kTable + 52,  kTable + 56,
+    kTable + 60,  kTable + 64,
+    kTable + 68,  kTable + 72,
+    kTable + 76,  kTable + pci::kMsixPending,
 };
 
 // A driver's memory: the split queue's descriptors, its available ring, headers and ranges, an indirect table, and a
@@ -100,7 +125,7 @@ uint64_t start(void* state, Nanos now, uint64_t a, uint64_t b) {
   write(kBar + 0x08, 4, 1);
   write(kBar + 0x0c, 4, 1 | (packed ? 4 : 0));
   write(kBar + 0x14, 1, 11);
-  write(kBar + 0x16, 2, a / 8 % 2);
+  write(kBar + 0x16, 2, a / 16 % Virtioblk::kQueues);
   write(kBar + 0x18, 2, kQueueSize);
   write(kBar + 0x1a, 2, 1);
   write(kBar + 0x20, 8, packed ? kPacked : kSplit);
@@ -115,11 +140,11 @@ uint64_t start(void* state, Nanos now, uint64_t a, uint64_t b) {
 // wanted.
 uint64_t work(void* state, Nanos now, uint64_t a, uint64_t b) {
   Virtioblk::State& s = state_at<Virtioblk>(state);
-  Virtioblk::write(s, now, kNotify + 4 * (a % 2), 2, 0);
+  Virtioblk::write(s, now, kNotify + 4 * (a % Virtioblk::kQueues), 2, 0);
   uint64_t hash = 0;
   const auto mix = [&hash](uint64_t value) { hash = SplitMix64::output(hash ^ value, 1); };
   uint64_t steps = b % 128 + 1;
-  while (steps != 0 && (s.core.due_ns != 0 || s.core.phase != virtio::Phase::kIdle)) {
+  while (steps != 0 && pci::may_master(s.pci) && (s.core.due_ns != 0 || s.core.phase != virtio::Phase::kIdle)) {
     if (s.core.due_ns != 0) Virtioblk::advance(s, {s.core.due_ns});
     std::array<uint8_t, kMaxTransferBytes> bytes{};
     Transfer t;
@@ -135,11 +160,10 @@ uint64_t work(void* state, Nanos now, uint64_t a, uint64_t b) {
       }
       Virtioblk::transferred(s, now, true, std::span(bytes).first(is_read ? t.len_bytes : 0));
     }
-    if (steps != 0 && !pci::may_master(s.pci)) break;
   }
   return hash;
 }
-constexpr DeviceCall kCalls[] = {{"start", 2, {16, 24}, start}, {"work", 2, {2, 128}, work}};
+constexpr DeviceCall kCalls[] = {{"start", 2, {64, 24}, start}, {"work", 2, {4, 128}, work}};
 
 constexpr std::string_view kLineNames[] = {"INTA"};
 

@@ -157,7 +157,7 @@ const char* invalid(const Kind& kind, const Core& c, std::span<const Queue> queu
   if (c.config_vector != kNoVector && c.config_vector >= kind.pci.msix_vectors)
     return "config_vector is none of the function's";
   if ((c.status & kFeaturesOk) && (c.driver_features & ~offered(kind))) return "features that are not offered";
-  if (c.due_ns != 0 && (c.due_ns < c.now_ns || c.due_ns - c.now_ns > kServiceNs))
+  if (c.due_ns != 0 && (c.due_ns <= c.now_ns || c.due_ns - c.now_ns > kServiceNs))
     return "due_ns is not within its time";
   if (c.due_ns != 0 && c.phase != Phase::kIdle) return "due while a chain is at hand";
   if (c.turn >= queues.size() || c.queue >= queues.size()) return "a queue that there is not";

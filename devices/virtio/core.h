@@ -98,9 +98,7 @@ struct Core {
   uint32_t entries = 0;                 // of an indirect table; 0: the chain is in the queue's own
   uint64_t table = 0;                   // the indirect table
   uint64_t readable = 0, writable = 0;  // bytes
-  uint32_t written = 0;
-  std::array<uint8_t, 16> scratch{};  // what is to be written to the rings
-  uint32_t reserved = 0;
+  std::array<uint8_t, 16> scratch{};    // what is to be written to the rings
   std::array<Segment, kMaxSegments> segment{};
   static constexpr auto fields() {
     return std::tuple{field("now_ns", &Core::now_ns).unit("ns"),
@@ -126,9 +124,7 @@ struct Core {
                       field("table", &Core::table),
                       field("readable", &Core::readable).unit("bytes"),
                       field("writable", &Core::writable).unit("bytes"),
-                      field("written", &Core::written).unit("bytes"),
                       field("scratch", &Core::scratch),
-                      field("reserved", &Core::reserved).range(0, 0),
                       field("segment", &Core::segment)};
   }
 };

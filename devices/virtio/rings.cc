@@ -61,10 +61,7 @@ bool packed_available(const Queue& q, uint16_t flags) {
   return ((flags & kPackedAvailable) != 0) == q.available_wrap && ((flags & kPackedUsed) != 0) != q.available_wrap;
 }
 
-void begin_serving(const Device& d) {
-  d.core.phase = Phase::kServing;
-  d.core.written = 0;
-}
+void begin_serving(const Device& d) { d.core.phase = Phase::kServing; }
 
 // A buffer of the chain. False: the driver breaks the rules.
 bool add_segment(Core& c, uint64_t address, uint32_t len_bytes, uint16_t flags) {
@@ -231,7 +228,7 @@ void forget_chain(Core& c) {
   c.phase = Phase::kIdle;
   c.queue = 0;
   c.id = c.descriptors = c.segments = c.next = 0;
-  c.entries = c.written = 0;
+  c.entries = 0;
   c.table = c.readable = c.writable = 0;
   c.scratch = {};
   c.segment = {};
@@ -251,6 +248,7 @@ void advance(const Device& d, Nanos now) {
   for (size_t n = 0; n < d.queue.size(); ++n) {
     const size_t queue = (c.turn + n) % d.queue.size();
     if (!d.queue[queue].notified) continue;
+    forget_chain(c);
     c.queue = static_cast<uint16_t>(queue);
     c.phase = Phase::kAvailable;
     return;
@@ -304,7 +302,6 @@ bool place(const Core& c, bool writable, uint64_t offset, uint64_t& address, uin
 void served(const Device& d, uint32_t written) {
   Core& c = d.core;
   const Queue& q = d.queue[c.queue];
-  c.written = written;
   c.phase = Phase::kUsed;
   c.scratch = {};
   if (is_packed(c)) {

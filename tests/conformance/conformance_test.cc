@@ -43,6 +43,8 @@ bool outlives_reset(std::string_view model, std::string_view field) {
   return (model == "vlapic" && field == "initial_id") || (model == "vrtc" && field == "base_unix_s") ||
          (model == "uart16550" && field == "timed") || (model == "vpmtmr" && field == "extended") ||
          (model == "sysctl" && field == "debug_exit_enabled") ||
+         (model == "virtioblk" &&
+          (field == "sectors" || field == "serial" || field == "block_bytes" || field == "read_only")) ||
          (model == "nvme" &&
           (field == "blocks" || field == "serial" || field == "block_shift" || field == "read_only"));
 }
@@ -263,7 +265,9 @@ const char* excuse(std::string_view model, std::string_view path) {
     return "only timer 0 is periodic; the others keep what was written, for a later version that is";
   if (model == "sysctl" && path == "debug_exit_value")
     return "for the board, which reads it when the debug exit's line rises";
-  if (path == "pci.bar[3]" || path == "pci.bar[5]" || (model == "nvme" && path == "pci.bar[2]") ||
+  if (model == "virtioblk" && path.starts_with("pci.msi_")) return "of MSI, which this function has not";
+  const bool has_two_bars = model == "nvme" || model == "virtioblk";
+  if (path == "pci.bar[3]" || path == "pci.bar[5]" || (has_two_bars && path == "pci.bar[2]") ||
       path == "pci.pending[1]")
     return "of a BAR, or of vectors, that this function has not; every other value is refused";
   return nullptr;

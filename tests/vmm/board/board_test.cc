@@ -58,7 +58,9 @@ TEST(BoardTable, HasEveryModelAndSavesEachOfItsStates) {
   MachineConfig config;
   config.vcpus = 3;
   config.test_device = true;
-  config.disks = {{.bytes = 1 << 20, .serial = "A"}, {.bytes = 1 << 20, .serial = "B"}};
+  config.disks = {{.bytes = 1 << 20, .serial = "A"},
+                  {.bytes = 1 << 20, .controller = DiskController::kVirtio, .serial = "V"},
+                  {.bytes = 1 << 20, .serial = "B"}};
   std::array<RunControl, 3> controls;
   Board board(config, controls, nullptr);
   std::map<std::string, uint32_t> saved;
@@ -71,7 +73,7 @@ TEST(BoardTable, HasEveryModelAndSavesEachOfItsStates) {
   config.disks.clear();
   config.vcpus = 1;
   EXPECT_EQ(Board(config, std::span(controls).first(1), nullptr).chunks().size(),
-            expected.size() - 4);  // no test device, no disk, one local APIC
+            expected.size() - 5);  // no test device, no disk, one local APIC
 }
 
 // Machines that were made before there was testdma have pctestdev alone, and nothing answers at the other's ports.
