@@ -390,6 +390,9 @@ const char* Virtioblk::invalid(const State& s) {
     if (of_disk && (s.length % kSectorBytes != 0 || !in_disk(s, s.sector, s.length) ||
                     s.length > (alone ? uint64_t{kMaxRangeSectors} * kSectorBytes : kMaxDataBytes)))
       return "the request's sectors are outside the disk";
+    const uint64_t in_chain = s.type == kOut ? s.core.readable - kHeaderBytes : s.core.writable - 1;
+    if (s.step == Step::kData && !alone && (s.type == kGetId ? s.length > in_chain : s.length != in_chain))
+      return "length is not that of the chain's data";
     if (!alone && next_piece(s).len_bytes == 0) return "the request's data have no place";
   }
   return pci::invalid(kPci, s.pci);

@@ -220,8 +220,8 @@ void packed_step(const Core& c, const Queue& q, Transfer& t) {
 void look_for_work(const Device& d) {
   Core& c = d.core;
   if (c.due_ns != 0 || c.phase != Phase::kIdle || (c.status & kNeedsReset)) return;
-  if (std::ranges::any_of(d.queue, &Queue::notified))
-    c.due_ns = c.now_ns + std::min(kServiceNs, ~uint64_t{0} - c.now_ns);
+  const bool time_ends = c.now_ns > ~uint64_t{0} - kServiceNs;
+  if (!time_ends && std::ranges::any_of(d.queue, &Queue::notified)) c.due_ns = c.now_ns + kServiceNs;
 }
 
 void forget_chain(Core& c) {

@@ -274,8 +274,12 @@ const char* excuse(std::string_view model, std::string_view path) {
 }
 
 // Fields that matter only in the middle of a command, or after a driver has set up queues of its own, as no random
-// operations do. That they matter tests/devices/nvme_test.cc shows.
+// operations do. That they matter tests/devices/nvme_test.cc and virtioblk_test.cc show.
 bool needs_a_driver(std::string_view model, std::string_view path) {
+  if (model == "virtioblk")
+    for (const std::string_view part :
+         {"core.turn", "core.queue", "core.readable", "core.writable", "core.segment[", "range", "unflushed", "data["})
+      if (path.starts_with(part)) return true;
   if (model != "nvme") return false;
   for (const std::string_view part : {"command[", "data[", "position", "length", "page", "list", "result", "status",
                                       "in_turn", "queue", "turn", "ready", "unflushed", "phase", "pci.status"})
