@@ -108,6 +108,18 @@ TEST(BoardTable, X2apicHasNoCmciEntryButInMachinesOfRevision1) {
   }
 }
 
+// CPUID shows a local APIC while it is enabled (SDM vol. 3, 10.4.3).
+TEST(BoardTable, CpuidTellsWhetherTheLocalApicIsOn) {
+  const MachineConfig config;
+  std::array<RunControl, 1> controls;
+  Board board(config, controls, nullptr);
+  constexpr uint32_t kApic = 1 << 9;
+  const uint32_t on = board.cpuid({0, {0}}, 1, 0, 0, 1).edx;
+  EXPECT_TRUE(on & kApic);
+  ASSERT_TRUE(board.msr_write({0, {0}}, 0x1b, 0xfee00100));
+  EXPECT_EQ(board.cpuid({0, {0}}, 1, 0, 0, 1).edx, on & ~kApic);
+}
+
 TEST(BoardTable, NoTwoDevicesAnswerAtOnePlace) {
   std::map<uint32_t, int> ports, msrs;
   std::vector<Window> windows;

@@ -226,6 +226,14 @@ TEST(Multiboot, AnElfKernelGetsItsInformation) {
   EXPECT_EQ(l.text(l.at<uint32_t>(info + 64)), "dejavm");
 }
 
+// There is no screen, and the kernel is told of none; it is for the kernel to want one.
+TEST(Multiboot, AKernelThatAsksForAVideoModeIsLoaded) {
+  Loaded l(multiboot(elf32(0x100000, 0x100010, false), 0x1100, 7));
+  const Result<void> r = l.load();
+  ASSERT_TRUE(r) << r.error().message;
+  EXPECT_FALSE(Loaded(multiboot(elf32(0x100000, 0x100010, false), 0x1100, 0xb)).load());
+}
+
 TEST(Multiboot, TheHeadersAddressFieldsReplaceTheElfHeader) {
   std::vector<uint8_t> flat(0x2000);
   for (size_t n = 0; n < flat.size(); ++n) flat[n] = static_cast<uint8_t>(n * 3 + n / 256);
