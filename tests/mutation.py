@@ -4,9 +4,9 @@
 Usage: mutation.py [SOURCE] [--only WORD] [--list]. Prints a line for each fault: what, and the test that saw it. Status 1 if one
 lives. Uses ccache if there is one; about ten seconds a fault.
 
-mutation.py [SOURCE] --random N [--seed S] [--only WORD]: instead, N faults by chance in devices, replay and vmm (random_faults.py), which the fast
+mutation.py [SOURCE] --random N [--seed S] [--only WORD] [--skip N]: instead, N faults by chance in devices, replay and vmm (random_faults.py), which the fast
 tests of tools/check are to kill. Prints each that lives, with its line before and after: a test is missing, or it is none, or it only makes
-something slower. Status 0 all the same: which of these it is people decide. Some twenty seconds a fault.
+something slower. --skip passes over the first of them, which were judged before. Status 0 all the same: which of these it is people decide. Some twenty seconds a fault.
 """
 import os
 import re
@@ -144,7 +144,7 @@ def random_main(source, count, seed, only):
         print(f"mutation: without a fault, {before}")
         return 1
     killed = lives = 0
-    for name, number, old, new in random_faults.make(tree, seed, count, only):
+    for name, number, old, new in random_faults.make(tree, seed, count, only)[int(option("--skip", 0)):]:
         path = os.path.join(tree, name)
         with_line(path, number, new)
         by = judge_by_fast_tests(build, environment, near(tree, name))
