@@ -1,6 +1,10 @@
 // CBOR's texts are UTF-8, and nothing else is taken for it (RFC 8949, 3.1; RFC 3629).
 #include "replay/store/cbor.h"
 
+#include "devices/catalog.h"
+#include "replay/state/describe.h"
+#include "replay/state/schema_table.h"
+
 #include <gtest/gtest.h>
 
 #include <string>
@@ -28,6 +32,18 @@ TEST(CborText, IsUtf8) {
        {"\x80", "\xc3", "\xc3(", "\xc1\xbf", "\xe0\x9f\xbf", "\xe2\x82", "\xe2(\xac", "\xe2\x82(", "\xed\xa0\x80",
         "\xf0\x8f\xbf\xbf", "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xff"})
     EXPECT_FALSE(is_text(bad)) << bad;
+}
+
+// A file's own table of fields tells their units; a field without one has none.
+TEST(SchemaTable, TellsUnits) {
+  const Schema* const schemas[] = {find_device("vatpit")->schema, find_device("nvme")->schema};
+  CborWriter w;
+  encode_schemas(w, schemas);
+  const auto units = field_units(w.take());
+  EXPECT_EQ(units.at("vatpit.now_ns"), "ns");
+  EXPECT_EQ(units.at("nvme.length"), "bytes");
+  EXPECT_FALSE(units.contains("nvme.command"));
+  EXPECT_FALSE(units.contains("nvme.submission.head"));
 }
 
 }  // namespace

@@ -79,5 +79,27 @@ TEST(Bmi2, DepositsAndExtractsBits) {
   }
 }
 
+// VCMPPS xmm0, xmm1, xmm2 with the predicates that only AVX has: MXCSR.DAZ makes denormals equal to zero, and keeps
+// their sign and all other numbers.
+TEST(AvxCompare, TakesDenormalsForZeroWhereTheyAre) {
+  constexpr uint64_t kOnes = ~uint64_t{0}, kDenormal = 0x00000001'80000001, kTwoOnes = 0x3f800000'3f800000;
+  for (const bool daz : {false, true}) {
+    Machine t(Mode::kLong);
+    t.c.model = find_cpu_model("dejavm-v2");
+    t.c.s.cr4 |= kCr4OSXSAVE;
+    t.c.s.xcr0 = 7;
+    t.c.s.fpu.mxcsr = 0x1f80 | (daz ? 0x40 : 0);
+    t.c.s.fpu.xmm[1].q = {kDenormal, kTwoOnes};
+    t.c.s.fpu.xmm[2].q = {0, 0};
+    ASSERT_EQ(t.outcome("\xc5\xf0\xc2\xc2\x08"sv), "ok");  // equal or unordered
+    EXPECT_EQ(t.c.s.fpu.xmm[0].q[0], daz ? kOnes : 0);
+    EXPECT_EQ(t.c.s.fpu.xmm[0].q[1], 0u);
+    t.c.s.fpu.xmm[2].q = {kDenormal, kTwoOnes};
+    ASSERT_EQ(t.outcome("\xc5\xf0\xc2\xc2\x08"sv), "ok");
+    EXPECT_EQ(t.c.s.fpu.xmm[0].q[0], kOnes);
+    EXPECT_EQ(t.c.s.fpu.xmm[0].q[1], kOnes);
+  }
+}
+
 }  // namespace
 }  // namespace dejavm::soft
