@@ -2,7 +2,7 @@
 #include <array>
 
 #include "devices/core/device_model.h"
-#include "devices/core/split_mix.h"
+#include "devices/core/stand_in_memory.h"
 #include "devices/nvme.h"
 
 namespace dejavm {
@@ -141,29 +141,16 @@ uint64_t start(void* state, Nanos now, uint64_t a, uint64_t b) {
 uint64_t work(void* state, Nanos now, uint64_t a, uint64_t b) {
   Nvme::State& s = state_at<Nvme>(state);
   Nvme::write(s, now, kDoorbells + 8 * (a % 3), 4, b % 16);
-  uint64_t hash = 0;
-  const auto mix = [&hash](uint64_t value) { hash = SplitMix64::output(hash ^ value, 1); };
+  StandInMemory memory{kMemory};
   for (unsigned n = 0; n < 40 && s.due_ns != 0; ++n) {
     Nvme::advance(s, {s.due_ns});
-    std::array<uint8_t, Nvme::kPage> bytes{};
-    for (Transfer t; Nvme::next_transfer(s, t);) {
-      for (const uint64_t value :
-           {static_cast<uint64_t>(t.kind), t.address, uint64_t{t.len_bytes}, t.disk_offset, t.disk_bytes})
-        mix(value);
-      for (const uint8_t byte : t.bytes) mix(byte);
-      const bool is_read = t.kind == Transfer::Kind::kRead;
-      for (uint32_t at = 0; is_read && at < t.len_bytes; ++at) {
-        const uint64_t offset = t.address + at - kAdmin;
-        bytes[at] = offset < kMemory.size() ? kMemory[offset] : 0;
-      }
-      const size_t count = is_read ? t.len_bytes : t.kind == Transfer::Kind::kCompareDisk ? 1 : 0;
-      Nvme::transferred(s, now, true, std::span(bytes).first(count));
-    }
+    memory.bytes = {};
+    while (memory.serve<Nvme>(s, now)) {}
     // A driver takes what has come.
     for (unsigned queue = 0; queue < 3; ++queue)
       Nvme::write(s, now, kDoorbells + 8 * queue + 4, 4, s.completion[queue].tail);
   }
-  return hash;
+  return memory.hash;
 }
 constexpr DeviceCall kCalls[] = {{"start", 2, {16, 24}, start}, {"work", 2, {3, 16}, work}};
 

@@ -2,7 +2,7 @@
 #include <array>
 
 #include "devices/core/device_model.h"
-#include "devices/core/split_mix.h"
+#include "devices/core/stand_in_memory.h"
 #include "devices/virtioblk.h"
 
 namespace dejavm {
@@ -141,27 +141,13 @@ uint64_t start(void* state, Nanos now, uint64_t a, uint64_t b) {
 uint64_t work(void* state, Nanos now, uint64_t a, uint64_t b) {
   Virtioblk::State& s = state_at<Virtioblk>(state);
   Virtioblk::write(s, now, kNotify + 4 * (a % Virtioblk::kQueues), 2, 0);
-  uint64_t hash = 0;
-  const auto mix = [&hash](uint64_t value) { hash = SplitMix64::output(hash ^ value, 1); };
+  StandInMemory memory{kMemory};
   uint64_t steps = b % 128 + 1;
   while (steps != 0 && pci::may_master(s.pci) && (s.core.due_ns != 0 || s.core.phase != virtio::Phase::kIdle)) {
     if (s.core.due_ns != 0) Virtioblk::advance(s, {s.core.due_ns});
-    std::array<uint8_t, kMaxTransferBytes> bytes{};
-    Transfer t;
-    for (; steps != 0 && Virtioblk::next_transfer(s, t); --steps) {
-      for (const uint64_t value :
-           {static_cast<uint64_t>(t.kind), t.address, uint64_t{t.len_bytes}, t.disk_offset, t.disk_bytes})
-        mix(value);
-      for (const uint8_t byte : t.bytes) mix(byte);
-      const bool is_read = t.kind == Transfer::Kind::kRead;
-      for (uint32_t at = 0; is_read && at < t.len_bytes; ++at) {
-        const uint64_t offset = t.address + at - kSplit;
-        bytes[at] = offset < kMemory.size() ? kMemory[offset] : 0;
-      }
-      Virtioblk::transferred(s, now, true, std::span(bytes).first(is_read ? t.len_bytes : 0));
-    }
+    while (steps != 0 && memory.serve<Virtioblk>(s, now)) --steps;
   }
-  return hash;
+  return memory.hash;
 }
 constexpr DeviceCall kCalls[] = {{"start", 2, {64, 24}, start}, {"work", 2, {4, 128}, work}};
 

@@ -1,9 +1,10 @@
 #include "replay/replay/keyframe.h"
-#include "replay/replay/logged_image.h"
 
 #include <cstring>
 
 #include <fmt/format.h>
+
+#include "replay/replay/logged_image.h"
 
 namespace dejavm {
 namespace {

@@ -44,12 +44,6 @@ class Verification {
   std::thread thread_;
 };
 
-// An image for a disk whose snapshot has none within.
-struct BoundImage {
-  unsigned disk = 0;
-  std::string path;  // a raw image
-};
-
 struct RestoreOptions {
   EngineChoice engine;  // empty: the one that saved
   bool verify = false;  // compare all of memory before the machine is handed out

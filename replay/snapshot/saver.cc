@@ -201,7 +201,7 @@ Result<Saver::Reply> Saver::write(const std::string& path, const SaveOptions& op
                         std::back_inserter(h.extents));
     h.mappings = linear_mappings(vcpus[0], memory.regions());
     for (const MemoryRegion& r : memory.regions())
-      for (uint64_t p = 0; p < r.len_bytes; p += kPageSize)
+      for (uint64_t p = 0; p < r.len_bytes && !r.hidden; p += kPageSize)
         if ((r.flags[p / kPageSize] & kPageWritten) && is_vmcoreinfo(r.host + p) && h.notes.back().name != "VMCOREINFO")
           h.notes.push_back(vmcoreinfo(r.host + p));
   }

@@ -182,7 +182,9 @@ TEST_P(VirtioblkTest, ReadsAndWritesThroughBuffersOfAnyShape) {
     EXPECT_EQ(d.written, 1u);
     EXPECT_EQ(std::memcmp(&d.disk[512 * (1000 + n)], &d.memory[kData + 0x1000], 300), 0);
     EXPECT_EQ(std::memcmp(&d.disk[512 * (1000 + n) + 300], &d.memory[kData + 0x2000], 212), 0);
-    EXPECT_EQ(d.get(kBar + virtio::kIsrAt, 1), events() ? d.s.core.isr : 1u) << n;
+    // A split ring's event index stays at 0, which is the first request's; a packed one's suppression is off.
+    const bool interrupts = packed() || !events() || n == 0;
+    EXPECT_EQ(d.get(kBar + virtio::kIsrAt, 1), interrupts ? 1u : 0u) << n;
   }
 }
 

@@ -5,11 +5,11 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include <cstdlib>
-#include <filesystem>
 #include <string>
 
 #include <gtest/gtest.h>
+
+#include "tests/replay/folder.h"
 
 namespace dejavm::cli {
 namespace {
@@ -55,9 +55,8 @@ std::string many(unsigned count) {
 
 // docs/control.md: 64 requests of one client, 256 of all.
 TEST(ControlServer, WhatWaitsForTheMachineIsBounded) {
-  char folder[] = "/tmp/dejavm-control-XXXXXX";
-  ASSERT_NE(::mkdtemp(folder), nullptr);
-  const std::string path = std::string(folder) + "/sock";
+  const Folder folder;
+  const std::string path = folder / "sock";
   {
     auto listening = ControlServer::listen(path);
     ASSERT_TRUE(listening.ok()) << listening.error().message;
@@ -87,7 +86,6 @@ TEST(ControlServer, WhatWaitsForTheMachineIsBounded) {
     fifth.say(many(2));
     EXPECT_EQ(fifth.line()["error"], "too many requests are waiting for this machine");
   }
-  std::filesystem::remove_all(folder);
 }
 
 }  // namespace

@@ -12,6 +12,7 @@
 #include "replay/snapshot/restore_snapshot.h"
 #include "replay/store/atomic_file.h"
 #include "replay/timeline/timeline.h"
+#include "tools/dejavm/distinct_files.h"
 #include "tools/dejavm/report.h"
 
 namespace dejavm::cli {
@@ -109,6 +110,8 @@ Error cannot_read(const DiskThen& then, uint64_t offset) {
 }
 
 int extract(const DiskToolOptions& o) {
+  if (auto done = distinct_files({{"the input", o.file}, {"--image", o.image}}, {{"-o", o.output}}); !done)
+    return fail(done.error(), kUsage);
   auto then = open_disk(o.file, o.at, o);
   if (!then) return fail(then.error());
   uint64_t unknown = 0;

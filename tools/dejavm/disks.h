@@ -4,6 +4,7 @@
 #include <memory>
 #include <vector>
 
+#include "replay/snapshot/snapshot_file.h"
 #include "tools/dejavm/options.h"
 #include "vmm/machine/disk.h"
 

@@ -6,7 +6,6 @@
 #include <string>
 #include <vector>
 
-#include "replay/snapshot/restore_snapshot.h"
 #include "tools/dejavm/distinct_files.h"
 #include "vmm/machine/machine.h"
 #include "vmm/state/config.h"

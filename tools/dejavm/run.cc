@@ -75,7 +75,8 @@ struct Session {
       if (!rom) return rom.error();
       config.rom_bytes = *rom;
     }
-    auto images = open_disks(o, config, &about.disks);
+    const bool is_kept = !o.trace.empty() || !o.snapshots.empty() || !o.control.empty();
+    auto images = open_disks(o, config, is_kept ? &about.disks : nullptr);
     if (!images) return images.error();
     auto made = Machine::create(config, engine_of(o, "deterministic"), console.get(), images.take());
     if (!made) return made.error();

@@ -54,6 +54,12 @@ class RawImage final : public DiskImage {
   uint64_t len_bytes_;
 };
 
+// The image of a disk, where a snapshot does not have it within.
+struct BoundImage {
+  unsigned disk = 0;
+  std::string path;  // raw
+};
+
 class Disk {
  public:
   // Its region is in `memory`. `image`: nullptr is all zeros.

@@ -6,8 +6,7 @@
 
 #include <algorithm>
 
-#include "replay/record/recorder.h"
-#include "vmm/machine/host.h"
+#include "tests/replay/recorded_guest.h"
 
 namespace dejavm::gdb {
 namespace {
@@ -17,31 +16,13 @@ using testing::HasSubstr;
 using testing::Not;
 using testing::StartsWith;
 
-const TraceReader& sample() {
-  static const auto reader = [] {
-    std::vector<uint8_t> bytes;
-    MachineConfig config;
-    config.memory_bytes = 32 << 20;
-    auto machine = Machine::create(config, "deterministic", nullptr).take();
-    CHECK(machine->boot({}).ok());
-    auto writer = TraceWriter::create(std::make_unique<MemorySink>(bytes));
-    NoConsoleInputs none;
-    RecordOptions options;
-    options.keyframe_interval = 2'000'000;
-    CHECK(record(*machine, none, *writer, options).ok());
-    return TraceReader::open(std::make_unique<MemorySource>(std::move(bytes), "sample"), TraceReader::Check::kAll)
-        .take();
-  }();
-  return *reader;
-}
-
 class MonitorTest : public testing::Test {
  protected:
   std::string say(const std::string& command) { return monitor.answer(command); }
   static auto lines(const std::string& text) { return std::ranges::count(text, '\n'); }
 
-  std::unique_ptr<Timeline> timeline = Timeline::open(sample(), nullptr, {}).take();
-  Monitor monitor{sample(), *timeline, Symbols{}};
+  std::unique_ptr<Timeline> timeline = Timeline::open(recorded_guest(), nullptr, {}).take();
+  Monitor monitor{recorded_guest(), *timeline, Symbols{}};
 };
 
 TEST_F(MonitorTest, GoesToPositionsOfEachKind) {

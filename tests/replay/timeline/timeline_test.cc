@@ -5,39 +5,15 @@
 #include <random>
 
 #include "replay/guest/where.h"
-#include "replay/record/recorder.h"
 #include "replay/replay/replayer.h"
 #include "replay/timeline/timeline.h"
+#include "tests/replay/recorded_guest.h"
 
 namespace dejavm {
 namespace {
 
-struct NoInputs final : Inputs {
-  Retired next_poll(Position) override { return kForever; }
-  Input take(Position, Nanos) override { return {}; }
-  Nanos idle(Position, Nanos now, Nanos next_event) override { return next_event == kNever ? now : next_event; }
-};
-
-const TraceReader& sample() {
-  static const auto reader = [] {
-    std::vector<uint8_t> bytes;
-    MachineConfig config;
-    config.memory_bytes = 32 << 20;
-    auto machine = Machine::create(config, "deterministic", nullptr).take();
-    CHECK(machine->boot({}).ok());
-    auto writer = TraceWriter::create(std::make_unique<MemorySink>(bytes));
-    NoInputs none;
-    RecordOptions options;
-    options.keyframe_interval = 2'000'000;
-    CHECK(record(*machine, none, *writer, options).ok());
-    return TraceReader::open(std::make_unique<MemorySource>(std::move(bytes), "sample"), TraceReader::Check::kAll)
-        .take();
-  }();
-  return *reader;
-}
-
 std::unique_ptr<Timeline> open(TimelineOptions options = {}) {
-  auto t = Timeline::open(sample(), nullptr, options);
+  auto t = Timeline::open(recorded_guest(), nullptr, options);
   CHECK(t.ok());
   return t.take();
 }
@@ -57,7 +33,7 @@ TEST(MachineTimeline, AnyPlaceFromAnyOtherIsThatOfAReplay) {
   std::vector<std::pair<Retired, std::string>> known;
   for (int n = 0; n < 8; ++n) {
     const Retired at{random() % (span + 1)};
-    auto s = replay(sample(), nullptr, {.until = at});
+    auto s = replay(recorded_guest(), nullptr, {.until = at});
     ASSERT_TRUE(s.ok()) << s.error().message;
     known.push_back({at, to_hex(s->digest)});
   }
@@ -166,7 +142,7 @@ TEST(MachineTimeline, TheBeginAndTheEndAreStops) {
   ASSERT_TRUE(stop.ok()) << stop.error().message;
   EXPECT_EQ(stop->why, Timeline::Why::kEnd);
   EXPECT_EQ(t->now().at, t->end());
-  EXPECT_EQ(to_hex(t->digest()), to_hex(replay(sample(), nullptr, {})->digest));
+  EXPECT_EQ(to_hex(t->digest()), to_hex(replay(recorded_guest(), nullptr, {})->digest));
   stop = t->backward(never);
   ASSERT_TRUE(stop.ok()) << stop.error().message;
   EXPECT_EQ(stop->why, Timeline::Why::kBegin);

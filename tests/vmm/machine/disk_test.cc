@@ -8,6 +8,8 @@
 #include <map>
 #include <random>
 
+#include "tests/replay/folder.h"
+
 namespace dejavm {
 namespace {
 
@@ -109,8 +111,8 @@ TEST_F(DiskTest, EachPieceIsLoggedOnceAndAnewForANewLog) {
 }
 
 TEST(RawImage, WhatIsNoImageIsRefusedWithTheReason) {
-  const std::string folder = ::testing::TempDir() + "raw_image_test";
-  std::filesystem::create_directories(folder);
+  const Folder where;
+  const std::string& folder = where.path;
   std::ofstream(folder + "/empty").close();
   const std::pair<std::string, std::string> kBad[] = {
       {folder + "/none", "No such file"},         {folder, "a directory"},
@@ -133,7 +135,6 @@ TEST(RawImage, WhatIsNoImageIsRefusedWithTheReason) {
   const auto end = (*image)->range_at(512 << 10);  // a file system may keep no holes
   EXPECT_TRUE(end.kind == Kind::kZeros || end.kind == Kind::kData);
   EXPECT_GE(end.len_bytes, 512u << 10);
-  std::filesystem::remove_all(folder);
 }
 
 TEST_F(DiskTest, AnImageThatCannotBeReadIsTold) {
