@@ -138,6 +138,51 @@ TEST(SymbolFile, BinutilsFindTheSymbolsInOrder) {
   EXPECT_EQ(output_of("addr2line --functions --exe=" + path + " ffffffff81000014").substr(0, 11), "local_code\n");
 }
 
+// Linux's unwind tables as DWARF's, as readelf reads them: struct orc_entry of 6.1 and that of 6.4.
+TEST(SymbolFile, ReadelfReadsTheUnwindTables) {
+  struct OrcEntry {
+    int16_t sp_offset, bp_offset;
+    uint16_t bits;
+  };
+  static_assert(sizeof(OrcEntry) == 6);
+  constexpr uint64_t kPlaces = kBase + 0x10000, kTable = kBase + 0x20000;
+  const Folder folder;
+  const auto memory = GuestMemory::create(32 << 20, 0).take();
+  const int32_t places[] = {-0x10000, -0x10000 + 0x10 - 4, -0x10000 + 0x20 - 8, -0x10000 + 0x40 - 12};
+  CHECK(memory->write(Gpa{kPlaces & 0x7fffffff}, places, sizeof places));
+  GuestKernel kernel{"6.1.0-test",
+                     0,
+                     0,
+                     {{kBase, 'T', "_stext"},
+                      {kBase + 0x1000, 'T', "_etext"},
+                      {kPlaces, 'D', "__start_orc_unwind_ip"},
+                      {kPlaces + sizeof places, 'D', "__stop_orc_unwind_ip"},
+                      {kTable, 'D', "__start_orc_unwind"}}};
+  // A call's frame at RSP + 16 and RBP at 16 below it; struct pt_regs at RSP; through [RBP - 8]; where nothing is
+  // known.
+  const OrcEntry old_entries[] = {{16, -16, 0x015}, {0, 0, 0x105}, {-8, 0, 0x008}, {0, 0, 0}};
+  const OrcEntry new_entries[] = {{16, -16, 0x215}, {0, 0, 0x305}, {-8, 0, 0x208}, {0, 0, 0}};
+  for (const auto& [release, entries] : {std::pair("6.1.0-test", old_entries), std::pair("6.4.0", new_entries)}) {
+    CHECK(memory->write(Gpa{kTable & 0x7fffffff}, entries, sizeof old_entries));
+    kernel.release = release;
+    const std::string path = folder / "kernel";
+    const Bytes elf = symbol_file(kernel, *memory);
+    std::ofstream(path, std::ios::binary)
+        .write(reinterpret_cast<const char*>(elf.data()), static_cast<std::streamsize>(elf.size()));
+    const std::string frames =
+        std::regex_replace(output_of("readelf --debug-dump=frames-interp --wide " + path), std::regex(" +"), " ");
+    for (const std::string_view row :
+         {"FDE cie=00000000 pc=ffffffff81000000..ffffffff81001000\n",
+          "\n LOC CFA rax rdx rcx rbx rsi rdi rbp rsp r8 r9 r10 r11 r12 r13 r14 r15 ra \n",
+          "\nffffffff81000000 rsp+16 u u u u u u c-16 u u u u u u u u u c-8 \n",
+          "\nffffffff81000010 rsp+0 c+80 c+96 c+88 c+40 c+104 c+112 c+32 c+152 c+72 c+64 c+56 c+48 c+24 c+16 c+8 c+0 "
+          "c+128 \n",
+          "\nffffffff81000020 exp u u u u u u s u u u u u u u u u c-8 \n",
+          "\nffffffff81000040 rsp+8 u u u u u u s u u u u u u u u u u \n"})
+      EXPECT_NE(frames.find(row), std::string::npos) << release << ": no" << row << "in:\n" << frames;
+  }
+}
+
 TEST(Kallsyms, WithoutNegativeOffsetsAllAreRelative) {
   Kernel k;
   k.tables(names(), {0, 0x10, 0x20, 0x30}, 4);

@@ -278,6 +278,26 @@ TEST_F(Gate, ThisVersionReadsTheNextUnlessANewFieldIsUsed) {
               AllOf(HasSubstr("'watchdog'"), HasSubstr("'bites'"), HasSubstr("version 2; this build knows version 1")));
 }
 
+// What another program's main() calls: its arguments in any order, its statuses.
+TEST_F(Gate, TheProgramTakesItsArgumentsInAnyOrder) {
+  const auto status = [&](std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), "golden");
+    std::vector<char*> pointers;
+    for (std::string& argument : arguments) pointers.push_back(argument.data());
+    pointers.push_back(nullptr);
+    return golden_main(static_cast<int>(arguments.size()), pointers.data(), "test 1", {&model, 1}, {});
+  };
+  const Folder other;
+  EXPECT_EQ(status({"update", "--yes", f.path}), kGoldenDone);
+  EXPECT_EQ(status({"check", f.path}), kGoldenDone);
+  EXPECT_EQ(status({"check", "--junit", other / "report.xml", f.path}), kGoldenDone);
+  EXPECT_THAT(read(other, "report.xml"), HasSubstr("<testsuite"));
+  EXPECT_EQ(status({"check", "--junit"}), kGoldenUsage);
+  EXPECT_EQ(status({"check", "--what"}), kGoldenUsage);
+  EXPECT_EQ(status({"look", f.path}), kGoldenUsage);
+  EXPECT_EQ(status({}), kGoldenUsage);
+}
+
 TEST(GoldenReport, JUnitEscapesWhatItQuotes) {
   const std::vector<GoldenRow> rows = {{"devices/a/v1/x", "", {"field 'a<b>' & \"c\""}},
                                        {"manifest.json", "3 files", {}}};

@@ -196,8 +196,6 @@ Form simplest(Form form, const Insn& i) {
   return form == Form::kRM ? Form::kRB : form == Form::kMR ? Form::kBR : form == Form::kMI ? Form::kBI : form;
 }
 
-namespace {}  // namespace
-
 // The specialised handler of a 64-bit-mode instruction, or nullptr. `form` is set when there is one of a family with
 // quiet handlers.
 Handler specialise(const Decoded& d, Insn& i, Form& form) {

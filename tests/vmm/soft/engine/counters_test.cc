@@ -1,5 +1,6 @@
 // That what should be fast takes the fast way: no result tells, only the engine's counters.
 #include "tests/vmm/soft/engine/guest.h"
+#include "vmm/soft/integer/exec_string.h"
 
 namespace dejavm::soft {
 namespace {
@@ -35,6 +36,34 @@ TEST(SoftCounters, ALoopRunsInBlocks) {
   run_loop(guest, "\x90\x90\x90");
   EXPECT_LE(counter(guest, "single_steps"), 20u);
   EXPECT_EQ(counter(guest, "translated_blocks"), 0u);
+}
+
+// Jumps whose target the block keeps; instructions across two pages, also with --strict, which looks at each of them.
+TEST(SoftCounters, JumpsAndInstructionsAcrossPagesRunInBlocks) {
+  for (const bool strict : {false, true}) {
+    Guest guest(true, {.on = false}, "dejavm-v1", 1, strict);
+    std::string code("\xeb\x00"sv);
+    code.append(4093 - code.size(), '\x90');
+    code += "\x48\xc7\xc0\x01\x00\x00\x00"sv;
+    run_loop(guest, code);
+    EXPECT_LE(counter(guest, "single_steps"), 20u) << "strict " << strict;
+  }
+}
+
+// Repeated string instructions move as many elements at once as lie in the pages and may retire.
+TEST(SoftCounters, RepeatedStringInstructionsTakeManyElementsAtOnce) {
+  for (const std::string_view bytes : {"\xf3\xa4"sv, "\xf3\xab"sv, "\xf3\xac"sv, "\xf3\xa6"sv, "\xf3\xae"sv}) {
+    TestCpu t;
+    const auto* code = reinterpret_cast<const uint8_t*>(bytes.data());
+    ASSERT_EQ(decode({code, bytes.size()}, CodeMode::k64, t.d), DecodeStatus::kOk);
+    choose_fast(t.c);
+    t.c.store(kDs, TestCpu::kData, uint64_t{0});  // the page is at hand from now on
+    t.c.r[kRsi] = TestCpu::kData;
+    t.c.r[kRdi] = TestCpu::kData + 0x100;
+    t.c.r[kRcx] = 30;
+    EXPECT_EQ(bulk_string(t.c, t.d, 20), 20u) << op_name(t.d.op);
+    EXPECT_EQ(t.c.r[kRcx], 10u) << op_name(t.d.op);
+  }
 }
 
 // Of each of these the translator makes code of its own.
@@ -105,6 +134,7 @@ TEST(SoftCounters, CommonInstructionsAreNoCalls) {
   };
   const auto of_the_loop = calls_of("");  // its HLT
   if (!of_the_loop) GTEST_SKIP() << "this host lets no code be made";
+  EXPECT_EQ(*of_the_loop, 1u) << "DEC, JNZ";
   for (const auto& [name, bytes] : kCommon) EXPECT_EQ(calls_of(bytes), of_the_loop) << name;
   EXPECT_GT(calls_of("\x9f"sv), of_the_loop) << "LAHF";
 }

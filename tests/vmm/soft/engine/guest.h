@@ -22,12 +22,12 @@ struct Guest {
   ScriptedExits exits;
 
   explicit Guest(bool use_blocks = true, TranslateOptions translation = {.on = true, .threshold = 2},
-                 const char* model = "dejavm-v1", uint32_t vcpus = 1) {
+                 const char* model = "dejavm-v1", uint32_t vcpus = 1, bool strict = false) {
     auto m = GuestMemory::create(kRamBytes, 0);
     CHECK(m.ok());
     memory = m.take();
     engine = make_soft_engine(*find_cpu_model(model), *memory, vcpus,
-                              {.strict = false, .use_blocks = use_blocks, .translation = translation});
+                              {.strict = strict, .use_blocks = use_blocks, .translation = translation});
     write<uint64_t>(kPml4, kPdpt | 7);
     write<uint64_t>(kPdpt, kPd | 7);
     for (uint64_t t = 0; t < 8; ++t) {

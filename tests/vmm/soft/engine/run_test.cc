@@ -79,6 +79,39 @@ TEST(SoftRun, MmioInTheMiddleOfABlockCarriesItsPositionAndIsSeenOnce) {
   }
 }
 
+// A device that answers each write with an interrupt.
+struct Interrupting : ScriptedExits {
+  RunControl* control = nullptr;
+  void mmio_write(Position, Gpa, unsigned, uint64_t) override { control->intr = true; }
+  int acknowledge_interrupt(Position) override {
+    control->intr = false;
+    return 0x40;
+  }
+};
+
+// Translated, in blocks and in steps alike: the handler runs right behind the write, in the middle of a block.
+TEST(SoftRun, AnInterruptThatAWriteRaisesComesRightBehindIt) {
+  std::string ends[3];
+  for (const int way : {0, 1, 2}) {
+    Guest g(way != 0, {.on = way == 2, .threshold = 2});
+    g.write<uint64_t>(Guest::kPt + 8 * 0x20, 0xfed00007);
+    g.write<uint64_t>(0x8000 + 16 * 0x40, 0x00008e000008b000);  // vector 0x40 leads to 0xb000
+    g.code("\x49\x01\xc0\x48\xcf"sv, 0xb000);                   // ADD R8, RAX; IRETQ
+    g.code("\xfb\xff\xc0\x89\x04\x25\x00\x00\x02\x00\xff\xc0\xff\xc0\xff\xc9\x75\xef\xf4"sv);
+    VcpuState s = g.state();
+    s.gpr[kRcx] = 50;
+    g.engine->set_state(0, s);
+    Interrupting device;
+    device.control = &g.control;
+    EXPECT_EQ(g.engine->run(0, g.control, device), StopReason::kHalted);
+    s = g.state();
+    ends[way] = fmt::format("r8 {} rax {} retired {}", s.gpr[kR8], s.gpr[kRax], s.retired);
+  }
+  EXPECT_EQ(ends[0], "r8 3725 rax 150 retired 402");
+  EXPECT_EQ(ends[1], ends[0]);
+  EXPECT_EQ(ends[2], ends[0]);
+}
+
 TEST(SoftRun, StiHoldsInterruptsBackForOneInstruction) {
   for (bool blocks : {true, false}) {
     Guest g(blocks);
