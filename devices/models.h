@@ -2,6 +2,7 @@
 // work from this list; the board's table (vmm/board/devices.h) must have each of them.
 #pragma once
 
+#include "devices/fwcfg.h"
 #include "devices/i8042.h"
 #include "devices/nvme.h"
 #include "devices/pcihost.h"
@@ -15,6 +16,7 @@
 #include "devices/vhpet.h"
 #include "devices/vioapic.h"
 #include "devices/virtioblk.h"
+#include "devices/virtiorng.h"
 #include "devices/vlapic.h"
 #include "devices/vpmtmr.h"
 #include "devices/vrtc.h"
@@ -24,6 +26,6 @@ namespace dejavm {
 template <class... Models>
 struct ModelList {};
 using AllModels = ModelList<Vatpic, Vatpit, Vhpet, Vioapic, Vlapic, Vpmtmr, Vrtc, Uart16550, I8042, Sysctl, Pctestdev,
-                            Testdma, Pcihost, Testpci, Nvme, Virtioblk>;
+                            Testdma, Pcihost, Testpci, Nvme, Virtioblk, Virtiorng, Fwcfg>;
 
 }  // namespace dejavm

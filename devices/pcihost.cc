@@ -7,10 +7,10 @@ const char* Pcihost::invalid(const State& s) {
   return nullptr;
 }
 
-void Pcihost::reset(State& s) { s = State{}; }
+void Pcihost::reset(State& s) { s = {.of_qemu = s.of_qemu}; }
 
 uint64_t Pcihost::read(State& s, Nanos, uint64_t offset, unsigned size) {
-  if (offset < pci::kConfigBytes) return pci::config_read(kPci, {}, offset, size, false);
+  if (offset < pci::kConfigBytes) return pci::config_read(s.of_qemu ? kPciOfQemu : kPci, {}, offset, size, false);
   return offset == kAddressRegister && size == 4 ? s.address : open_bus(size);
 }
 

@@ -1,7 +1,8 @@
 // The host bridge of PCI bus 0: a function that is there to be found, and the address register of configuration
 // mechanism #1. Its own configuration space cannot be written. Source: PCI Local Bus Specification 3.0, 3.2.2.3.2. It
 // has no registers of its own and so is known to operating systems as what PCI SIG's vendor 1B36H (Red Hat) calls a
-// generic host bridge.
+// generic host bridge. SeaBIOS asks for fw_cfg (devices/fwcfg.h) only behind a host bridge whose subsystem is QEMU's:
+// that it is, where `of_qemu` says so.
 //
 // Window: as devices/pci/function.h has it; from kAddressRegister on, port CF8H. An access of four bytes reads or
 // writes the address register; others are not for it. Data at CFCH-CFFH and the enhanced configuration window are the
@@ -15,7 +16,7 @@ namespace dejavm {
 
 struct Pcihost {
   static constexpr std::string_view kName = "pcihost";
-  static constexpr uint16_t kVersion = 1;
+  static constexpr uint16_t kVersion = 2;
   static constexpr uint64_t kAddressRegister = pci::kConfigBytes;
   static constexpr pci::Identity kPci{
       .vendor = 0x1b36,
@@ -25,13 +26,22 @@ struct Pcihost {
       .subsystem = 0x0008,
       .capabilities = false,
   };
+  static constexpr pci::Identity kPciOfQemu = [] {
+    pci::Identity id = kPci;
+    id.subsystem_vendor = 0x1af4;
+    id.subsystem = 0x1100;
+    return id;
+  }();
 
   struct State {
     uint32_t address = 0;  // bit 31: data ports are configuration space; bus 23:16, function 15:8, register 7:2
     std::array<uint8_t, 4> reserved{};
+    bool of_qemu = false;  // configuration, which a reset keeps
+    std::array<uint8_t, 7> more_reserved{};
     static constexpr auto fields() {
       return std::tuple{field("address", &State::address).range(0, 0x80fffffc),
-                        field("reserved", &State::reserved).range(0, 0)};
+                        field("reserved", &State::reserved).range(0, 0), field("of_qemu", &State::of_qemu).since(2, 0),
+                        field("more_reserved", &State::more_reserved).range(0, 0).since(2, 0)};
     }
   };
 

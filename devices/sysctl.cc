@@ -33,9 +33,10 @@ const char* Sysctl::invalid(const State& s) {
 }
 
 void Sysctl::reset(State& s) {
-  const bool enabled = s.debug_exit_enabled;
+  const bool enabled = s.debug_exit_enabled, no_firmware_debug = s.no_firmware_debug;
   s = State{};
   s.debug_exit_enabled = enabled;
+  s.no_firmware_debug = no_firmware_debug;
 }
 
 uint64_t Sysctl::read(State& s, Nanos, uint64_t offset, unsigned size) {
@@ -43,8 +44,8 @@ uint64_t Sysctl::read(State& s, Nanos, uint64_t offset, unsigned size) {
   switch (offset) {
     case kPost: low = s.post_code; break;
     case kPort92: low = s.port92; break;
-    case kConsole:
-    case kConsole2: low = kConsolePresent; break;
+    case kConsole: low = kConsolePresent; break;
+    case kConsole2: low = s.no_firmware_debug ? low : kConsolePresent; break;
     case kResetControl: low = s.reset_control; break;
     default: break;
   }
@@ -58,6 +59,7 @@ void Sysctl::write(State& s, Nanos, uint64_t offset, unsigned, uint64_t value) {
     case kPort92: store(s, s.port92, low & Port92::kBits, number(Port92::kFastReset)); break;
     case kConsole:
     case kConsole2:
+      if (offset == kConsole2 && s.no_firmware_debug) break;
       s.pending = low;
       s.has_pending = true;
       break;

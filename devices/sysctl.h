@@ -8,7 +8,9 @@
 //   0x92   bit 1 A20 gate (kept only: A20 is always enabled), bit 0: a rise asks for a reset
 //   0xcf9  reset control: bit 1 SYS_RST, bit 2 RST_CPU, bit 3 FULL_RST; a rise of bit 2 asks for a reset
 //   0xf4   debug exit: a write ends the machine with that value, if enabled; reads as nothing
-//   0xe9, 0x402  debug console: reads 0xe9, the sign that it is there; a write emits the byte
+//   0xe9, 0x402  debug console: reads 0xe9, the sign that it is there; a write emits the byte. The latter is not there
+//   if
+//          the configuration says so: firmware then says nothing of what it does
 #pragma once
 
 #include "devices/core/model.h"
@@ -17,7 +19,7 @@ namespace dejavm {
 
 struct Sysctl {
   static constexpr std::string_view kName = "sysctl";
-  static constexpr uint16_t kVersion = 1;
+  static constexpr uint16_t kVersion = 2;
 
   struct State {
     uint8_t debug_exit_value;
@@ -29,6 +31,7 @@ struct Sysctl {
     uint8_t post_code;
     uint8_t port92;
     uint8_t reset_control;
+    bool no_firmware_debug;  // configuration: reset() leaves it alone
     static constexpr auto fields() {
       return std::tuple{field("debug_exit_value", &State::debug_exit_value),
                         field("debug_exit_enabled", &State::debug_exit_enabled),
@@ -38,7 +41,8 @@ struct Sysctl {
                         field("pending", &State::pending),
                         field("post_code", &State::post_code),
                         field("port92", &State::port92).range(0, 0x03),
-                        field("reset_control", &State::reset_control).range(0, 0x0e)};
+                        field("reset_control", &State::reset_control).range(0, 0x0e),
+                        field("no_firmware_debug", &State::no_firmware_debug).since(2, 0)};
     }
   };
 

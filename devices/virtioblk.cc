@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "devices/virtio/on_pci.h"
+
 namespace dejavm {
 namespace {
 
@@ -27,7 +29,7 @@ enum Feature : uint64_t {
 constexpr uint64_t kFeatures =
     kSizeMax | kSegMax | kBlockSize | kFlushing | kTopology | kConfigWce | kSeveralQueues | kDiscards | kZeroes;
 constexpr virtio::Kind kKind{Virtioblk::kPci, kFeatures}, kReadOnlyKind{Virtioblk::kPci, kFeatures | kReadOnly};
-constexpr uint64_t kRegisters = pci::region(virtio::kBar), kWriteback = 32;
+constexpr uint64_t kWriteback = 32;
 
 const virtio::Kind& kind_of(const State& s) { return s.read_only ? kReadOnlyKind : kKind; }
 virtio::Device device(State& s) { return {kind_of(s), s.pci, s.core, s.queue}; }
@@ -224,77 +226,32 @@ void begin_request(State& s) {
   s.length = Virtioblk::kHeaderBytes;
 }
 
-bool in_window(uint64_t offset) { return offset - virtio::kWindowCapability < virtio::kWindowCapabilityBytes; }
-
-uint64_t read_bar(State& s, uint64_t at, unsigned size) {
-  uint64_t value = 0;
-  if (virtio::read(kind_of(s), s.core, s.queue, at, size, value)) return value;
-  if (at == virtio::kIsrAt) return virtio::take_isr(s.core);
-  if (at < virtio::kDeviceAt || at >= virtio::kDeviceAt + virtio::kDeviceBytes) return 0;
-  const auto bytes = configuration(s);
-  const uint64_t from = at - virtio::kDeviceAt;
-  if (from < bytes.size()) std::memcpy(&value, &bytes[from], std::min<uint64_t>(size, bytes.size() - from));
-  return value;
-}
-
 void reset_device(State& s) {
   forget_request(s);
   virtio::reset(s.core, s.queue);
-}
-
-void write_bar(State& s, uint64_t at, unsigned size, uint64_t value) {
-  if (at == virtio::kDeviceAt + kWriteback && size == 1) s.write_cache = value & 1;
-  if (virtio::write(device(s), at, size, value)) reset_device(s);
-}
-
-// The window that configuration space has into BAR 0 (4.1.4.7).
-bool window_open(const State& s, unsigned size) {
-  const virtio::Core& c = s.core;
-  return c.window_bar == virtio::kBar && c.window_length == size && size != 8 && c.window_offset % size == 0 &&
-         c.window_offset < 0x4000;
-}
-void write_window(State& s, uint64_t at, unsigned size, uint64_t value) {
-  virtio::Core& c = s.core;
-  if (at == 4) c.window_bar = static_cast<uint8_t>(value);
-  if (at == 8 && size == 4) c.window_offset = static_cast<uint32_t>(value);
-  if (at == 12 && size == 4) c.window_length = static_cast<uint32_t>(value);
-  if (at == 16 && window_open(s, size)) write_bar(s, c.window_offset, size, value);
-}
-uint64_t read_window(State& s, uint64_t at, unsigned size) {
-  const virtio::Core& c = s.core;
-  switch (at) {
-    case 4: return c.window_bar;
-    case 8: return c.window_offset;
-    case 12: return c.window_length;
-    default: return at == 16 && window_open(s, size) ? read_bar(s, c.window_offset, size) : 0;
-  }
 }
 
 }  // namespace
 
 uint64_t Virtioblk::read(State& s, Nanos now, uint64_t offset, unsigned size) {
   advance(s, now);
-  if (in_window(offset) && offset % 4 == 0 && offset > virtio::kWindowCapability)
-    return read_window(s, offset - virtio::kWindowCapability, size);
-  if (offset < pci::kConfigBytes) return pci::config_read(kPci, s.pci, offset, size, s.core.isr != 0);
-  if (offset - kRegisters < kPci.bars[virtio::kBar].len_bytes) return read_bar(s, offset - kRegisters, size);
-  uint64_t value = open_bus(size);
-  pci::msix_read(kPci, s.pci, s.vector, offset - pci::region(virtio::kMsixBar), size, value);
-  return value;
+  return virtio::read({device(s), s.vector, configuration(s)}, offset, size);
 }
 
 void Virtioblk::write(State& s, Nanos now, uint64_t offset, unsigned size, uint64_t value) {
   advance(s, now);
-  if (in_window(offset)) return write_window(s, offset - virtio::kWindowCapability, size, value);
-  if (offset < pci::kConfigBytes) {
-    if (!pci::config_write(kPci, s.pci, offset, size, value)) return;
-    const uint64_t time = s.core.now_ns;
-    reset(s);
-    s.core.now_ns = time;
-  } else if (offset - kRegisters < kPci.bars[virtio::kBar].len_bytes) {
-    write_bar(s, offset - kRegisters, size, value);
-  } else {
-    pci::msix_write(kPci, s.vector, offset - pci::region(virtio::kMsixBar), size, value);
+  const virtio::Written written = virtio::write({device(s), s.vector, configuration(s)}, offset, size, value);
+  switch (written.left) {
+    case virtio::Left::kNothing: return;
+    case virtio::Left::kResetDevice: return reset_device(s);
+    case virtio::Left::kConfigured:
+      if (written.config_offset == kWriteback && size == 1) s.write_cache = value & 1;
+      return;
+    case virtio::Left::kResetFunction: {
+      const uint64_t time = s.core.now_ns;
+      reset(s);
+      s.core.now_ns = time;
+    }
   }
 }
 

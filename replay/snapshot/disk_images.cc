@@ -4,6 +4,8 @@
 
 #include <fmt/format.h>
 
+#include "vmm/machine/image_file.h"
+
 namespace dejavm {
 namespace {
 
@@ -138,7 +140,7 @@ Result<uint64_t> write_image_extent(AtomicFile& file, const MemoryExtent& extent
 }
 
 Result<std::unique_ptr<DiskImage>> open_image(const std::string& path, const DiskConfig& disk) {
-  auto image = RawImage::open(path);
+  auto image = open_image_file(path);
   if (!image) return image.error();
   const auto bad = [&](const std::string& why) { return Error{ErrorKind::kHost, fmt::format("{}: {}", path, why)}; };
   const uint64_t bytes = (*image)->len_bytes() / disk.block_bytes * disk.block_bytes;

@@ -84,7 +84,12 @@ DiskConfig decode_disk(CborReader& r) {
 
 void encode_config(CborWriter& w, const MachineConfig& c) {
   w.map(8 + (c.serial_baud ? 1 : 0) + (c.pm_timer_32 ? 1 : 0) + (c.cpu_without.empty() ? 0 : 1) +
-        (c.test_device ? 1 : 0) + (c.revision != 1 ? 1 : 0) + (c.disks.empty() ? 0 : 1));
+        (c.test_device ? 1 : 0) + (c.revision != 1 ? 1 : 0) + (c.disks.empty() ? 0 : 1) + (c.rng ? 1 : 0) +
+        (c.firmware_log ? 1 : 0));
+  if (c.rng) {
+    w.text("rng");
+    w.boolean(true);
+  }
   w.text("seed");
   w.unsigned_int(c.seed);
   if (!c.disks.empty()) {
@@ -113,6 +118,10 @@ void encode_config(CborWriter& w, const MachineConfig& c) {
   }
   if (c.test_device) {
     w.text("test_device");
+    w.boolean(true);
+  }
+  if (c.firmware_log) {
+    w.text("firmware_log");
     w.boolean(true);
   }
   w.text("memory_bytes");
@@ -146,6 +155,14 @@ MachineConfig decode_config(CborReader& r) {
       --seen;
       c.revision = static_cast<uint32_t>(number_up_to(r, 0xffffffff));
       if (r.ok() && c.revision == 1) r.fail("a 'revision' of 1, which is left out as the default");
+    } else if (key == "rng") {
+      --seen;
+      c.rng = r.boolean();
+      if (r.ok() && !c.rng) r.fail("an 'rng' of false, which is left out as the default");
+    } else if (key == "firmware_log") {
+      --seen;
+      c.firmware_log = r.boolean();
+      if (r.ok() && !c.firmware_log) r.fail("a 'firmware_log' of false, which is left out as the default");
     } else if (key == "test_device") {
       --seen;
       c.test_device = r.boolean();

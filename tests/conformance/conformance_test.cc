@@ -42,7 +42,10 @@ Result<void> load(const DeviceModel& m, std::span<const uint8_t> payload, void* 
 bool outlives_reset(std::string_view model, std::string_view field) {
   return (model == "vlapic" && field == "initial_id") || (model == "vrtc" && field == "base_unix_s") ||
          (model == "uart16550" && field == "timed") || (model == "vpmtmr" && field == "extended") ||
-         (model == "sysctl" && field == "debug_exit_enabled") ||
+         (model == "sysctl" && (field == "debug_exit_enabled" || field == "no_firmware_debug")) ||
+         (model == "fwcfg" && (field == "item_count" || field == "item" || field == "content")) ||
+         (model == "pcihost" && field == "of_qemu") ||
+         (model == "virtiorng" && (field == "seed" || field == "counter")) ||
          (model == "virtioblk" &&
           (field == "sectors" || field == "serial" || field == "block_bytes" || field == "read_only")) ||
          (model == "nvme" &&
@@ -265,8 +268,9 @@ const char* excuse(std::string_view model, std::string_view path) {
     return "only timer 0 is periodic; the others keep what was written, for a later version that is";
   if (model == "sysctl" && path == "debug_exit_value")
     return "for the board, which reads it when the debug exit's line rises";
-  if (model == "virtioblk" && path.starts_with("pci.msi_")) return "of MSI, which this function has not";
-  const bool has_two_bars = model == "nvme" || model == "virtioblk";
+  const bool is_virtio = model.starts_with("virtio");
+  if (is_virtio && path.starts_with("pci.msi_")) return "of MSI, which this function has not";
+  const bool has_two_bars = model == "nvme" || is_virtio;
   if (path == "pci.bar[3]" || path == "pci.bar[5]" || (has_two_bars && path == "pci.bar[2]") ||
       path == "pci.pending[1]")
     return "of a BAR, or of vectors, that this function has not; every other value is refused";
@@ -276,9 +280,9 @@ const char* excuse(std::string_view model, std::string_view path) {
 // Fields that matter only in the middle of a command, or after a driver has set up queues of its own, as no random
 // operations do. That they matter tests/devices/nvme_test.cc and virtioblk_test.cc show.
 bool needs_a_driver(std::string_view model, std::string_view path) {
-  if (model == "virtioblk")
-    for (const std::string_view part :
-         {"core.turn", "core.queue", "core.readable", "core.writable", "core.segment[", "range", "unflushed", "data["})
+  if (model.starts_with("virtio"))
+    for (const std::string_view part : {"core.turn", "core.queue", "core.readable", "core.writable", "core.segment",
+                                        "core.table", "length", "range", "unflushed", "data["})
       if (path.starts_with(part)) return true;
   if (model != "nvme") return false;
   for (const std::string_view part : {"command[", "data[", "position", "length", "page", "list", "result", "status",

@@ -20,7 +20,7 @@ def sum_of(path):
 
 
 def seabios(image):
-    boot = ["--firmware", image, "--memory", "64M", "--max-instructions", "70000000"]
+    boot = ["--firmware", image, "--memory", "64M", "--firmware-log", "--max-instructions", "70000000"]
     said = run("record", "-o", "a.dvt", "--force", *boot, status=4)[0]
     # In this order: what it finds, and what it does without a disk.
     lines = ["SeaBIOS (version", "RamSize: 0x04000000", "Relocating init", "Found 1 PCI devices (max PCI bus is 00)", "Found 1 cpu(s) max supported 1 cpu(s)", "CPU Mhz=1000",

@@ -14,6 +14,7 @@
 #include "replay/timeline/timeline.h"
 #include "tools/dejavm/distinct_files.h"
 #include "tools/dejavm/report.h"
+#include "vmm/machine/image_file.h"
 
 namespace dejavm::cli {
 namespace {
@@ -29,7 +30,7 @@ struct DiskThen {
   std::unique_ptr<TraceReader> trace;
   std::unique_ptr<Timeline> timeline;
   RestoredFile restored;
-  std::unique_ptr<RawImage> raw;
+  std::unique_ptr<ImageFile> raw;
   Disk* disk = nullptr;  // nullptr: raw
 
   bool read(uint64_t offset, std::span<uint8_t> to) { return disk ? disk->read(offset, to) : raw->read(offset, to); }
@@ -85,7 +86,7 @@ Result<DiskThen> open_disk(const std::string& file, const std::string& at, const
     if (auto done = take_disk(then, *then.restored.machine, o.disk, o.image); !done) return done.error();
     return then;
   }
-  auto raw = RawImage::open(file);
+  auto raw = open_image_file(file);
   if (!raw) return raw.error();
   then.raw = raw.take();
   then.len_bytes = then.raw->len_bytes();

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "replay/snapshot/disk_images.h"
+#include "vmm/machine/image_file.h"
 
 namespace dejavm::cli {
 
@@ -10,7 +11,7 @@ Result<std::vector<std::unique_ptr<DiskImage>>> open_disks(const Options& o, Mac
                                                            std::vector<DiskBase>* bases) {
   std::vector<std::unique_ptr<DiskImage>> images;
   for (const DiskOption& option : o.disks) {
-    auto image = RawImage::open(option.path);
+    auto image = open_image_file(option.path, option.format);
     if (!image) return image.error();
     const uint64_t bytes = (*image)->len_bytes() / option.block_bytes * option.block_bytes;
     if (bytes == 0 || bytes > kMaxDiskBytes)

@@ -168,16 +168,47 @@ DiskOption parse_disk(const std::string& text) {
     if (word == "ro") disk.read_only = true;
     else if (word == "if=nvme" || word == "if=virtio")
       disk.controller = word == "if=nvme" ? DiskController::kNvme : DiskController::kVirtio;
+    else if (word == "format=raw" || word == "format=auto")
+      disk.format = word == "format=raw" ? ImageFormat::kRaw : ImageFormat::kAuto;
     else if (word == "block=512" || word == "block=4096") disk.block_bytes = word == "block=512" ? 512 : 4096;
     else if (word.starts_with("serial=") && word.size() > 7 && word.size() <= 27) disk.serial = word.substr(7);
     else
-      throw CLI::ValidationError(
-          "--disk",
-          "'" + word +
-              "': there are ro, if=nvme, if=virtio, block=512, block=4096 and serial=TEXT, of 1 to 20 characters");
+      throw CLI::ValidationError("--disk", "'" + word +
+                                               "': there are ro, if=nvme, if=virtio, format=raw, format=auto, "
+                                               "block=512, block=4096 and serial=TEXT, of 1 "
+                                               "to 20 characters");
   }
   if (disk.path.empty()) throw CLI::ValidationError("--disk", "a file is missing");
   return disk;
+}
+
+void add_disk_options(CLI::App& app, Options& o) {
+  const auto add = [&o](const std::vector<std::string>& all, bool in_front) {
+    std::vector<DiskOption> disks;
+    for (const std::string& text : all) disks.push_back(parse_disk(text));
+    o.disks.insert(in_front ? o.disks.begin() : o.disks.end(), disks.begin(), disks.end());
+    if (o.disks.size() > kMaxDisks) throw CLI::ValidationError("--disk", "a machine has 16 disks at most");
+  };
+  app.add_option_function<std::vector<std::string>>(
+         "IMAGE",
+         [&o, add](const std::vector<std::string>& all) {
+           add(all, true);
+           o.boots_from_disk = true;
+         },
+         "a disk, as --disk has it, in front of the others; without --kernel the machine boots from the first disk as "
+         "a "
+         "PC does, by SeaBIOS, and --memory is 1G unless given")
+      ->type_name("FILE[,...]");
+  app.add_option_function<std::vector<std::string>>(
+         "--disk", [add](const std::vector<std::string>& all) { add(all, false); },
+         "an image as a disk, which is not written: what the guest writes is the machine's own. Raw, or qcow2 and "
+         "others "
+         "by qemu-nbd, or an NBD server's URI. With ,if=nvme or ,if=virtio [nvme] ,ro ,format=raw or ,format=auto "
+         "[auto] "
+         ",block=4096 ,serial=TEXT. May be given several times")
+      ->type_name("FILE[,...]")
+      ->allow_extra_args(false)
+      ->take_all();
 }
 
 void add_machine_options(CLI::App& app, Options& o) {
@@ -192,20 +223,13 @@ void add_machine_options(CLI::App& app, Options& o) {
       ->excludes("--kernel");
   app.add_option("--initrd", o.boot.initrd, "initial RAM disk for the kernel")->type_name("FILE");
   app.add_option("--append", o.boot.append, "the kernel's command line, e.g. console=ttyS0")->type_name("TEXT");
-  app.add_option_function<std::vector<std::string>>(
-         "--disk",
-         [&o](const std::vector<std::string>& all) {
-           for (const std::string& text : all) o.disks.push_back(parse_disk(text));
-           if (o.disks.size() > kMaxDisks) throw CLI::ValidationError("--disk", "a machine has 16 disks at most");
-         },
-         "a raw image as a disk, which is not written: what the guest writes is the machine's own. With ,if=nvme or "
-         ",if=virtio [nvme] ,ro ,block=4096 ,serial=TEXT. May be given several times")
-      ->type_name("FILE[,...]")
-      ->allow_extra_args(false)
-      ->take_all();
+  add_disk_options(app, o);
   app.add_option("--memory", o.config.memory_bytes, "guest RAM, e.g. 512M [256M]")
       ->type_name("SIZE")
       ->transform(size_in_bytes());
+  app.parse_complete_callback([&app, &o] {
+    if (o.boots_from_disk && app.count("--memory") == 0) o.config.memory_bytes = uint64_t{1} << 30;
+  });
   app.add_option("--seed", o.config.seed, "what RDRAND and the kernel's random seed are drawn from [0]")
       ->type_name("N");
   app.add_option_function<std::string>(
@@ -240,6 +264,9 @@ void add_machine_options(CLI::App& app, Options& o) {
          "lacks")
       ->delimiter(',')
       ->type_name("NAMES");
+  app.add_flag("--firmware-log", o.config.firmware_log,
+               "what SeaBIOS says of what it does, at port 0x402, goes to the console too");
+  app.add_flag("--rng", o.config.rng, "a virtio entropy device; what it gives comes from --seed");
   app.add_flag("--test-device", o.config.test_device,
                "the ports and the memory window of QEMU's pc-testdev: 0xe0, 0xe4, 0x2000-0x2017, 0xff000000");
   app.add_flag("--debug-exit", o.config.debug_exit, "a write of N to port 0xf4 ends the run with status N*2+1");

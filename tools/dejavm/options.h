@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "tools/dejavm/distinct_files.h"
+#include "vmm/machine/image_file.h"
 #include "vmm/machine/machine.h"
 #include "vmm/state/config.h"
 
@@ -26,10 +27,12 @@ struct DiskOption {
   uint32_t block_bytes = 512;
   bool read_only = false;
   DiskController controller = DiskController::kNvme;
+  ImageFormat format = ImageFormat::kAuto;
 };
 
 struct Options {
   std::vector<DiskOption> disks;
+  bool boots_from_disk = false;  // an image was given by itself: firmware starts from it, if there is no kernel
   std::chrono::steady_clock::time_point begun = std::chrono::steady_clock::now();  // the command
   MachineConfig config;
   EngineChoice engine;  // without a name: deterministic, or a snapshot's own

@@ -164,6 +164,8 @@ std::string unusual(const MachineConfig& c) {
   if (c.serial_baud) out += ", serial at its baud rate";
   if (c.pm_timer_32) out += ", 32-bit PM timer";
   if (c.debug_exit) out += ", debug exit";
+  if (c.firmware_log) out += ", firmware's log";
+  if (c.rng) out += ", virtio entropy device";
   if (c.test_device) out += ", test device";
   if (c.strict) out += ", strict";
   if (!c.cpu_without.empty()) out += fmt::format(", CPU without {}", fmt::join(c.cpu_without, " "));

@@ -48,6 +48,23 @@ EngineChoice engine_of(const Options& o, const char* otherwise) {
   return o.step ? EngineChoice("kvm-step", o.engine.translation) : o.engine.or_else(otherwise);
 }
 
+// What the machine starts from: where an image was given by itself, the firmware of this host.
+Result<BootSource> boot_source_of(const Options& o) {
+  BootSource source = o.boot;
+  if (!o.boots_from_disk || !source.kernel.empty() || !source.firmware.empty()) return source;
+  constexpr const char* kPlaces[] = {"/usr/share/seabios/bios-256k.bin", "/usr/share/qemu/bios-256k.bin"};
+  for (const char* place : kPlaces) {
+    if (access(place, R_OK) != 0) continue;
+    source.firmware = place;
+    return source;
+  }
+  return Error{
+      ErrorKind::kHost,
+      fmt::format("to boot from {} there is no SeaBIOS on this host (Debian: package seabios); give --firmware, "
+                  "or a --kernel",
+                  o.disks[0].path)};
+}
+
 // A machine that is ready to run, with its console and inputs.
 struct Session {
   std::unique_ptr<HostConsole> console;
@@ -70,8 +87,10 @@ struct Session {
   Result<void> boot(const Options& o) {
     if (auto done = open(o); !done) return done;
     MachineConfig config = o.config;
-    if (!o.boot.firmware.empty()) {
-      auto rom = boot::firmware_rom_bytes(o.boot.firmware);
+    auto source = boot_source_of(o);
+    if (!source) return source.error();
+    if (!source->firmware.empty()) {
+      auto rom = boot::firmware_rom_bytes(source->firmware);
       if (!rom) return rom.error();
       config.rom_bytes = *rom;
     }
@@ -81,8 +100,8 @@ struct Session {
     auto made = Machine::create(config, engine_of(o, "deterministic"), console.get(), images.take());
     if (!made) return made.error();
     machine = made.take();
-    if (auto done = machine->boot(o.boot); !done) return done;
-    auto described = describe_boot(o.boot);
+    if (auto done = machine->boot(*source); !done) return done;
+    auto described = describe_boot(*source);
     if (!described) return described.error();
     about.boot = described.take();
     about.append = o.boot.append;

@@ -12,7 +12,7 @@ inline constexpr uint16_t kPit = 0x40, kSystemControlB = 0x61;
 inline constexpr uint16_t kKeyboardData = 0x60, kKeyboardCommand = 0x64;
 inline constexpr uint16_t kRtc = 0x70;
 inline constexpr uint16_t kPostCode = 0x80, kSystemControlA = 0x92, kResetControl = 0xcf9;
-inline constexpr uint16_t kDebugConsole = 0xe9, kDebugExit = 0xf4, kFirmwareDebug = 0x402;
+inline constexpr uint16_t kDebugConsole = 0xe9, kDebugExit = 0xf4, kFirmwareDebug = 0x402, kFirmwareConfig = 0x510;
 inline constexpr uint16_t kTestEcho = 0xe0, kTestIrq = 0x2000, kTestDma = 0x2100;
 inline constexpr uint16_t kCom1 = 0x3f8;
 inline constexpr uint16_t kPm1Event = 0x600, kPm1Control = 0x604, kPmTimer = 0x608, kPmEnd = 0x60c;
@@ -35,7 +35,8 @@ inline constexpr uint8_t kTimerIrq = 0, kKeyboardIrq = 1, kCascadeIrq = 2, kCom1
                          kTestDmaIrq = 11, kMouseIrq = 12;
 // Devices on PCI bus 0. INTA of device n comes at pin 16 + n % 4 of the I/O APIC, and at IRQ 5 of the 8259 pair if n is
 // even, 10 if it is odd.
-inline constexpr uint8_t kPciHostSlot = 0, kFirstDiskSlot = 4, kFirstVirtioDiskSlot = 20, kTestPciSlot = 31;
+inline constexpr uint8_t kPciHostSlot = 0, kRngSlot = 3, kFirstDiskSlot = 4, kFirstVirtioDiskSlot = 20,
+                         kTestPciSlot = 31;
 inline constexpr uint8_t kPciFirstPin = 16, kPciEvenIrq = 5, kPciOddIrq = 10;
 // The pin of the I/O APIC at which IRQ 0 comes; the others come at the pins of their numbers.
 inline constexpr uint8_t kTimerPin = 2;

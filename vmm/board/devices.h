@@ -17,6 +17,8 @@
 
 #include <tuple>
 
+#include "devices/core/split_mix.h"
+#include "devices/fwcfg.h"
 #include "devices/i8042.h"
 #include "devices/nvme.h"
 #include "devices/pcihost.h"
@@ -30,6 +32,7 @@
 #include "devices/vhpet.h"
 #include "devices/vioapic.h"
 #include "devices/virtioblk.h"
+#include "devices/virtiorng.h"
 #include "devices/vlapic.h"
 #include "devices/vpmtmr.h"
 #include "devices/vrtc.h"
@@ -92,7 +95,10 @@ inline constexpr auto kBoardDevices = [] {
                                 {.name = "PS2M", .id = "PNP0F13", .irq = kMouseIrq}}},
       DeviceRow<Sysctl>{.ports = {{kPostCode, 1}, {kSystemControlA, 1}, {kDebugConsole, 1}, {kDebugExit, 1}, {kFirmwareDebug, 1}, {kResetControl, 1}},
                         .reserved = {{kSystemControlA, 1}, {kResetControl, 1}},
-                        .configure = [](Sysctl::State& s, const MachineConfig& c, uint32_t) { s.debug_exit_enabled = c.debug_exit; }},
+                        .configure = [](Sysctl::State& s, const MachineConfig& c, uint32_t) {
+                          s.debug_exit_enabled = c.debug_exit;
+                          s.no_firmware_debug = c.revision >= 5 && !c.firmware_log;
+                        }},
       DeviceRow<BoardWires>{},
       DeviceRow<Pctestdev>{.ports = {{kTestEcho, 9}, {kTestEcho + 10, 2}, {kTestIrq, Pctestdev::kLines}},
                            .wires = test_wires(),
@@ -104,6 +110,7 @@ inline constexpr auto kBoardDevices = [] {
       DeviceRow<Pcihost>{.ports = {{kPciAddress, 1}, {kPciData, 4}},
                          .windows = {{kPciConfig, kPciConfigBytes}},
                          .pci_slot = kPciHostSlot,
+                         .configure = [](Pcihost::State& s, const MachineConfig& c, uint32_t) { s.of_qemu = has_firmware_config(c); },
                          .present = [](const MachineConfig& c) { return c.revision >= 4; }},
       DeviceRow<Testpci>{.pci_slot = kTestPciSlot,
                          .present = [](const MachineConfig& c) { return c.test_device && c.revision >= 4; }},
@@ -123,6 +130,12 @@ inline constexpr auto kBoardDevices = [] {
                 const DiskConfig& disk = c.disks[disk_number(c, DiskController::kVirtio, n)];
                 Virtioblk::set_disk(s, disk.bytes, disk.block_bytes, disk.serial, disk.read_only);
               }},
+      DeviceRow<Virtiorng>{.pci_slot = kRngSlot,
+                           .configure = [](Virtiorng::State& s, const MachineConfig& c, uint32_t) { Virtiorng::set_seed(s, SplitMix64::output(c.seed, 0)); },
+                           .present = [](const MachineConfig& c) { return c.rng; }},
+      DeviceRow<Fwcfg>{.ports = {{kFirmwareConfig, 2}, {kFirmwareConfig + 4, 8}},
+                       .port_origin = kFirmwareConfig,
+                       .present = [](const MachineConfig& c) { return has_firmware_config(c); }},
       DeviceRow<Vlapic, Instances::kOnePerVcpu>{
           .windows = {{kLocalApic, Vlapic::kWindowBytes}},
           .msrs = {{kMsrApicBase, 1}, {kMsrTscAdjust, 1}, {kMsrTscDeadline, 1}, {kMsrX2apic, kX2apicMsrs}},

@@ -2,7 +2,9 @@
 // for (5.2.5.1); addresses are those at which the board has its devices.
 #include "vmm/boot/acpi.h"
 
+#include <cstring>
 #include <iterator>
+#include <utility>
 #include <vector>
 
 #include "vmm/board/address_map.h"
@@ -17,13 +19,13 @@ constexpr uint64_t kAcpiEnd = kMiB;
 using namespace address_map;
 constexpr uint8_t kCenturyIndex = 0x32, kResetValue = 6;
 
-// 5.2.6: header, content, and the sum of all bytes zero.
+constexpr uint32_t kHeaderBytes = 36, kHeaderChecksum = 9;
+
+// 5.2.6: header and content; the checksum is still missing.
 Bytes table(std::string_view signature, uint8_t revision, const Bytes& content) {
-  constexpr size_t kHeaderBytes = 36, kChecksum = 9;
   Bytes b;
-  b.text(signature).u32(static_cast<uint32_t>(kHeaderBytes + content.v.size())).u8(revision).u8(0);
+  b.text(signature).u32(kHeaderBytes + static_cast<uint32_t>(content.v.size())).u8(revision).u8(0);
   b.text("DEJAVM").text("DEJAVM  ").u32(1).text("DJVM").u32(1).append(content.v);
-  b.v[kChecksum] = checksum(b.v);
   return b;
 }
 
@@ -86,45 +88,95 @@ Bytes mcfg() {  // PCI Firmware Specification 3.2, 4.1.2: segment 0, bus 0
 
 // What iasl made of pci.asl, under our own header: which version of iasl it was is of no account.
 Bytes pci_ssdt() {
-  constexpr size_t kHeaderBytes = 36;
   return table("SSDT", 2, Bytes{std::vector<uint8_t>(std::begin(pci_aml_code) + kHeaderBytes, std::end(pci_aml_code))});
 }
 
-Bytes rsdp(uint32_t rsdt_at, uint64_t xsdt_at) {  // 5.2.5.3
-  constexpr size_t kV1Bytes = 20, kChecksum = 8, kExtendedChecksum = 32;
-  Bytes b;
-  b.text("RSD PTR ").u8(0).text("DEJAVM").u8(2).u32(rsdt_at).u32(36).u64(xsdt_at).u8(0).zeros(3);
-  b.v[kChecksum] = checksum({b.v.data(), kV1Bytes});
-  b.v[kExtendedChecksum] = checksum(b.v);
-  return b;
+Bytes rsdp(uint32_t rsdt_at, uint64_t xsdt_at) {  // 5.2.5.3; the checksums are still missing
+  return Bytes{}.text("RSD PTR ").u8(0).text("DEJAVM").u8(2).u32(rsdt_at).u32(36).u64(xsdt_at).u8(0).zeros(3);
+}
+
+constexpr uint32_t kRsdpV1Bytes = 20, kRsdpBytes = 36, kRsdpChecksum = 8, kRsdpRsdt = 16, kRsdpXsdt = 24,
+                   kRsdpExtendedChecksum = 32;
+constexpr uint32_t kFadtFacs = 36, kFadtDsdt = 40, kFadtXDsdt = 140;
+
+class Builder {
+ public:
+  AcpiTables out;
+
+  uint32_t put(const Bytes& b) {
+    const auto at = static_cast<uint32_t>((out.tables.size() + 63) & ~size_t{63});  // the FACS needs 64
+    out.tables.resize(at);
+    out.tables.insert(out.tables.end(), b.v.begin(), b.v.end());
+    return at;
+  }
+  uint32_t put_table(const Bytes& b) {
+    const uint32_t at = put(b);
+    out.checksums.push_back({Part::kTables, at + kHeaderChecksum, at, static_cast<uint32_t>(b.v.size())});
+    return at;
+  }
+  void pointer(uint32_t offset, uint32_t len_bytes) { out.pointers.push_back({Part::kTables, offset, len_bytes}); }
+  void put_rsdp(uint32_t rsdt_at, uint32_t xsdt_at) {
+    out.rsdp = rsdp(rsdt_at, xsdt_at).v;
+    out.pointers.push_back({Part::kRsdp, kRsdpRsdt, 4});
+    out.pointers.push_back({Part::kRsdp, kRsdpXsdt, 8});
+    out.checksums.push_back({Part::kRsdp, kRsdpChecksum, 0, kRsdpV1Bytes});
+    out.checksums.push_back({Part::kRsdp, kRsdpExtendedChecksum, 0, kRsdpBytes});
+  }
+
+ private:
+  using Part = AcpiTables::Part;
+};
+
+void add_to(std::vector<uint8_t>& bytes, const AcpiTables::Pointer& pointer, uint64_t base) {
+  uint64_t value = 0;
+  std::memcpy(&value, &bytes[pointer.offset], pointer.len_bytes);
+  value += base;
+  std::memcpy(&bytes[pointer.offset], &value, pointer.len_bytes);
 }
 
 }  // namespace
 
-void put_acpi_tables(const Target& t) {
-  uint64_t end = kAcpiTables + 64;  // the RSDP comes first, and is written last
-  const auto put = [&](const Bytes& b) {
-    const uint64_t at = (end + 63) & ~uint64_t{63};  // the FACS needs 64
-    end = at + b.v.size();
-    CHECK(end <= kAcpiEnd);
-    t.put(at, b.v);
-    return static_cast<uint32_t>(at);
-  };
-  const uint32_t facs_at = put(facs());
-  const uint32_t dsdt_at = put(table("DSDT", 2, Bytes{dsdt_definition_block(t.config.vcpus)}));
-  Bytes narrow, wide;
-  std::vector<Bytes> tables = {fadt(facs_at, dsdt_at, t.config.pm_timer_32), madt(t.config.vcpus), hpet()};
-  if (t.config.revision >= 4) {
-    tables.push_back(mcfg());
-    tables.push_back(pci_ssdt());
+AcpiTables make_acpi_tables(const MachineConfig& config) {
+  Builder b;
+  const uint32_t facs_at = b.put(facs());
+  const uint32_t dsdt_at = b.put_table(table("DSDT", 2, Bytes{dsdt_definition_block(config.vcpus)}));
+  std::vector<uint32_t> listed = {b.put_table(fadt(facs_at, dsdt_at, config.pm_timer_32))};
+  b.pointer(listed[0] + kFadtFacs, 4);
+  b.pointer(listed[0] + kFadtDsdt, 4);
+  b.pointer(listed[0] + kFadtXDsdt, 8);
+  listed.push_back(b.put_table(madt(config.vcpus)));
+  listed.push_back(b.put_table(hpet()));
+  if (config.revision >= 4) {
+    listed.push_back(b.put_table(mcfg()));
+    listed.push_back(b.put_table(pci_ssdt()));
   }
-  for (const Bytes& b : tables) {
-    const uint32_t at = put(b);
+  Bytes narrow, wide;
+  for (const uint32_t at : listed) {
     narrow.u32(at);
     wide.u64(at);
   }
-  const uint32_t rsdt_at = put(table("RSDT", 1, narrow)), xsdt_at = put(table("XSDT", 1, wide));
-  t.put(kAcpiTables, rsdp(rsdt_at, xsdt_at).v);
+  const uint32_t rsdt_at = b.put_table(table("RSDT", 1, narrow)), xsdt_at = b.put_table(table("XSDT", 1, wide));
+  for (uint32_t n = 0; n < listed.size(); ++n) {
+    b.pointer(rsdt_at + kHeaderBytes + 4 * n, 4);
+    b.pointer(xsdt_at + kHeaderBytes + 8 * n, 8);
+  }
+  b.put_rsdp(rsdt_at, xsdt_at);
+  return std::move(b.out);
+}
+
+// The RSDP comes first.
+void put_acpi_tables(const Target& t) {
+  constexpr uint64_t kTablesAt = kAcpiTables + AcpiTables::kAlignment;
+  AcpiTables acpi = make_acpi_tables(t.config);
+  const auto part = [&](AcpiTables::Part which) -> std::vector<uint8_t>& {
+    return which == AcpiTables::Part::kTables ? acpi.tables : acpi.rsdp;
+  };
+  for (const AcpiTables::Pointer& pointer : acpi.pointers) add_to(part(pointer.part), pointer, kTablesAt);
+  for (const AcpiTables::Checksum& c : acpi.checksums)
+    part(c.part)[c.offset] = checksum(std::span(part(c.part)).subspan(c.start, c.len_bytes));
+  CHECK(kTablesAt + acpi.tables.size() <= kAcpiEnd);
+  t.put(kAcpiTables, acpi.rsdp);
+  t.put(kTablesAt, acpi.tables);
 }
 
 }  // namespace dejavm::boot

@@ -38,13 +38,19 @@ struct DiskLog {
   virtual void piece(unsigned disk, uint64_t number, std::span<const uint8_t> content) = 0;
 };
 
-// A file of raw content. Its size is the disk's, rounded down to whole blocks.
-class RawImage final : public DiskImage {
+// An image of the host's (image_file.h). Its size is the disk's, rounded down to whole blocks.
+class ImageFile : public DiskImage {
+ public:
+  virtual uint64_t len_bytes() const = 0;
+};
+
+// A file of raw content.
+class RawImage final : public ImageFile {
  public:
   // kHost: it is not there, not to be read, no file, or empty.
   static Result<std::unique_ptr<RawImage>> open(const std::string& path);
   ~RawImage() override;
-  uint64_t len_bytes() const { return len_bytes_; }
+  uint64_t len_bytes() const override { return len_bytes_; }
   bool read(uint64_t offset, std::span<uint8_t> to) override;
   Range range_at(uint64_t offset) const override;
 
@@ -57,7 +63,7 @@ class RawImage final : public DiskImage {
 // The image of a disk, where a snapshot does not have it within.
 struct BoundImage {
   unsigned disk = 0;
-  std::string path;  // raw
+  std::string path;  // as open_image_file takes it
 };
 
 class Disk {

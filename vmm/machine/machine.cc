@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "vmm/boot/boot.h"
+#include "vmm/boot/firmware_config.h"
 #include "vmm/kvm/kvm_engine.h"
 #include "vmm/kvm/kvm_step.h"
 #include "vmm/machine/disk.h"
@@ -201,6 +202,9 @@ Result<void> Machine::boot(const BootSource& source) {
   Impl& m = *impl_;
   m.pull();
   if (auto done = boot::load(source, m.config, *m.memory, m.vcpus[0]); !done) return done;
+  for (const ChunkRef& chunk : m.board->chunks())
+    if (chunk.schema == &schema_of<Fwcfg>())
+      boot::fill_firmware_config(m.config, *static_cast<Fwcfg::State*>(chunk.data));
   m.engine->set_state(0, m.vcpus[0]);
   for (const MemoryRegion& r : m.memory->regions()) m.engine->memory_written(r.start, r.len_bytes);
   return {};

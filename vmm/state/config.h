@@ -13,8 +13,9 @@ namespace dejavm {
 // What machines do has revisions, so that recordings and snapshots of earlier builds go on as they were: a machine
 // keeps the one that it was made with. 1: up to November 2026. 2: TF, DR6, null segments, ENTER, ARPL, 16-bit TSSs,
 // VMOVAPS's faults, the performance counters and CMCI as docs/cpu.md has them; events of a PIT that nobody sees wake
-// nothing. 3: testdma beside pctestdev. 4: PCI.
-inline constexpr uint32_t kMachineRevision = 4;
+// nothing. 3: testdma beside pctestdev. 4: PCI. 5: fw_cfg for firmware, its PCI host
+// bridge is QEMU's, and port 0x402 is there if asked for.
+inline constexpr uint32_t kMachineRevision = 5;
 
 enum class DiskController : uint8_t { kNvme, kVirtio };
 
@@ -42,12 +43,19 @@ struct MachineConfig {
   bool strict = false;                    // stop at an unimplemented instruction instead of #UD
   bool serial_baud = false;               // COM1 takes the time of its baud rate, rather than none
   bool pm_timer_32 = false;               // the ACPI PM timer has 32 bits, rather than 24
+  bool firmware_log = false;              // firmware tells at port 0x402 what it does
+  bool rng = false;                       // devices/virtiorng.h
   bool test_device = false;               // devices/pctestdev.h and its memory window, devices/testdma.h
   std::vector<std::string>
       cpu_without{};  // optional features of the CPU model that guests are not shown: sorted, each once
   std::vector<DiskConfig> disks{};
   bool operator==(const MachineConfig&) const = default;
 };
+
+// Whether the machine has devices/fwcfg.h: with firmware.
+constexpr bool has_firmware_config(const MachineConfig& config) {
+  return config.revision >= 5 && config.rom_bytes != 0;
+}
 
 // Of a controller's disks: how many there are, and which of all the n-th is.
 inline size_t disk_count(const MachineConfig& config, DiskController controller) {

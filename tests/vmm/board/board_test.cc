@@ -57,7 +57,8 @@ class ThreeProcessors : public testing::Test {
 TEST(BoardTable, HasEveryModelAndSavesEachOfItsStates) {
   MachineConfig config;
   config.vcpus = 3;
-  config.test_device = true;
+  config.test_device = config.rng = true;
+  config.rom_bytes = 64 << 10;
   config.disks = {{.bytes = 1 << 20, .serial = "A"},
                   {.bytes = 1 << 20, .controller = DiskController::kVirtio, .serial = "V"},
                   {.bytes = 1 << 20, .serial = "B"}};
@@ -69,11 +70,12 @@ TEST(BoardTable, HasEveryModelAndSavesEachOfItsStates) {
   for (const DeviceModel& model : device_catalog())
     expected[std::string(model.name())] = model.name() == "vlapic" ? 3 : model.name() == "nvme" ? 2 : 1;
   EXPECT_EQ(saved, expected);
-  config.test_device = false;
+  config.test_device = config.rng = false;
+  config.rom_bytes = 0;
   config.disks.clear();
   config.vcpus = 1;
   EXPECT_EQ(Board(config, std::span(controls).first(1), nullptr).chunks().size(),
-            expected.size() - 5);  // no test device, no disk, one local APIC
+            expected.size() - 7);  // no test device, no firmware, no virtio, no disk, one local APIC
 }
 
 // Machines that were made before there was testdma have pctestdev alone, and nothing answers at the other's ports.

@@ -49,6 +49,15 @@ TEST(TaskSwitch, AJumpSavesTheOldTaskAndLoadsTheNew) {
   EXPECT_EQ(t.read<uint16_t>(Machine::kTss2), 0u);  // no link
 }
 
+// The requester's level is in the selector and is no part of where the descriptor is.
+TEST(TaskSwitch, AJumpWithARequestersLevelNeedsADescriptorOfThatLevel) {
+  Tasks refused, taken;
+  EXPECT_EQ(refused.outcome("\xea\x00\x00\x00\x00\x33\x00"sv), "#GP(30)");
+  taken.write<uint8_t>(Machine::kGdt + Machine::kTss2Sel + 5, 0x80 | 3 << 5 | kTss32);
+  EXPECT_EQ(taken.outcome("\xea\x00\x00\x00\x00\x33\x00"sv), "ok");
+  EXPECT_EQ(taken.c.rip, Tasks::kEntry);
+}
+
 TEST(TaskSwitch, ACallNestsAndIretReturns) {
   Tasks t;
   ASSERT_EQ(t.call(), "ok");
