@@ -22,6 +22,9 @@ DefinitionBlock("", "SSDT", 2, "DEJAVM", "PCI", 1)
                 WordIO(ResourceProducer, MinFixed, MaxFixed, PosDecode, EntireRange, 0, 0x0D00, 0xFFFF, 0, 0xF300)
                 DWordMemory(ResourceProducer, PosDecode, MinFixed, MaxFixed, NonCacheable, ReadWrite,
                             0, 0xC0000000, 0xDFFFFFFF, 0, 0x20000000)
+                // Where SeaBIOS puts BARs.
+                DWordMemory(ResourceProducer, PosDecode, MinFixed, MaxFixed, NonCacheable, ReadWrite,
+                            0, 0xE0100000, 0xFEBFFFFF, 0, 0x1EB00000)
                 QWordMemory(ResourceProducer, PosDecode, MinFixed, MaxFixed, NonCacheable, ReadWrite,
                             0, 0x8000000000, 0xFFFFFFFFFF, 0, 0x8000000000)
             })
