@@ -164,30 +164,24 @@ bool Fwcfg::add(State& s, uint16_t key, std::span<const uint8_t> content) {
   return true;
 }
 
-bool Fwcfg::add_file(State& s, std::string_view name, std::span<const uint8_t> content) {
-  if (name.size() >= kNameBytes || !add(s, static_cast<uint16_t>(kFirstFile + s.item_count), content)) return false;
-  std::ranges::copy(name, s.item[s.item_count - 1u].name.begin());
-  return true;
-}
-
-bool Fwcfg::add_directory(State& s) {
-  std::array<uint8_t, 4 + kItems*(8 + kNameBytes)> out{};
-  size_t size = 4;
-  const auto put = [&](size_t at, uint32_t value, unsigned bytes) {
-    for (unsigned n = 0; n < bytes; ++n) out[at + n] = static_cast<uint8_t>(value >> (8 * (bytes - 1 - n)));
+bool Fwcfg::add_files(State& s, std::span<const File> files) {
+  constexpr size_t kEntryBytes = 8 + kNameBytes;
+  std::array<uint8_t, 4 + kItems * kEntryBytes> directory{};
+  if (files.size() > kItems) return false;
+  const auto put = [&](size_t at, size_t value, unsigned bytes) {
+    for (unsigned n = 0; n < bytes; ++n) directory[at + n] = static_cast<uint8_t>(value >> (8 * (bytes - 1 - n)));
   };
-  uint32_t count = 0;
-  for (unsigned n = 0; n < s.item_count; ++n) {
-    const Item& item = s.item[n];
-    if (item.name[0] == 0) continue;
-    put(size, item.len_bytes, 4);
-    put(size + 4, item.key, 2);
-    std::ranges::copy(item.name, out.begin() + static_cast<ptrdiff_t>(size) + 8);
-    size += 8 + kNameBytes;
-    ++count;
+  put(0, files.size(), 4);
+  size_t end = 4;
+  uint16_t key = kFirstFile;
+  for (const File& file : files) {
+    if (file.name.size() >= kNameBytes || !add(s, key, file.content)) return false;
+    put(end, file.content.size(), 4);
+    put(end + 4, key++, 2);
+    std::ranges::copy(file.name, directory.begin() + static_cast<ptrdiff_t>(end) + 8);
+    end += kEntryBytes;
   }
-  put(0, count, 4);
-  return add(s, kDirectory, std::span(out).first(size));
+  return add(s, kDirectory, std::span(directory).first(end));
 }
 
 void Fwcfg::reset(State& s) {
@@ -202,7 +196,6 @@ const char* Fwcfg::invalid(const State& s) {
   for (unsigned n = 0; n < kItems; ++n) {
     const Item& item = s.item[n];
     if (item.at > kContentBytes || item.len_bytes > kContentBytes - item.at) return "an item is outside the content";
-    if (item.name[kNameBytes - 1] != 0) return "an item's name has no end";
   }
   if ((s.due_ns != 0) != (s.phase == Phase::kPause)) return "due_ns is not of a transfer that pauses";
   if (s.due_ns != 0 && (s.due_ns <= s.now_ns || s.due_ns - s.now_ns > kSliceNs)) return "due_ns is not within its time";

@@ -20,7 +20,7 @@ namespace dejavm {
 struct Fwcfg {
   static constexpr std::string_view kName = "fwcfg";
   static constexpr uint16_t kVersion = 1;
-  static constexpr unsigned kItems = 16, kNameBytes = 56;
+  static constexpr unsigned kItems = 16, kNameBytes = 56;  // of the directory
   static constexpr uint32_t kContentBytes = 24 << 10, kSliceBytes = 64 << 10, kControlBytes = 16;
   static constexpr uint64_t kSliceNs = 10'000, kWindowBytes = 12;
   // Keys of items without a name; files have those from kFirstFile on.
@@ -28,14 +28,12 @@ struct Fwcfg {
                             kMaxCpus = 0x0f, kDirectory = 0x19, kFirstFile = 0x20;
 
   struct Item {
-    std::array<uint8_t, kNameBytes> name{};
     uint32_t at = 0, len_bytes = 0;  // in the content
     uint16_t key = 0;
     std::array<uint8_t, 6> reserved{};
     static constexpr auto fields() {
-      return std::tuple{field("name", &Item::name), field("at", &Item::at),
-                        field("len_bytes", &Item::len_bytes).unit("bytes"), field("key", &Item::key),
-                        field("reserved", &Item::reserved).range(0, 0)};
+      return std::tuple{field("at", &Item::at), field("len_bytes", &Item::len_bytes).unit("bytes"),
+                        field("key", &Item::key), field("reserved", &Item::reserved).range(0, 0)};
     }
   };
 
@@ -86,11 +84,14 @@ struct Fwcfg {
   static bool next_transfer(const State&, Transfer&);
   static void transferred(State&, Nanos now, bool ok, std::span<const uint8_t> bytes);
 
-  // For whoever builds the machine. An item by its key, or a file; false: there is no room. Then the directory of the
-  // files, once.
+  // For whoever builds the machine. An item by its key; all files, which have names of at most kNameBytes - 1 bytes,
+  // with their directory, once. False: there is no room.
+  struct File {
+    std::string_view name;
+    std::span<const uint8_t> content;
+  };
   static bool add(State&, uint16_t key, std::span<const uint8_t> content);
-  static bool add_file(State&, std::string_view name, std::span<const uint8_t> content);
-  static bool add_directory(State&);
+  static bool add_files(State&, std::span<const File>);
 };
 
 }  // namespace dejavm

@@ -19,8 +19,8 @@ constexpr Access kAccesses[] = {
     {0x0019'000a, 4},        // select the directory and read its count
     {0x0000'0002, 200},      // and go on
     {0x0000'0004, 8},        // skip
-    {0x0021'000a, 0x5000},   // a file and zeros behind it
-    {0x0021'000a, 0x24000},  // in slices
+    {0x0020'000a, 0x6000},   // a file and zeros behind it
+    {0x0020'000a, 0x24000},  // in slices
     {0x0000'0010, 4},        // a write, which no item allows
     {0x0000'0002, 0},        // nothing
 };
@@ -35,19 +35,23 @@ constexpr auto kMemory = [] {
   return bytes;
 }();
 
-// A machine of a + 1 processors, with a file of b bytes.
+constexpr size_t kFileBytes = Fwcfg::kContentBytes - 938;  // leaves room for the rest
+
+// A machine of a + 1 processors, with a file of b bytes, and as many small ones as there can be.
 uint64_t fill(void* state, Nanos now, uint64_t a, uint64_t b) {
   Fwcfg::State& s = state_at<Fwcfg>(state);
   s.item_count = 0;
   s.item = {};
   s.content = {};
   const std::array<uint8_t, 2> cpus{static_cast<uint8_t>(a + 1), 0};
-  std::array<uint8_t, 0x4000> file;
+  std::array<uint8_t, kFileBytes> file;
   for (size_t n = 0; n < file.size(); ++n) file[n] = static_cast<uint8_t>(n * 7 + 1);
   bool added = Fwcfg::add(s, Fwcfg::kSignature, std::span(reinterpret_cast<const uint8_t*>("QEMU"), 4));
   added = added && Fwcfg::add(s, Fwcfg::kCpus, cpus);
-  added = added && Fwcfg::add_file(s, "etc/file", std::span(file).first(b % file.size()));
-  added = added && Fwcfg::add_directory(s);
+  std::array<Fwcfg::File, Fwcfg::kItems - 3> files;
+  files.fill({"etc/small", std::span(file).first(8)});
+  files[0] = {"etc/file", std::span(file).first(b % file.size())};
+  added = added && Fwcfg::add_files(s, files);
   Fwcfg::advance(s, now);
   return added;
 }
@@ -65,14 +69,31 @@ uint64_t transfer(void* state, Nanos now, uint64_t a, uint64_t b) {
   }
   return memory.hash;
 }
-constexpr DeviceCall kCalls[] = {{"fill", 2, {4, 0x4000}, fill}, {"transfer", 2, {7, 64}, transfer}};
+
+// Item a's first b + 1 bytes, byte by byte. The answer is a sum of them.
+uint64_t look(void* state, Nanos now, uint64_t a, uint64_t b) {
+  Fwcfg::State& s = state_at<Fwcfg>(state);
+  Fwcfg::write(s, now, 0, 2, s.item[a % Fwcfg::kItems].key);
+  uint64_t sum = 0;
+  for (uint64_t n = 0; n <= b % 64; ++n) sum = SplitMix64::output(sum ^ Fwcfg::read(s, now, 1, 1), n);
+  return sum;
+}
+constexpr DeviceCall kCalls[] = {
+    {"fill", 2, {4, kFileBytes}, fill}, {"transfer", 2, {7, 64}, transfer}, {"look", 2, {Fwcfg::kItems, 64}, look}};
 
 constexpr DeviceOp kIdioms[] = {
-    call_op(0, 0, 100), call_op(0, 3, 0x3fff), call_op(1, 0, 63),       call_op(1, 3, 63),    call_op(1, 4, 63),
-    call_op(1, 4, 17),  call_op(1, 5, 3),      write_op(0, 2, 0x00),    write_op(0, 2, 0x05), write_op(0, 2, 0x19),
-    write_op(0, 2, 34), read_op(1, 1),         read_op(1, 1),           read_op(1, 1),        read_op(4, 4),
-    write_op(4, 4, 0),  write_op(8, 4, 0x100), write_op(8, 4, 0x30100), wait_op(10'000),      transfer_op(true),
-    transfer_op(true),  transfer_op(false),
+    call_op(0, 0, 100),    call_op(0, 3, kFileBytes - 1),
+    call_op(1, 0, 63),     call_op(1, 3, 63),
+    call_op(2, 9, 63),     call_op(2, 14, 63),
+    call_op(1, 4, 63),     call_op(1, 4, 17),
+    call_op(1, 5, 3),      write_op(0, 2, 0x00),
+    write_op(0, 2, 0x05),  write_op(0, 2, 0x19),
+    write_op(0, 2, 34),    read_op(1, 1),
+    read_op(1, 1),         read_op(1, 1),
+    read_op(4, 4),         write_op(4, 4, 0),
+    write_op(8, 4, 0x100), write_op(8, 4, 0x30100),
+    wait_op(10'000),       transfer_op(true),
+    transfer_op(true),     transfer_op(false),
 };
 
 }  // namespace

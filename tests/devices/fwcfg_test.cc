@@ -19,9 +19,8 @@ struct Machine {
 
   Machine() {
     EXPECT_TRUE(Fwcfg::add(s, Fwcfg::kSignature, bytes("QEMU")));
-    EXPECT_TRUE(Fwcfg::add_file(s, "etc/one", bytes("first")));
-    EXPECT_TRUE(Fwcfg::add_file(s, "two", bytes("second file")));
-    EXPECT_TRUE(Fwcfg::add_directory(s));
+    const Fwcfg::File files[] = {{"etc/one", bytes("first")}, {"two", bytes("second file")}};
+    EXPECT_TRUE(Fwcfg::add_files(s, files));
   }
   static std::span<const uint8_t> bytes(std::string_view text) {
     return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
@@ -77,8 +76,8 @@ TEST(FwcfgTest, ItemsAreReadByteByByteAndEndInZeros) {
   EXPECT_EQ(m.read(6), std::string("QEMU\0\0", 6));
   m.select(0x19);
   EXPECT_EQ(m.read(4), std::string("\0\0\0\2", 4));
-  EXPECT_EQ(m.read(8 + 7), std::string("\0\0\0\5\0\x21\0\0etc/one", 15));
-  m.select(0x22);
+  EXPECT_EQ(m.read(8 + 7), std::string("\0\0\0\5\0\x20\0\0etc/one", 15));
+  m.select(0x21);
   EXPECT_EQ(m.read(12), std::string("second file\0", 12));
   m.select(0x55);
   EXPECT_EQ(m.read(2), std::string(2, '\0'));
@@ -88,28 +87,28 @@ TEST(FwcfgTest, ItemsAreReadByteByByteAndEndInZeros) {
 
 TEST(FwcfgTest, TransfersSelectSkipAndRead) {
   Machine m;
-  EXPECT_EQ(m.transfer(0x0022'0008 | 4, 7), 0u);
+  EXPECT_EQ(m.transfer(0x0021'0008 | 4, 7), 0u);
   EXPECT_EQ(m.transfer(2, 6), 0u);
   EXPECT_EQ(m.at(kTo, 7), std::string("file\0\0\xcc", 7));
-  EXPECT_EQ(m.transfer(0x0021'000a, 5), 0u);
+  EXPECT_EQ(m.transfer(0x0020'000a, 5), 0u);
   EXPECT_EQ(m.at(kTo, 5), "first");
   EXPECT_EQ(m.transfer(2, 0), 0u);
 }
 
 TEST(FwcfgTest, WhatCannotBeDoneEndsWithTheErrorBit) {
   Machine m;
-  EXPECT_EQ(m.transfer(0x0021'0008 | 16, 4), 1u);                // a write
-  EXPECT_EQ(m.transfer(0x0021'000a, 4, uint64_t{1} << 40), 1u);  // to where there is nothing
+  EXPECT_EQ(m.transfer(0x0020'0008 | 16, 4), 1u);                // a write
+  EXPECT_EQ(m.transfer(0x0020'000a, 4, uint64_t{1} << 40), 1u);  // to where there is nothing
   Fwcfg::write(m.s, {m.now}, 4, 4, 0xffffffff);                  // the control structure itself
   Fwcfg::write(m.s, {m.now}, 8, 4, 0);
   m.run();
   EXPECT_EQ(m.s.phase, Fwcfg::Phase::kIdle);
-  EXPECT_EQ(m.transfer(0x0021'000a, 5), 0u);
+  EXPECT_EQ(m.transfer(0x0020'000a, 5), 0u);
 }
 
 TEST(FwcfgTest, ALargeReadTakesItsTimeInSlices) {
   Machine m;
-  EXPECT_EQ(m.transfer(0x0021'000a, 0x40000), 0u);
+  EXPECT_EQ(m.transfer(0x0020'000a, 0x40000), 0u);
   EXPECT_EQ(m.events, 4u);
   EXPECT_EQ(m.at(kTo, 7), std::string("first\0\0", 7));
   EXPECT_EQ(m.memory[kTo + 0x3ffff], 0);
@@ -121,9 +120,11 @@ TEST(FwcfgTest, WhatDoesNotFitIsRefused) {
   const std::vector<uint8_t> half(Fwcfg::kContentBytes / 2 + 1);
   EXPECT_TRUE(Fwcfg::add(s, 1, half));
   EXPECT_FALSE(Fwcfg::add(s, 2, half));
-  EXPECT_FALSE(Fwcfg::add_file(s, std::string(Fwcfg::kNameBytes, 'n'), {}));
-  for (unsigned n = 1; n < Fwcfg::kItems; ++n) EXPECT_TRUE(Fwcfg::add_file(s, "n", {}));
-  EXPECT_FALSE(Fwcfg::add_directory(s));
+  const std::string long_name(Fwcfg::kNameBytes, 'n');
+  const Fwcfg::File too_long[] = {{long_name, {}}};
+  EXPECT_FALSE(Fwcfg::add_files(s, too_long));
+  const std::vector<Fwcfg::File> too_many(Fwcfg::kItems, {"n", {}});
+  EXPECT_FALSE(Fwcfg::add_files(s, too_many));
 }
 
 }  // namespace

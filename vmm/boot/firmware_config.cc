@@ -79,13 +79,15 @@ void fill_firmware_config(const MachineConfig& config, Fwcfg::State& s) {
   room = room && Fwcfg::add(s, Fwcfg::kCpus, Bytes{}.u16(vcpus).v);
   room = room && Fwcfg::add(s, Fwcfg::kMaxCpus, Bytes{}.u16(vcpus).v);
   room = room && Fwcfg::add(s, Fwcfg::kBootMenu, Bytes{}.u16(0).v);  // none: it waits for seconds
-  room = room && Fwcfg::add_file(s, kRsdpFile, acpi.rsdp);
-  room = room && Fwcfg::add_file(s, kTablesFile, acpi.tables);
-  room = room && Fwcfg::add_file(s, "etc/table-loader", table_loader(acpi));
-  room = room && Fwcfg::add_file(s, "etc/e820", e820(config).v);
-  room = room && Fwcfg::add_file(s, "etc/sercon-port", Bytes{}.u64(address_map::kCom1).v);
-  if (!order.empty()) room = room && Fwcfg::add_file(s, "bootorder", bytes_of(order));
-  CHECK(room && Fwcfg::add_directory(s));
+  const std::vector<uint8_t> loader = table_loader(acpi), map = e820(config).v;
+  const std::vector<uint8_t> console_port = Bytes{}.u64(address_map::kCom1).v;
+  std::vector<Fwcfg::File> files = {{kRsdpFile, acpi.rsdp},
+                                    {kTablesFile, acpi.tables},
+                                    {"etc/table-loader", loader},
+                                    {"etc/e820", map},
+                                    {"etc/sercon-port", console_port}};
+  if (!order.empty()) files.push_back({"bootorder", bytes_of(order)});
+  CHECK(room && Fwcfg::add_files(s, files));
 }
 
 }  // namespace dejavm::boot

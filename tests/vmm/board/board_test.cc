@@ -115,11 +115,11 @@ TEST(BoardTable, CpuidTellsWhetherTheLocalApicIsOn) {
   const MachineConfig config;
   std::array<RunControl, 1> controls;
   Board board(config, controls, nullptr);
-  constexpr uint32_t kApic = 1 << 9;
+  constexpr uint32_t kApicFeature = 1 << 9;
   const uint32_t on = board.cpuid({0, {0}}, 1, 0, 0, 1).edx;
-  EXPECT_TRUE(on & kApic);
+  EXPECT_TRUE(on & kApicFeature);
   ASSERT_TRUE(board.msr_write({0, {0}}, 0x1b, 0xfee00100));
-  EXPECT_EQ(board.cpuid({0, {0}}, 1, 0, 0, 1).edx, on & ~kApic);
+  EXPECT_EQ(board.cpuid({0, {0}}, 1, 0, 0, 1).edx, on & ~kApicFeature);
 }
 
 TEST(BoardTable, NoTwoDevicesAnswerAtOnePlace) {
