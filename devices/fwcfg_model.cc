@@ -57,7 +57,7 @@ uint64_t fill(void* state, Nanos now, uint64_t a, uint64_t b) {
 }
 
 // Starts transfer a and does what it wants, b + 1 steps at most. The answer is what it wanted.
-uint64_t transfer(void* state, Nanos now, uint64_t a, uint64_t b) {
+uint64_t move(void* state, Nanos now, uint64_t a, uint64_t b) {
   Fwcfg::State& s = state_at<Fwcfg>(state);
   const uint64_t at = kControls + 16 * (a % std::size(kAccesses));
   Fwcfg::write(s, now, 4, 4, 0);
@@ -79,7 +79,7 @@ uint64_t look(void* state, Nanos now, uint64_t a, uint64_t b) {
   return sum;
 }
 constexpr DeviceCall kCalls[] = {
-    {"fill", 2, {4, kFileBytes}, fill}, {"transfer", 2, {7, 64}, transfer}, {"look", 2, {Fwcfg::kItems, 64}, look}};
+    {"fill", 2, {4, kFileBytes}, fill}, {"move", 2, {7, 64}, move}, {"look", 2, {Fwcfg::kItems, 64}, look}};
 
 constexpr DeviceOp kIdioms[] = {
     call_op(0, 0, 100),    call_op(0, 3, kFileBytes - 1),
