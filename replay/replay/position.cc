@@ -22,7 +22,7 @@ std::optional<uint64_t> scaled(std::string_view text, unsigned digits) {
   const size_t point = text.find('.');
   std::string all(text.substr(0, point));
   const std::string_view part = point == std::string_view::npos ? "" : text.substr(point + 1);
-  if (part.size() > digits || (point != std::string_view::npos && part.empty())) return std::nullopt;
+  if (all.empty() || part.size() > digits || (point != std::string_view::npos && part.empty())) return std::nullopt;
   all += part;
   all.append(digits - part.size(), '0');
   return whole(all);

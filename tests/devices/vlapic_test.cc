@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include <cstring>
 #include <random>
 
@@ -201,6 +203,22 @@ TEST_F(LocalApic, Section11_5_3_AnIllegalVectorIsAnErrorAndAnInterrupt) {  // 11
   EXPECT_EQ(in(kEsr), 0x20u);
   out(kEsr, 0);
   EXPECT_EQ(in(kEsr), 0u);
+}
+
+// Table 11-6. 82FH, of CMCI, the board refuses: machines of revision 1 have it.
+TEST_F(LocalApic, Section11_12_1_2_TheRegistersOfX2apicAreThoseOfTheTable) {
+  std::set<uint32_t> readable = {0x802, 0x803, 0x808, 0x80a, 0x80d, 0x80f, 0x828, 0x830, 0x838, 0x839, 0x83e};
+  for (uint32_t index = 0x810; index < 0x828; ++index) readable.insert(index);
+  for (uint32_t index = 0x832; index <= 0x837; ++index) readable.insert(index);
+  std::set<uint32_t> writable = {0x808, 0x80b, 0x80f, 0x828, 0x830, 0x838, 0x83e, 0x83f};
+  for (uint32_t index = 0x832; index <= 0x837; ++index) writable.insert(index);
+  ASSERT_TRUE(Vlapic::msr_write(s, {0}, kMsrBase, 0xfee00c00));
+  for (uint32_t index = 0x800; index < 0x900; ++index) {
+    if (index == 0x82f) continue;
+    uint64_t value = 0;
+    EXPECT_EQ(Vlapic::msr_read(s, {0}, index, value), readable.contains(index)) << std::hex << index;
+    EXPECT_EQ(Vlapic::msr_write(s, {0}, index, 0), writable.contains(index)) << std::hex << index;
+  }
 }
 
 TEST_F(LocalApic, Section11_12_X2apicHasItsOwnRulesAndNoWayBackButOff) {  // 11.12

@@ -5,6 +5,7 @@
 
 #include "replay/gdb/registers.h"
 #include "replay/gdb/session.h"
+#include "replay/gdb/timeline_target.h"
 #include "tests/replay/gdb/gdb_fake.h"
 
 #include <rapidcheck/gtest.h>
@@ -148,6 +149,44 @@ RC_GTEST_PROP(GdbSession, AnyBytesAreSurvived, (std::vector<std::string> packets
   for (const std::string& p : packets) wire += frame_packet(*rc::gen::elementOf(kStarts) + p);
   FakeTarget t;
   talk(t, wire + noise);
+}
+
+// FSAVE's tags (SDM vol. 1, 8.1.7), and the flags' places (vol. 1, figure 3-8).
+TEST(Registers, TagsAndFlagsAreThoseOfTheManual) {
+  VcpuState s = reset_vcpu_state();
+  s.fpu.ftw = 0x0f;
+  s.fpu.st_mantissa = {uint64_t{1} << 63, 0, 5, 5, 0, 0, 0, 0};
+  s.fpu.st_exponent = {0x3fff, 0, 0, 0x7fff, 0, 0, 0, 0};
+  const auto number_of = [](const std::string& name) {
+    const std::string& xml = target_description();
+    const size_t at = xml.find("<reg name=\"" + name + "\"");
+    EXPECT_NE(at, std::string::npos) << name;
+    size_t number = 0;
+    for (size_t from = 0; (from = xml.find("<reg ", from)) < at; ++from) ++number;
+    return number;
+  };
+  const auto tags = read_register(s, number_of("ftag"));
+  ASSERT_GE(tags.size(), 2u);
+  EXPECT_EQ(tags[0], 0xa4) << "special, special, zero, valid";
+  EXPECT_EQ(tags[1], 0xff) << "empty";
+  for (const char* flag :
+       {"\"CF\" start=\"0\"", "\"PF\" start=\"2\"", "\"AF\" start=\"4\"", "\"ZF\" start=\"6\"", "\"SF\" start=\"7\"",
+        "\"TF\" start=\"8\"", "\"IF\" start=\"9\"", "\"DF\" start=\"10\"", "\"OF\" start=\"11\"", "\"NT\" start=\"14\"",
+        "\"RF\" start=\"16\"", "\"VM\" start=\"17\"", "\"AC\" start=\"18\"", "\"VIF\" start=\"19\"",
+        "\"VIP\" start=\"20\"", "\"ID\" start=\"21\""})
+    EXPECT_NE(target_description().find(flag), std::string::npos) << flag;
+}
+
+TEST(TimelineMemory, IsReadAcrossPages) {
+  MachineConfig config;
+  config.memory_bytes = 16 << 20;
+  auto machine = Machine::create(config, EngineChoice("deterministic", {}), nullptr).take();
+  std::vector<uint8_t> bytes(3 * kPageSize);
+  for (size_t n = 0; n < bytes.size(); ++n) bytes[n] = static_cast<uint8_t>(n * 7 + n / 256);
+  machine->write_memory({0x2000}, bytes);
+  std::vector<uint8_t> got(2 * kPageSize + 17);
+  EXPECT_EQ(read_linear(*machine, reset_vcpu_state(), 0x2005, got), got.size());
+  EXPECT_TRUE(std::equal(got.begin(), got.end(), bytes.begin() + 5));
 }
 
 }  // namespace

@@ -35,6 +35,10 @@ TEST_F(MonitorTest, GoesToPositionsOfEachKind) {
   EXPECT_THAT(say("goto @keyframe:1"), StartsWith("instruction 2"));
   EXPECT_THAT(say("goto here"), StartsWith("instruction 1000000\n"));
   EXPECT_THAT(say("goto ."), StartsWith("instruction 1000000\n"));
+  EXPECT_THAT(say("goto 1.5k"), StartsWith("instruction 1500\n"));
+  for (const char* wrong : {"1.2345k", "1.k", "1k.", "k", ".5k", "@time:1.2345678901s"})
+    EXPECT_THAT(say(std::string("goto ") + wrong), Not(StartsWith("instruction"))) << wrong;
+  EXPECT_THAT(say("goto 1M"), StartsWith("instruction 1000000\n"));
   EXPECT_THAT(say("goto nowhere"), Not(HasSubstr("instruction 1000000\n")));
   EXPECT_THAT(say("when"), StartsWith("instruction 1000000\n"));
 }

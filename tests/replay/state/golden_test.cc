@@ -250,6 +250,12 @@ bool period_to_timeout(CborFields& fields) {
 }
 constexpr Upgrade kUpgrades[] = {{"watchdog", 2, period_to_timeout}};
 
+TEST_F(Gate, FoldersOfVersionsAreNumbersAndOthersAreUnknown) {
+  fs::create_directories(f / "devices/watchdog/v10");
+  fs::copy_file(f / "devices/watchdog/v1/reset.json", f / "devices/watchdog/v10/reset.json");
+  EXPECT_THAT(problems(f, model), Contains(HasSubstr("10")));
+}
+
 TEST_F(Gate, TheNextVersionReadsWhatThisOneWroteAndItsFilesStay) {
   const DeviceModel next = variant<Next>();
   EXPECT_THAT(problems(f, next, kUpgrades), Contains(HasSubstr("run `golden update`")));

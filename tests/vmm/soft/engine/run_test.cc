@@ -112,6 +112,30 @@ TEST(SoftRun, AnInterruptThatAWriteRaisesComesRightBehindIt) {
   EXPECT_EQ(ends[2], ends[0]);
 }
 
+// In steps, in blocks and translated: at the top of the address space, an address that is relative to RIP, and an
+// instruction across two pages.
+TEST(SoftRun, CodeInTheKernelsHalfAndAcrossPagesRunsInEachWay) {
+  constexpr uint64_t kHigh = 0xffffffff80000000;
+  for (const int way : {0, 1, 2}) {
+    Guest g(way != 0, {.on = way == 2, .threshold = 2});
+    g.write<uint64_t>(Guest::kPml4 + 8 * 511, Guest::kPdpt | 7);
+    g.write<uint64_t>(Guest::kPdpt + 8 * 510, Guest::kPd | 7);
+    std::string code("\x48\x8d\x05\x00\x01\x00\x00\x48\x01\xc3"sv);  // LEA RAX, [RIP + 0x100]; ADD RBX, RAX
+    code.append(4093 - code.size(), '\x90');
+    code += "\x48\xc7\xc2\x44\x33\x22\x11\xff\xc9\x0f\x85"sv;  // MOV RDX, imm, across the pages; DEC ECX; JNZ
+    const int32_t back = -static_cast<int32_t>(code.size() + 4);
+    code.append(reinterpret_cast<const char*>(&back), 4);
+    g.code(code + '\xf4');
+    VcpuState s = g.state();
+    s.rip = kHigh + Guest::kCode;
+    s.gpr[kRcx] = 20;
+    g.engine->set_state(0, s);
+    EXPECT_EQ(g.run_to(~uint64_t{0}), StopReason::kHalted) << way;
+    EXPECT_EQ(g.state().gpr[kRbx], 20 * (kHigh + Guest::kCode + 7 + 0x100)) << way;
+    EXPECT_EQ(g.state().gpr[kRdx], 0x11223344u) << way;
+  }
+}
+
 TEST(SoftRun, StiHoldsInterruptsBackForOneInstruction) {
   for (bool blocks : {true, false}) {
     Guest g(blocks);

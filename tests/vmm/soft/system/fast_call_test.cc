@@ -151,5 +151,14 @@ TEST(Fxsave, WritesAsManyXmmRegistersAsThereAre) {
   }
 }
 
+TEST(Syscall, InLegacyModeTheWholeOfEcxIsTheReturnAddress) {
+  Machine t(Mode::kProtected, 3);
+  t.c.s.efer |= kEferSCE;
+  t.c.s.star = (uint64_t{Machine::kCode0} << 32) | 0x4000;
+  t.c.r[kRcx] = ~uint64_t{0};
+  ASSERT_EQ(t.outcome("\x0f\x05"sv), "ok");
+  EXPECT_EQ(t.c.r[kRcx], TestCpu::kCode + 2);
+}
+
 }  // namespace
 }  // namespace dejavm::soft
