@@ -21,7 +21,7 @@ struct Fwcfg {
   static constexpr std::string_view kName = "fwcfg";
   static constexpr uint16_t kVersion = 1;
   static constexpr unsigned kItems = 16, kNameBytes = 56;  // of the directory
-  static constexpr uint32_t kContentBytes = 24 << 10, kSliceBytes = 64 << 10, kControlBytes = 16;
+  static constexpr uint32_t kContentBytes = 16 << 10, kSliceBytes = 64 << 10, kControlBytes = 16;
   static constexpr uint64_t kSliceNs = 10'000, kWindowBytes = 12;
   // Keys of items without a name; files have those from kFirstFile on.
   static constexpr uint16_t kSignature = 0x00, kId = 0x01, kRamBytes = 0x03, kCpus = 0x05, kBootMenu = 0x0e,

@@ -19,7 +19,7 @@ constexpr Access kAccesses[] = {
     {0x0019'000a, 4},        // select the directory and read its count
     {0x0000'0002, 200},      // and go on
     {0x0000'0004, 8},        // skip
-    {0x0020'000a, 0x6000},   // a file and zeros behind it
+    {0x0020'000a, 0x4400},   // a file and zeros behind it
     {0x0020'000a, 0x24000},  // in slices
     {0x0000'0010, 4},        // a write, which no item allows
     {0x0000'0002, 0},        // nothing

@@ -30,7 +30,15 @@ enum Byte : uint8_t {
   kCentury = 0x32
 };
 enum class RegA : uint8_t { kUip = 0x80, kDividerHeld = 0x60, kRateSelect = 0x0f };
-enum class RegB : uint8_t { kSet = 0x80, kPie = 0x40, kAie = 0x20, kUie = 0x10, kBinary = 0x04, k24Hours = 0x02 };
+enum class RegB : uint8_t {
+  kSet = 0x80,
+  kPie = 0x40,
+  kAie = 0x20,
+  kUie = 0x10,
+  kSqwe = 0x08,
+  kBinary = 0x04,
+  k24Hours = 0x02
+};
 enum class RegC : uint8_t { kIrqf = 0x80, kPf = 0x40, kAf = 0x20, kUf = 0x10, kFlags = kPf | kAf | kUf };
 constexpr uint8_t kVrt = 0x80, kPm = 0x80, kDontCare = 0xc0;
 constexpr uint64_t kUipTicks = 8;
@@ -216,6 +224,13 @@ void Vrtc::reset(State& s) {
   s.cmos[kA] = 0x26;  // 32768 Hz, periodic rate 1024 Hz
   s.cmos[kB] = number(RegB::k24Hours);
   load_base(s);
+}
+
+void Vrtc::reset_pin(State& s, Nanos now) {
+  advance(s, now);
+  s.cmos[kB] &= static_cast<uint8_t>(~(RegB::kPie | RegB::kAie | RegB::kUie | RegB::kSqwe));
+  s.cmos[kC] = 0;
+  s.index = 0;
 }
 
 uint64_t Vrtc::read(State& s, Nanos now, uint64_t offset, unsigned size) {

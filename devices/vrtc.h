@@ -57,6 +57,8 @@ struct Vrtc {
   static uint64_t lines(const State&);
   static void set_line(State&, Nanos, unsigned, bool) {}
 
+  // The chip's RESET pin: clock, calendar and memory go on, for they have a battery; interrupts are off.
+  static void reset_pin(State&, Nanos now);
   // What the clock shows at virtual time 0; for the board, before the machine runs.
   static void set_start_time(State&, int64_t unix_s);
   // A byte of CMOS memory; for the board. Only 0x0e-0x7f without the century: the chip's own bytes are left alone.

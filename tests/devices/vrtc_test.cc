@@ -67,6 +67,20 @@ TEST_F(Rtc, SecondsPassAtWholeSeconds) {
   EXPECT_EQ(time(), 0x235956u);
 }
 
+TEST_F(Rtc, TheResetPinTurnsInterruptsOffAndKeepsTimeAndMemory) {
+  out(0x70, 0x5a);
+  out(0x0b, 0x7a);
+  out(0x04, 0x11);
+  now += 3 * kSecond;
+  in(0x0a);
+  Vrtc::reset_pin(s, {now});
+  EXPECT_FALSE(irq());
+  EXPECT_EQ(in(0x0c), 0u);
+  EXPECT_EQ(in(0x0b), 0x02u);
+  EXPECT_EQ(in(0x70), 0x5au);
+  EXPECT_EQ(time(), 0x115958u);
+}
+
 TEST_F(Rtc, TheDayCarriesIntoALeapDay) {
   now = 5 * kSecond;
   EXPECT_EQ(date(), 0x20000229u);

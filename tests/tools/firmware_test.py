@@ -23,9 +23,10 @@ def seabios(image):
     boot = ["--firmware", image, "--memory", "64M", "--firmware-log", "--max-instructions", "70000000"]
     said = run("record", "-o", "a.dvt", "--force", *boot, status=4)[0]
     # In this order: what it finds, and what it does without a disk.
-    lines = ["SeaBIOS (version", "RamSize: 0x04000000", "Relocating init", "Found 1 PCI devices (max PCI bus is 00)", "Found 1 cpu(s) max supported 1 cpu(s)", "CPU Mhz=1000",
-             "Found 1 serial ports", "PS2 keyboard initialized", "All threads complete.", "Press ESC for boot menu.",
-             "3: 0000000000100000 - 0000000004000000 = 1 RAM", "Booting from Floppy...", "Booting from Hard Disk...", "No bootable device."]
+    lines = ["SeaBIOS (version", "Found QEMU fw_cfg", "QEMU fw_cfg DMA interface supported", "qemu/e820: addr 0x0000000000000000 len 0x0000000004000000 [RAM]",
+             "Relocating init", "Found 1 PCI devices (max PCI bus is 00)", "Found 1 cpu(s) max supported 1 cpu(s)", "table(50434146)=", "CPU Mhz=1000",
+             "Found 1 serial ports", "PS2 keyboard initialized", "All threads complete.",
+             "3: 0000000000100000 - 0000000003fff000 = 1 RAM", "enter handle_19:", "enter handle_18:"]
     at = 0
     for line in lines:
         found = said.find(line, at)

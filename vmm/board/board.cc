@@ -141,7 +141,12 @@ Board::Request Board::request() const { return impl_->m.get<BoardWires>().reques
 uint8_t Board::debug_exit_value() const { return impl_->m.get<BoardWires>().debug_exit_value; }
 
 void Board::reset(Nanos t) {
+  const Vrtc::State clock = impl_->m.get<Vrtc>();
   impl_->reset_models(false);
+  if (impl_->config.revision >= 5) {
+    impl_->m.get<Vrtc>() = clock;
+    Vrtc::reset_pin(impl_->m.get<Vrtc>(), t);
+  }
   impl_->advance_all(t);
   impl_->resume(t);
 }

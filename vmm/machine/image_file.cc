@@ -1,6 +1,7 @@
 #include "vmm/machine/image_file.h"
 
 #include <libnbd.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -19,16 +20,21 @@ Error failed(const std::string& where) {
   return {ErrorKind::kHost, fmt::format("{}: {}", where, why != nullptr ? why : "an unknown error of libnbd")};
 }
 
+// A copy of this process, which writes a snapshot, has a connection of its own, for two cannot talk over one. There is
+// one such copy at a time.
 class NbdImage final : public ImageFile {
  public:
-  NbdImage(Handle handle, uint64_t len_bytes, bool tells_extents)
-      : handle_(std::move(handle)), len_bytes_(len_bytes), tells_extents_(tells_extents) {}
+  NbdImage(Handle handle, Handle for_copies, uint64_t len_bytes, bool tells_extents)
+      : handle_(std::move(handle)),
+        for_copies_(std::move(for_copies)),
+        len_bytes_(len_bytes),
+        tells_extents_(tells_extents) {}
   uint64_t len_bytes() const override { return len_bytes_; }
   bool read(uint64_t offset, std::span<uint8_t> to) override {
     constexpr size_t kMost = 1 << 20;
     for (size_t done = 0; done < to.size();) {
       const size_t count = std::min(kMost, to.size() - done);
-      if (nbd_pread(handle_.get(), to.data() + done, count, offset + done, 0) != 0) return false;
+      if (nbd_pread(connection(), to.data() + done, count, offset + done, 0) != 0) return false;
       done += count;
     }
     return true;
@@ -57,10 +63,13 @@ class NbdImage final : public ImageFile {
     };
     Range range{Range::Kind::kData, 0};
     const nbd_extent_callback callback{.callback = each, .user_data = &range, .free = nullptr};
-    if (nbd_block_status(handle_.get(), len_bytes, offset, callback, 0) == 0 && range.len_bytes != 0) found = range;
+    if (nbd_block_status(connection(), len_bytes, offset, callback, 0) == 0 && range.len_bytes != 0) found = range;
   }
 
-  Handle handle_;
+  nbd_handle* connection() const { return getpid() == owner_ ? handle_.get() : for_copies_.get(); }
+
+  pid_t owner_ = getpid();
+  Handle handle_, for_copies_;
   uint64_t len_bytes_;
   bool tells_extents_;
 };
@@ -68,16 +77,18 @@ class NbdImage final : public ImageFile {
 // `connect` gives 0 once the handle is connected.
 template <class Connect>
 Result<std::unique_ptr<ImageFile>> open_nbd(const std::string& where, Connect connect) {
-  Handle handle(nbd_create(), nbd_close);
-  if (!handle) return failed(where);
-  if (nbd_add_meta_context(handle.get(), LIBNBD_CONTEXT_BASE_ALLOCATION) != 0) return failed(where);
-  if (connect(handle.get()) != 0) return failed(where);
+  Handle handle(nbd_create(), nbd_close), for_copies(nbd_create(), nbd_close);
+  for (nbd_handle* each : {handle.get(), for_copies.get()}) {
+    if (each == nullptr) return failed(where);
+    if (nbd_add_meta_context(each, LIBNBD_CONTEXT_BASE_ALLOCATION) != 0) return failed(where);
+    if (connect(each) != 0) return failed(where);
+  }
   const int64_t len_bytes = nbd_get_size(handle.get());
   if (len_bytes < 0) return failed(where);
   if (len_bytes == 0) return Error{ErrorKind::kHost, fmt::format("{}: an empty disk image", where)};
   const bool extents = nbd_can_meta_context(handle.get(), LIBNBD_CONTEXT_BASE_ALLOCATION) == 1;
   return std::unique_ptr<ImageFile>(
-      std::make_unique<NbdImage>(std::move(handle), static_cast<uint64_t>(len_bytes), extents));
+      std::make_unique<NbdImage>(std::move(handle), std::move(for_copies), static_cast<uint64_t>(len_bytes), extents));
 }
 
 // What a file is by its first bytes, in qemu-nbd's words; nullptr: raw.

@@ -13,8 +13,8 @@ namespace dejavm {
 // What machines do has revisions, so that recordings and snapshots of earlier builds go on as they were: a machine
 // keeps the one that it was made with. 1: up to November 2026. 2: TF, DR6, null segments, ENTER, ARPL, 16-bit TSSs,
 // VMOVAPS's faults, the performance counters and CMCI as docs/cpu.md has them; events of a PIT that nobody sees wake
-// nothing. 3: testdma beside pctestdev. 4: PCI. 5: fw_cfg for firmware, its PCI host
-// bridge is QEMU's, and port 0x402 is there if asked for.
+// nothing. 3: testdma beside pctestdev. 4: PCI. 5: fw_cfg for firmware, whose PCI host
+// bridge is QEMU's; port 0x402 is there if asked for; the clock and its memory outlive a reset.
 inline constexpr uint32_t kMachineRevision = 5;
 
 enum class DiskController : uint8_t { kNvme, kVirtio };
