@@ -91,9 +91,9 @@ void compare(const Json& expected, const Json& actual, std::string_view what, st
   };
   // Json looks for a name from the first on: too slow for a state of thousands of fields.
   const auto index = [](const Json& fields) {
-    std::unordered_map<std::string_view, const Json*> out;
-    for (const auto& [path, value] : fields.items()) out.emplace(path, &value);
-    return out;
+    std::unordered_map<std::string_view, const Json*> by_path;
+    for (const auto& [path, value] : fields.items()) by_path.emplace(path, &value);
+    return by_path;
   };
   const auto in_actual = index(actual), in_expected = index(expected);
   for (const auto& [path, value] : expected.items()) {

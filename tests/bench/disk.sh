@@ -6,7 +6,7 @@ set -eu
 . "$(dirname "$0")/prepare.sh"
 tools/get-system build/system
 cp --sparse=always build/system/debian.img "$work/disk.img"
-append="root=/dev/nvme0n1 rw console=ttyS0"
+append="root=/dev/nvme0n1p1 rw console=ttyS0"
 boot='systemd.run="/bin/true"'
 fio='systemd.run="/usr/bin/fio --name=r --filename=/dev/nvme0n1 --readonly --rw=randread --bs=4k --iodepth=1 --direct=1 --ioengine=psync --size=256M --io_size=800M --minimal"'
 qemu="qemu-system-x86_64 -accel tcg -m 512 -display none -monitor none -no-reboot -serial file:$work/qemu.txt -kernel build/system/vmlinuz"

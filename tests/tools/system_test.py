@@ -11,6 +11,9 @@ moments = int(sys.argv[4]) if len(sys.argv) > 4 else 20
 os.environ["PATH"] += ":/sbin:/usr/sbin"
 
 SESSION = [
+    "nvme list | grep -q 'SYSTEM.*512' && nvme smart-log /dev/nvme0 | grep -q 'percentage_used *: 0%' && nvme error-log /dev/nvme0 >/dev/null",
+    "lspci -nn | grep -q 'Non-Volatile memory controller' && ! lspci -vvv 2>&1 | grep -iE 'unknown|error|!!!'",
+    "! dmesg | grep -iE \"can't claim|acpi.*(error|warning)|nvme.*(error|timeout)|firmware bug\"",
     "sqlite3 /root/t.db 'create table t(a, b); with recursive n(i) as (select 1 union all select i + 1 from n where i < 5000)"
     " insert into t select i, hex(randomblob(50)) from n; pragma integrity_check;'",
     "fio --name=v --filename=/root/v --size=8M --bs=16k --rw=randwrite --verify=crc32c --do_verify=1 --ioengine=psync --minimal"
@@ -36,7 +39,12 @@ def digest_of(text):
 
 def machine(append="", image="debian.img"):
     return ["--disk", image + ",serial=SYSTEM", "--memory", "512M", "--kernel", system + "/vmlinuz",
-            "--append", "root=/dev/nvme0n1 rw console=ttyS0 " + append]
+            "--append", "root=/dev/nvme0n1p1 rw console=ttyS0 " + append]
+
+
+def partition(image):
+    """What the tools of e2fsprogs call the file system within."""
+    return f"{image}?offset={1 << 20}"
 
 
 class Terminal:
@@ -63,10 +71,16 @@ class Terminal:
 
 
 def a_session():
-    terminal = Terminal(["record", "-o", "t.dvt"] + machine())
-    terminal.wait_for(rb"debian login: ")
-    terminal.type("root")
-    terminal.wait_for(rb"root@debian:~# ")
+    """As a PC boots it: firmware, GRUB, its own kernel and initrd; with a reset in between."""
+    terminal = Terminal(["record", "-o", "t.dvt", "debian.img,serial=SYSTEM", "--memory", "512M"])
+    for again in (False, True):
+        terminal.wait_for(rb"SeaBIOS")
+        terminal.wait_for(rb"GNU GRUB")
+        terminal.wait_for(rb"debian login: ")
+        terminal.type("root")
+        terminal.wait_for(rb"root@debian:~# ")
+        if not again:
+            terminal.type("systemctl reboot")
     output = ""
     for command in SESSION:
         terminal.type(command + "; echo status=$?.")
@@ -91,9 +105,9 @@ def replayed(end):
 
 def its_disk(output):
     run(dejavm, "disk", "extract", "t.dvt", "--image", "moved.img", "-o", "end.img")
-    run("e2fsck", "-fn", "end.img")
-    run("debugfs", "-R", "dump /root/t.db t.db", "end.img")
-    run("debugfs", "-R", "dump /root/v v", "end.img")
+    run("e2fsck", "-fn", partition("end.img"))
+    run("debugfs", "-R", "dump /root/t.db t.db", partition("end.img"))
+    run("debugfs", "-R", "dump /root/v v", partition("end.img"))
     for line in run("sha256sum", "t.db", "v").splitlines():
         require(line.split()[0] in output, ("the disk has another", line, output))
     database = sqlite3.connect("t.db")
@@ -103,9 +117,9 @@ def its_disk(output):
     last = int(re.search(r'"instructions": ?(\d+)', run(dejavm, "trace", "info", "--json", "t.dvt")).group(1))
     for at in sorted(random.Random(seed).randrange(last // 3, last) for _ in range(3)):
         run(dejavm, "disk", "extract", "t.dvt", "--image", "moved.img", "--at", at, "-o", "then.img", "--force")
-        done = subprocess.run(["e2fsck", "-fp", "then.img"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        done = subprocess.run(["e2fsck", "-fp", partition("then.img")], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         require(done.returncode in (0, 1), (at, done.stdout))
-        run("e2fsck", "-fn", "then.img")
+        run("e2fsck", "-fn", partition("then.img"))
 
 
 def saved_at_moments():

@@ -36,11 +36,13 @@ Exit status: 0 done; 1 wrong usage or a host error; 2 a damaged or foreign file;
 constexpr const char* kRunExamples = R"(Examples:
   dejavm run                                           the guest that is built in
   dejavm run --kernel vmlinuz --initrd initrd --append console=ttyS0
+  dejavm run debian.qcow2                              boot from a disk, by SeaBIOS; the image is not written
   dejavm run --snapshot-at 5M:s.dvs                    save it once it has run 5 million instructions, and go on
 On a terminal Ctrl-A x ends a run.)";
 
 constexpr const char* kRecordExamples = R"(Examples:
   dejavm record -o t.dvt
+  dejavm record -o debian.dvt debian.img               boot from a disk; the trace alone replays it
   dejavm record -o boot.dvt --kernel vmlinuz --initrd initrd --append console=ttyS0 --console file:boot.txt
 On a terminal Ctrl-A x ends it; a recording that is ended, or killed, can be replayed that far.)";
 
