@@ -1,10 +1,10 @@
 #!/bin/sh
-# Debian's virtio drivers on our devices: an ext4 image on a virtio disk beside an NVMe one, with MSI-X and with INTA, recorded, replayed with
+# Debian's virtio drivers on our devices: an entropy device, and an ext4 image on a virtio disk beside an NVMe one, with MSI-X and with INTA, recorded, replayed with
 # the images gone, by devices alone too, saved in the middle. Usage: virtio_test.sh DEJAVM GUEST_DIR; status 77 without modules or mkfs.ext4.
 set -eu
 dejavm=$1 guest=$2
 mkfs=$(command -v mkfs.ext4 || echo /sbin/mkfs.ext4)
-[ -s "$guest/modules/15-virtio_blk.ko" ] && [ -x "$mkfs" ] || { echo "skipped: no modules of a Debian kernel, or no mkfs.ext4"; exit 77; }
+[ -s "$guest/modules/17-virtio-rng.ko" ] && [ -x "$mkfs" ] || { echo "skipped: no modules of a Debian kernel, or no mkfs.ext4"; exit 77; }
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 fail() { echo "virtio_test: $*" >&2; exit 1; }
@@ -20,7 +20,7 @@ mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
 for module in /modules/*.ko; do insmod $module || echo "$module is not loaded"; done
-echo "size $(cat /sys/block/vda/size) serial $(cat /sys/block/vda/serial) features $(cat /sys/bus/virtio/devices/virtio0/features)"
+echo "size $(cat /sys/block/vda/size) serial $(cat /sys/block/vda/serial) features $(cat /sys/block/vda/device/features)"
 mount -t ext4 /dev/vda /mnt
 dd if=/dev/urandom of=/mnt/b bs=64k count=32 2>/dev/null
 cp /mnt/b /mnt/c
@@ -31,7 +31,8 @@ rm /mnt/b
 fstrim /mnt && echo trimmed
 umount /mnt
 dd if=/dev/vda of=/dev/nvme0n1 bs=1M oflag=direct 2>/dev/null && cmp /dev/vda /dev/nvme0n1 && echo "copied to the other"
-grep virtio0 /proc/interrupts
+grep virtio /proc/interrupts
+echo "entropy by $(cat /sys/class/misc/hw_random/rng_current): $(head -c 64 /dev/hwrng | wc -c) bytes"
 poweroff -f
 EOF
 chmod +x "$work/root/init"
@@ -42,15 +43,15 @@ before=$(md5sum < "$work/disk.img")
 
 for interrupts in "" pci=nomsi; do
   rm -f "$work"/t.dvt "$work"/s.dvs "$work"/out
-  boot="--disk $work/disk.img,if=virtio,serial=TESTED --disk $work/other.img --memory 128M --kernel $guest/vmlinuz --initrd $work/initrd"
+  boot="--disk $work/disk.img,if=virtio,serial=TESTED --disk $work/other.img --rng --memory 128M --kernel $guest/vmlinuz --initrd $work/initrd"
   # shellcheck disable=SC2086
   "$dejavm" record -o "$work/t.dvt" --snapshot-at "900000000:$work/s.dvs" --console "file:$work/out" $boot --append "console=ttyS0 cryptomgr.notests $interrupts" 2> "$work/log" ||
     fail "record: $(cat "$work/log")"
   grep -q "size 49152 serial TESTED features 011000100111111000000000000011001010" "$work/out" || fail "the disk is not as it should be: $(tail -5 "$work/out")"
-  for line in "as written" trimmed "copied to the other"; do grep -q "$line" "$work/out" || fail "not '$line': $(tail -9 "$work/out")"; done
+  for line in "as written" trimmed "copied to the other" "entropy by virtio_rng.0: 64 bytes"; do grep -q "$line" "$work/out" || fail "not '$line': $(tail -9 "$work/out")"; done
   case "$interrupts" in
-    "") grep -q "MSI.*virtio0-req" "$work/out" || fail "no MSI-X: $(tail -5 "$work/out")" ;;
-    *) grep -q "IO-APIC.*virtio0" "$work/out" || fail "no INTA: $(tail -5 "$work/out")" ;;
+    "") grep -q "MSI.*virtio1-req" "$work/out" || fail "no MSI-X: $(tail -5 "$work/out")" ;;
+    *) grep -q "IO-APIC.*virtio1" "$work/out" || fail "no INTA: $(tail -5 "$work/out")" ;;
   esac
   ! grep -E "nvme.*(error|timeout|reset)|I/O error|EXT4-fs error|is not loaded" "$work/out" || fail "errors in the guest's log"
   [ "$(md5sum < "$work/disk.img")" = "$before" ] || fail "the image has changed"

@@ -355,6 +355,48 @@ TEST(SoftRun, ATrapHeldBackByMovSsIsLostWithAFaultAndWithInt1) {
   }
 }
 
+// Each of the four, enabled locally or globally, also on a page that was just read.
+TEST(SoftRun, EachDataBreakpointTrapsOnAPageThatIsInUse) {
+  for (unsigned n = 0; n < 4; ++n) {
+    for (const unsigned enable : {1u, 2u}) {
+      Guest g;
+      g.code("\x8b\x46\x08\x8b\x46\x08\x8b\x06\x90\x90\xf4"sv);  // mov eax, [rsi + 8], twice; mov eax, [rsi]
+      VcpuState s = g.state();
+      s.gpr[kRsi] = Guest::kData;
+      s.dr[n] = Guest::kData;
+      s.dr7 |= enable << 2 * n | 15u << (16 + 4 * n);  // four bytes, read or written
+      g.engine->set_state(0, s);
+      EXPECT_EQ(g.run_to(~uint64_t{0}), StopReason::kHalted);
+      EXPECT_EQ(g.state().rip, 0x9001u + kDB) << n << " " << enable;
+      EXPECT_EQ(g.state().dr6 & 0xf, 1u << n);
+      EXPECT_EQ(g.read<uint64_t>(Guest::kStack - 40), Guest::kCode + 8) << n << " " << enable;
+    }
+  }
+}
+
+TEST(SoftRun, XsaveAndXrstorNeedOsxsaveAndTsClear) {
+  const struct {
+    uint64_t cr4, cr0, rip;
+  } kRows[] = {{kCr4OSXSAVE, 0, Guest::kCode + 8}, {0, 0, 0x9001 + kUD}, {kCr4OSXSAVE, kCr0TS, 0x9001 + kNM}};
+  for (const auto& row : kRows) {
+    Guest g;
+    g.code("\x0f\xae\x26\x90\x0f\xae\x2e\xf4"sv);  // XSAVE [RSI]; NOP; XRSTOR [RSI]
+    VcpuState s = g.state();
+    s.cr4 |= row.cr4;
+    s.cr0 |= row.cr0;
+    s.xcr0 = 3;
+    s.gpr[kRax] = 3;
+    s.gpr[kRdx] = 0;
+    s.gpr[kRsi] = Guest::kData;
+    s.fpu.xmm[5].q = {1, 2};
+    g.engine->set_state(0, s);
+    EXPECT_EQ(g.run_to(~uint64_t{0}), StopReason::kHalted);
+    EXPECT_EQ(g.state().rip, row.rip);
+    const bool saved = row.rip == Guest::kCode + 8;
+    EXPECT_EQ(g.read<uint64_t>(Guest::kData + 160 + 16 * 5 + 8), saved ? 2u : 0u);
+  }
+}
+
 TEST(SoftRun, AFaultNamesTheInstructionAndCountsOnlyWhatCompleted) {
   for (bool blocks : {true, false}) {
     Guest g(blocks);
