@@ -92,7 +92,7 @@ uint64_t Fwcfg::read(State& s, Nanos now, uint64_t offset, unsigned size) {
     skip(s, 1);
     return value;
   }
-  if (offset < kAddressHigh || offset + size > kWindowBytes) return open_bus(size);
+  if (offset < kAddressHigh || offset >= kWindowBytes || size > kWindowBytes - offset) return open_bus(size);
   uint64_t value = 0;
   std::memcpy(&value, &kDmaSignature[offset - kAddressHigh], size);
   return value;

@@ -8,9 +8,8 @@
 //   0x92   bit 1 A20 gate (kept only: A20 is always enabled), bit 0: a rise asks for a reset
 //   0xcf9  reset control: bit 1 SYS_RST, bit 2 RST_CPU, bit 3 FULL_RST; a rise of bit 2 asks for a reset
 //   0xf4   debug exit: a write ends the machine with that value, if enabled; reads as nothing
-//   0xe9, 0x402  debug console: reads 0xe9, the sign that it is there; a write emits the byte. The latter is not there
-//   if
-//          the configuration says so: firmware then says nothing of what it does
+//   0xe9, 0x402  debug console: reads 0xe9, the sign that it is there; a write emits the byte
+//   0x402  can be left out, by the configuration: firmware then says nothing of what it does
 #pragma once
 
 #include "devices/core/model.h"

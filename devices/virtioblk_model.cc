@@ -2,11 +2,13 @@
 #include <array>
 
 #include "devices/core/device_model.h"
-#include "devices/core/stand_in_memory.h"
+#include "devices/virtio/stand_in_driver.h"
 #include "devices/virtioblk.h"
 
 namespace dejavm {
 namespace {
+
+using virtio::StandInDescriptor;
 
 constexpr uint32_t kBar = pci::region(virtio::kBar), kTable = pci::region(virtio::kMsixBar);
 constexpr uint32_t kConfig = kBar + virtio::kDeviceAt, kNotify = kBar + virtio::kNotifyAt;
@@ -45,20 +47,13 @@ constexpr uint32_t kRegisters[] = {
     kTable + 76,  kTable + pci::kMsixPending,
 };
 
-// A driver's memory: the split queue's descriptors, its available ring, headers and ranges, an indirect table, and a
-// packed ring of the same requests.
-constexpr uint64_t kSplit = DeviceModel::kDriverMemory, kAvailable = kSplit + 0x400, kHeaders = kSplit + 0x800,
-                   kRanges = kSplit + 0x900, kIndirect = kSplit + 0xa00, kPacked = kSplit + 0xc00,
-                   kPackedEvents = kSplit + 0xfe0, kUsed = 0x18000, kData = 0x30000;
+// A driver's memory: the rings' requests, headers and ranges, and an indirect table.
+constexpr uint64_t kHeaders = DeviceModel::kDriverMemory + 0x800, kRanges = kHeaders + 0x100,
+                   kIndirect = kHeaders + 0x200, kData = 0x30000;
 constexpr uint16_t kQueueSize = 16;
 
-struct Descriptor {
-  uint64_t address;
-  uint32_t len_bytes;
-  uint16_t flags, next;
-};
 constexpr uint64_t header(unsigned n) { return kHeaders + 16 * n; }
-constexpr Descriptor kDescriptors[] = {
+constexpr StandInDescriptor kDescriptors[] = {
     {header(0), 16, 1, 1},  {kData, 8192, 3, 2},        {kData + 0x8000, 1, 2, 0},  // in
     {header(1), 16, 1, 4},  {kData + 0x200, 512, 1, 5}, {kData + 0x8000, 1, 2, 0},  // out
     {header(2), 16, 1, 7},  {kData + 0x8000, 1, 2, 0},                              // flush
@@ -72,26 +67,9 @@ constexpr uint16_t kHeads[] = {0, 3, 6, 8, 10, 13, 14, 15};
 constexpr uint32_t kTypes[] = {0, 1, 4, 8, 11, 13, 99};
 
 constexpr auto kMemory = [] {
-  std::array<uint8_t, 0x1000> bytes{};
-  const auto put = [&](uint64_t at, uint64_t value, unsigned count) {
-    for (unsigned n = 0; n < count; ++n) bytes[at - kSplit + n] = static_cast<uint8_t>(value >> (8 * n));
-  };
-  uint64_t at = kSplit, packed = kPacked;
-  uint16_t id = 0;
-  for (const Descriptor& d : kDescriptors) {
-    put(at, d.address, 8);
-    put(at + 8, d.len_bytes, 4);
-    put(at + 12, d.flags, 2);
-    put(at + 14, d.next, 2);
-    at += 16;
-    put(packed, d.address, 8);
-    put(packed + 8, d.len_bytes, 4);
-    put(packed + 12, id++, 2);
-    put(packed + 14, d.flags | 0x80, 2);
-    packed += 16;
-  }
-  put(kAvailable + 2, std::size(kHeads), 2);
-  for (size_t n = 0; n < std::size(kHeads); ++n) put(kAvailable + 4 + 2 * n, kHeads[n], 2);
+  virtio::StandInBytes bytes{};
+  const auto put = [&](uint64_t at, uint64_t value, unsigned count) { virtio::stand_in_put(bytes, at, value, count); };
+  virtio::stand_in_rings(bytes, kDescriptors, kHeads);
   for (size_t n = 0; n < std::size(kTypes); ++n) {
     put(header(static_cast<unsigned>(n)), kTypes[n], 4);
     put(header(static_cast<unsigned>(n)) + 8, 8 * n, 8);
@@ -100,54 +78,22 @@ constexpr auto kMemory = [] {
     put(kRanges + 16 * n, 16 * n, 8);
     put(kRanges + 16 * n + 8, 8 * n, 4);
   }
-  const Descriptor table[] = {{header(5), 16, 1, 1}, {kRanges, 32, 1, 2}, {kData + 0x8000, 1, 2, 0}};
-  for (size_t n = 0; n < std::size(table); ++n) {
-    put(kIndirect + 16 * n, table[n].address, 8);
-    put(kIndirect + 16 * n + 8, table[n].len_bytes, 4);
-    put(kIndirect + 16 * n + 12, table[n].flags, 2);
-    put(kIndirect + 16 * n + 14, table[n].next, 2);
-  }
+  const StandInDescriptor table[] = {{header(5), 16, 1, 1}, {kRanges, 32, 1, 2}, {kData + 0x8000, 1, 2, 0}};
+  virtio::stand_in_table(bytes, kIndirect, table);
   return bytes;
 }();
 
-// What drivers do first, at once: the disk has 2^b pages; `a` chooses the kind of queue, serial number and blocks.
+// The disk has 2^b pages; `a` chooses the kind of queue, serial number and blocks.
 uint64_t start(void* state, Nanos now, uint64_t a, uint64_t b) {
   Virtioblk::State& s = state_at<Virtioblk>(state);
   const char serial[] = {'S', static_cast<char>('A' + a % 26)};
   Virtioblk::set_disk(s, uint64_t{4096} << b % 24, a % 2 == 0 ? 512 : 4096, {serial, sizeof serial}, a % 16 == 15);
-  const auto write = [&](uint64_t at, unsigned size, uint64_t value) { Virtioblk::write(s, now, at, size, value); };
-  const bool packed = a / 2 % 2 != 0, events = a / 4 % 2 != 0;
-  write(0x04, 2, 6);
-  write(kBar + 0x14, 1, 0);
-  write(kBar + 0x14, 1, 3);
-  write(kBar + 0x08, 4, 0);
-  write(kBar + 0x0c, 4, 0x10006646 | (events ? 1u << 29 : 0));
-  write(kBar + 0x08, 4, 1);
-  write(kBar + 0x0c, 4, 1 | (packed ? 4 : 0));
-  write(kBar + 0x14, 1, 11);
-  write(kBar + 0x16, 2, a / 16 % Virtioblk::kQueues);
-  write(kBar + 0x18, 2, kQueueSize);
-  write(kBar + 0x1a, 2, 1);
-  write(kBar + 0x20, 8, packed ? kPacked : kSplit);
-  write(kBar + 0x28, 4, packed ? kPackedEvents : kAvailable);
-  write(kBar + 0x30, 4, kUsed);
-  write(kBar + 0x1c, 2, 1);
-  write(kBar + 0x14, 1, 15);
-  return Virtioblk::read(s, now, kBar + 0x14, 1);
+  return virtio::stand_in_start<Virtioblk>(s, now, a, 0x10006646, a / 16 % Virtioblk::kQueues, kQueueSize);
 }
 
-// Notifies of queue a and does what the device wants of memory and disk, b + 1 steps at most. The answer is what it
-// wanted.
 uint64_t work(void* state, Nanos now, uint64_t a, uint64_t b) {
-  Virtioblk::State& s = state_at<Virtioblk>(state);
-  Virtioblk::write(s, now, kNotify + 4 * (a % Virtioblk::kQueues), 2, 0);
-  StandInMemory memory{kMemory};
-  uint64_t steps = b % 128 + 1;
-  while (steps != 0 && pci::may_master(s.pci) && (s.core.due_ns != 0 || s.core.phase != virtio::Phase::kIdle)) {
-    if (s.core.due_ns != 0) Virtioblk::advance(s, {s.core.due_ns});
-    while (steps != 0 && memory.serve<Virtioblk>(s, now)) --steps;
-  }
-  return memory.hash;
+  return virtio::stand_in_work<Virtioblk>(state_at<Virtioblk>(state), now, a % Virtioblk::kQueues, b % 128 + 1,
+                                          kMemory);
 }
 constexpr DeviceCall kCalls[] = {{"start", 2, {64, 24}, start}, {"work", 2, {4, 128}, work}};
 

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cstring>
 #include <filesystem>
-#include <unordered_map>
 
 #include "devices/core/script.h"
 #include "replay/state/describe.h"
@@ -84,25 +83,25 @@ Json answers_of(const DeviceModel& m, Lived& l, const void* from) {
 }
 
 // Fields by name that differ, or that only one has.
-void compare(const Json& expected, const Json& actual, std::string_view what, std::vector<std::string>& out) {
+template <class Expected>
+void compare(const Expected& expected, const Json& actual, std::string_view what, std::vector<std::string>& out) {
   size_t shown = 0;
   auto say = [&](const std::string& path, const std::string& a, const std::string& b) {
     if (++shown <= kShown) out.push_back(fmt::format("field '{}': {} {}, now {}", path, what, a, b));
   };
-  // Json looks for a name from the first on: too slow for a state of thousands of fields.
-  const auto index = [](const Json& fields) {
-    std::unordered_map<std::string_view, const Json*> by_path;
-    for (const auto& [path, value] : fields.items()) by_path.emplace(path, &value);
-    return by_path;
-  };
-  const auto in_actual = index(actual), in_expected = index(expected);
-  for (const auto& [path, value] : expected.items()) {
-    const auto found = in_actual.find(path);
-    if (found == in_actual.end()) say(path, value.dump(), "none");
-    else if (*found->second != value) say(path, value.dump(), found->second->dump());
+  LookupJson missing = expected;
+  std::vector<std::pair<std::string, std::string>> added;
+  for (const auto& [path, value] : actual.items()) {
+    const auto found = missing.find(path);
+    if (found == missing.end()) {
+      added.emplace_back(path, value.dump());
+      continue;
+    }
+    if (*found != LookupJson(value)) say(path, found->dump(), value.dump());
+    missing.erase(found);
   }
-  for (const auto& [path, value] : actual.items())
-    if (!in_expected.contains(path)) say(path, "none", value.dump());
+  for (const auto& [path, value] : missing.items()) say(path, value.dump(), "none");
+  for (const auto& [path, value] : added) say(path, "none", value);
   if (shown > kShown) out.push_back(fmt::format("and {} fields more", shown - kShown));
 }
 
@@ -133,11 +132,12 @@ Bytes state_bytes(std::string_view writer, const DeviceModel& m, const void* sta
   return encode_state_file(writer, {&schema, 1}, store_chunks({&chunk, 1}));
 }
 
-Result<Json> read_json(const Case& c, unsigned version) {
+template <class AnyJson>
+Result<AnyJson> read_json(const Case& c, unsigned version) {
   const std::string path = c.stem(version) + ".json";
-  auto j = read_golden_json(c.folder, path);
+  auto j = read_golden_json<AnyJson>(c.folder, path);
   if (!j) return j;
-  auto kind = [](const Json& in, const char* part) {
+  auto kind = [](const AnyJson& in, const char* part) {
     return in.contains(part) ? in[part].type() : Json::value_t::discarded;
   };
   auto lacks = [&](const char* part) {
@@ -146,7 +146,7 @@ Result<Json> read_json(const Case& c, unsigned version) {
   if (kind(*j, "state") != Json::value_t::object) return lacks("state");
   if (kind(*j, "answers") != Json::value_t::array) return lacks("answers");
   if (j->contains("upgraded")) {
-    const Json& u = (*j)["upgraded"];
+    const AnyJson& u = (*j)["upgraded"];
     if (!u.is_object() || kind(u, "version") != Json::value_t::number_unsigned ||
         kind(u, "state") != Json::value_t::object)
       return lacks("upgraded");
@@ -176,7 +176,7 @@ class Check {
 
   GoldenRow run() {
     auto bytes = read_golden(case_.folder, case_.stem(version_) + ".state");
-    auto json = read_json(case_, version_);
+    auto json = read_json<LookupJson>(case_, version_);
     auto lived = live(m_, case_);
     if (!bytes) problem(bytes.error().message);
     if (!json) problem(json.error().message);
@@ -190,7 +190,7 @@ class Check {
   bool is_present_version() const { return version_ == m_.schema->version; }
   Json fields_of(const void* state) const { return values_of(encode_state(*m_.schema, state)); }
 
-  void check(const Bytes& bytes, const Json& json, Lived& lived) {
+  void check(const Bytes& bytes, const LookupJson& json, Lived& lived) {
     if (auto sealed = decode_state_file(bytes); !sealed)
       problem(fmt::format("{}.state: {}", case_.stem(version_), sealed.error().message));
     auto file = decode_state_file(bytes, true);
@@ -217,7 +217,7 @@ class Check {
   }
 
   template <class StateFile>
-  void present(const Bytes& bytes, const Json& json, const StateFile& file, Lived& lived, const void* state) {
+  void present(const Bytes& bytes, const LookupJson& json, const StateFile& file, Lived& lived, const void* state) {
     const Schema* schema = m_.schema;
     CborWriter table;
     encode_schemas(table, {&schema, 1});
@@ -229,7 +229,7 @@ class Check {
     compare(json["state"], fields_of(lived.state.data()), "the script led to", row_.problems);
   }
 
-  void upgraded(const Json& json, const void* state) {
+  void upgraded(const LookupJson& json, const void* state) {
     const unsigned now = m_.schema->version;
     if (!json.contains("upgraded") || json["upgraded"]["version"] != now)
       return problem(fmt::format("nothing says what it is as version {}: run `golden update`", now));
@@ -237,10 +237,10 @@ class Check {
   }
 
   // The first that is another is told.
-  void answers(const Json& actual, const Json& expected) {
-    const auto text = [](const Json& all, size_t i) {
+  void answers(const Json& actual, const LookupJson& expected) {
+    const auto text = [](const auto& all, size_t i) {
       if (i >= all.size()) return std::string("nothing");
-      return all[i].is_string() ? all[i].get<std::string>() : all[i].dump();
+      return all[i].is_string() ? all[i].template get<std::string>() : all[i].dump();
     };
     for (size_t i = 0; i < std::max(actual.size(), expected.size()); ++i) {
       const std::string was = text(expected, i), now = text(actual, i);
@@ -343,7 +343,7 @@ Result<std::vector<GoldenFile>> update_golden_devices(const std::string& folder,
              {"state", values_of(payload)},
              {"answers", answers_of(m, *lived, lived->state.data())}};
       std::vector<std::string> changes;
-      if (auto old = read_json(c, present)) compare((*old)["state"], j["state"], "was", changes);
+      if (auto old = read_json<Json>(c, present)) compare((*old)["state"], j["state"], "was", changes);
       // Who wrote it first stays its writer, as long as the state is the same.
       std::string by(writer);
       if (auto old = read_golden(folder, c.stem(present) + ".state"))
@@ -354,7 +354,7 @@ Result<std::vector<GoldenFile>> update_golden_devices(const std::string& folder,
       for (const unsigned v : versions_of(c)) {
         if (v >= present) continue;
         auto bytes = read_golden(folder, c.stem(v) + ".state");
-        auto old = read_json(c, v);
+        auto old = read_json<Json>(c, v);
         auto file = bytes ? decode_state_file(*bytes) : Result<StateFile>(bytes.error());
         if (!old || !file) return old ? file.error() : old.error();
         StateBuffer state(*m.schema);

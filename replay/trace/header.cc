@@ -82,14 +82,23 @@ DiskConfig decode_disk(CborReader& r) {
   return disk;
 }
 
+// Left out while it is false.
+void encode_flag(CborWriter& w, std::string_view key, bool flag) {
+  if (!flag) return;
+  w.text(key);
+  w.boolean(true);
+}
+bool decode_flag(CborReader& r, std::string_view key) {
+  const bool flag = r.boolean();
+  if (r.ok() && !flag) r.fail(fmt::format("a '{}' of false, which is left out as the default", key));
+  return flag;
+}
+
 void encode_config(CborWriter& w, const MachineConfig& c) {
   w.map(8 + (c.serial_baud ? 1 : 0) + (c.pm_timer_32 ? 1 : 0) + (c.cpu_without.empty() ? 0 : 1) +
         (c.test_device ? 1 : 0) + (c.revision != 1 ? 1 : 0) + (c.disks.empty() ? 0 : 1) + (c.rng ? 1 : 0) +
         (c.firmware_log ? 1 : 0));
-  if (c.rng) {
-    w.text("rng");
-    w.boolean(true);
-  }
+  encode_flag(w, "rng", c.rng);
   w.text("seed");
   w.unsigned_int(c.seed);
   if (!c.disks.empty()) {
@@ -116,14 +125,8 @@ void encode_config(CborWriter& w, const MachineConfig& c) {
     w.array(c.cpu_without.size());
     for (const std::string& name : c.cpu_without) w.text(name);
   }
-  if (c.test_device) {
-    w.text("test_device");
-    w.boolean(true);
-  }
-  if (c.firmware_log) {
-    w.text("firmware_log");
-    w.boolean(true);
-  }
+  encode_flag(w, "test_device", c.test_device);
+  encode_flag(w, "firmware_log", c.firmware_log);
   w.text("memory_bytes");
   w.unsigned_int(c.memory_bytes);
   // Left out while the default, as before these keys existed.
@@ -157,16 +160,13 @@ MachineConfig decode_config(CborReader& r) {
       if (r.ok() && c.revision == 1) r.fail("a 'revision' of 1, which is left out as the default");
     } else if (key == "rng") {
       --seen;
-      c.rng = r.boolean();
-      if (r.ok() && !c.rng) r.fail("an 'rng' of false, which is left out as the default");
+      c.rng = decode_flag(r, key);
     } else if (key == "firmware_log") {
       --seen;
-      c.firmware_log = r.boolean();
-      if (r.ok() && !c.firmware_log) r.fail("a 'firmware_log' of false, which is left out as the default");
+      c.firmware_log = decode_flag(r, key);
     } else if (key == "test_device") {
       --seen;
-      c.test_device = r.boolean();
-      if (r.ok() && !c.test_device) r.fail("a 'test_device' of false, which is left out as the default");
+      c.test_device = decode_flag(r, key);
     } else if (key == "disks") {
       --seen;
       for (uint64_t n = r.array(); n > 0 && r.ok(); --n) c.disks.push_back(decode_disk(r));

@@ -85,6 +85,14 @@ TEST(FwcfgTest, ItemsAreReadByteByByteAndEndInZeros) {
   EXPECT_EQ(Fwcfg::read(m.s, {0}, 8, 4), 0x47464320u);
 }
 
+TEST(FwcfgTest, WhereThereIsNothingAnAccessReadsAsOnes) {
+  Machine m;
+  for (const uint64_t offset :
+       {uint64_t{0}, uint64_t{2}, uint64_t{12}, ~uint64_t{0}, ~uint64_t{0} - 3, ~uint64_t{0} - 7})
+    EXPECT_EQ(Fwcfg::read(m.s, {0}, offset, 8), ~uint64_t{0}) << offset;
+  EXPECT_EQ(Fwcfg::read(m.s, {0}, 8, 8), ~uint64_t{0}) << "beyond its end";
+}
+
 TEST(FwcfgTest, TransfersSelectSkipAndRead) {
   Machine m;
   EXPECT_EQ(m.transfer(0x0021'0008 | 4, 7), 0u);

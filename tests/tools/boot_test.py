@@ -89,7 +89,7 @@ def boots(name, images, *more):
     assert said.count("Booting from Hard Disk...") == 2, said[-2000:]
     assert "powered off" in out, out
     end = re.findall(r"digest ([0-9a-f]{32})", out)[-1]
-    paths = [image.split(",")[0] for image in images if os.path.exists(image.split(",")[0])]
+    paths = [path for path in (word.split(",")[0] for word in (*images, *more)) if path in os.listdir()]
     for path in paths:
         os.rename(path, path + ".away")
     assert end in run(dejavm, "replay", "run/t.dvt")

@@ -175,8 +175,7 @@ DiskOption parse_disk(const std::string& text) {
     else
       throw CLI::ValidationError("--disk", "'" + word +
                                                "': there are ro, if=nvme, if=virtio, format=raw, format=auto, "
-                                               "block=512, block=4096 and serial=TEXT, of 1 "
-                                               "to 20 characters");
+                                               "block=512, block=4096 and serial=TEXT, of 1 to 20 characters");
   }
   if (disk.path.empty()) throw CLI::ValidationError("--disk", "a file is missing");
   return disk;
@@ -195,17 +194,14 @@ void add_disk_options(CLI::App& app, Options& o) {
            add(all, true);
            o.boots_from_disk = true;
          },
-         "a disk, as --disk has it, in front of the others; without --kernel the machine boots from the first disk as "
-         "a "
-         "PC does, by SeaBIOS, and --memory is 1G unless given")
+         "a disk, as --disk has it, in front of the others; without --kernel the machine boots from the first disk "
+         "as a PC does, by SeaBIOS, and --memory is 1G unless given")
       ->type_name("FILE[,...]");
   app.add_option_function<std::vector<std::string>>(
          "--disk", [add](const std::vector<std::string>& all) { add(all, false); },
          "an image as a disk, which is not written: what the guest writes is the machine's own. Raw, or qcow2 and "
-         "others "
-         "by qemu-nbd, or an NBD server's URI. With ,if=nvme or ,if=virtio [nvme] ,ro ,format=raw or ,format=auto "
-         "[auto] "
-         ",block=4096 ,serial=TEXT. May be given several times")
+         "others by qemu-nbd, or an NBD server's URI. With ,if=nvme or ,if=virtio [nvme] ,ro ,format=raw or "
+         ",format=auto [auto] ,block=4096 ,serial=TEXT. May be given several times")
       ->type_name("FILE[,...]")
       ->allow_extra_args(false)
       ->take_all();

@@ -87,10 +87,8 @@ struct Session {
   Result<void> boot(const Options& o) {
     if (auto done = open(o); !done) return done;
     MachineConfig config = o.config;
-    auto source = boot_source_of(o);
-    if (!source) return source.error();
-    if (!source->firmware.empty()) {
-      auto rom = boot::firmware_rom_bytes(source->firmware);
+    if (!o.boot.firmware.empty()) {
+      auto rom = boot::firmware_rom_bytes(o.boot.firmware);
       if (!rom) return rom.error();
       config.rom_bytes = *rom;
     }
@@ -100,8 +98,8 @@ struct Session {
     auto made = Machine::create(config, engine_of(o, "deterministic"), console.get(), images.take());
     if (!made) return made.error();
     machine = made.take();
-    if (auto done = machine->boot(*source); !done) return done;
-    auto described = describe_boot(*source);
+    if (auto done = machine->boot(o.boot); !done) return done;
+    auto described = describe_boot(o.boot);
     if (!described) return described.error();
     about.boot = described.take();
     about.append = o.boot.append;
@@ -162,7 +160,11 @@ int run_session(Session& s, const Options& o, const char* verb) {
 
 }  // namespace
 
-int run(const Options& o) {
+int run(const Options& given) {
+  Options o = given;  // outlives the session, which refers to it
+  auto source = boot_source_of(o);
+  if (!source) return fail(source.error(), kUsage);
+  o.boot = source.take();
   Session s;
   if (auto done = s.boot(o); !done) return fail(done.error(), kUsage);
   return run_session(s, o, o.trace.empty() ? "run" : "record");

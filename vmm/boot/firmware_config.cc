@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <string>
 #include <string_view>
 
@@ -13,11 +14,11 @@ namespace dejavm::boot {
 namespace {
 
 constexpr std::string_view kTablesFile = "etc/acpi/tables", kRsdpFile = "etc/acpi/rsdp";
-constexpr size_t kNameBytes = 56, kCommandBytes = 128;
+constexpr size_t kCommandBytes = 128;
 enum Command : uint32_t { kAllocate = 1, kAddPointer = 2, kAddChecksum = 3 };
 enum Zone : uint8_t { kHigh = 1, kBelow1MiB = 2 };
 
-Bytes file_name(std::string_view name) { return Bytes{}.text(name).zeros(kNameBytes - name.size()); }
+Bytes file_name(std::string_view name) { return Bytes{}.text(name).zeros(Fwcfg::kNameBytes - name.size()); }
 std::string_view file_of(AcpiTables::Part part) { return part == AcpiTables::Part::kTables ? kTablesFile : kRsdpFile; }
 
 void command(Bytes& out, Command what, const Bytes& operands) {
@@ -51,8 +52,7 @@ std::span<const uint8_t> bytes_of(std::string_view text) {
   return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
 }
 
-}  // namespace
-
+// The commands by which firmware places the ACPI tables, as file etc/table-loader has them.
 std::vector<uint8_t> table_loader(const AcpiTables& acpi) {
   Bytes out;
   command(out, kAllocate, file_name(kTablesFile).u32(AcpiTables::kAlignment).u8(kHigh));
@@ -67,6 +67,8 @@ std::vector<uint8_t> table_loader(const AcpiTables& acpi) {
     command(out, kAddChecksum, file_name(file_of(c.part)).u32(c.offset).u32(c.start).u32(c.len_bytes));
   return out.v;
 }
+
+}  // namespace
 
 void fill_firmware_config(const MachineConfig& config, Fwcfg::State& s) {
   constexpr uint32_t kTraditional = 1, kDma = 2;
