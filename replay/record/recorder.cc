@@ -72,7 +72,7 @@ Recording::Recording(Machine& machine, Inputs& from, TraceWriter& log, const Rec
       keyframe_at_(machine.position().retired),
       exits_(machine.board(), log),
       inputs_(from, log, machine, options_),
-      disks_(machine, log) {
+      disks_(machine, log, options.scratch_folder) {
   log_.header(make_header(machine_, options_));
   mark_all_written(machine_);
   write_keyframe(machine_, summer_, log_);
@@ -128,6 +128,30 @@ RunSummary run_plain(Machine& machine, Inputs& inputs, Retired until, bool diges
   Hash128 hash;
   if (digest) hash = machine_digest(machine);
   return summarize(machine, end, 0, hash);
+}
+
+bool RecordingDisks::failed(const Error& e) {
+  why_ = e.message;
+  return false;
+}
+
+bool RecordingDisks::piece(unsigned disk, uint64_t number, std::span<const uint8_t> content) {
+  if (!copy_) {
+    auto made = ScratchFile::create(folder_);
+    if (!made) return failed(made.error());
+    copy_ = made.take();
+  }
+  auto place = copy_->append(content);
+  if (!place) return failed(place.error());
+  places_[{disk, number}] = *place;
+  log_.block(disk, number, content);
+  return true;
+}
+
+bool RecordingDisks::read(unsigned disk, uint64_t offset, std::span<uint8_t> to) {
+  const uint64_t place = places_.at({disk, offset / kDiskPieceBytes});
+  auto done = copy_->read_at(place + offset % kDiskPieceBytes, to);
+  return done || failed(done.error());
 }
 
 Retired RecordingInputs::next_poll(Position at) {

@@ -10,11 +10,15 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
+#include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "replay/record/digest.h"
 #include "replay/record/stops.h"
+#include "replay/store/scratch_file.h"
 #include "replay/trace/exit_decorator.h"
 #include "replay/trace/writer.h"
 #include "vmm/machine/machine.h"
@@ -46,6 +50,7 @@ struct RecordOptions {
   std::vector<BootImage> boot{};       // for the reader of the trace
   std::string append{};
   std::string writer = "dejavm";
+  std::string scratch_folder = "/tmp";              // for a copy of what is read of the disks' images, meanwhile
   std::function<void(const Progress&)> progress{};  // called about every kPollInterval instructions
 };
 inline constexpr uint64_t kPollInterval = 20'000'000;
@@ -94,18 +99,25 @@ class RecordingInputs final : public Inputs {
   uint64_t next_progress_ = 0;
 };
 
-// Logs the disks' images piece by piece, for as long as it is there.
+// Logs the disks' images piece by piece, for as long as it is there, and keeps a copy of each in a file without a name.
 class RecordingDisks final : public DiskLog {
  public:
-  RecordingDisks(Machine& machine, TraceWriter& log) : machine_(machine), log_(log) { machine_.log_disks_to(this); }
-  ~RecordingDisks() override { machine_.log_disks_to(nullptr); }
-  void piece(unsigned disk, uint64_t number, std::span<const uint8_t> content) override {
-    log_.block(disk, number, content);
+  RecordingDisks(Machine& machine, TraceWriter& log, std::string scratch_folder)
+      : machine_(machine), log_(log), folder_(std::move(scratch_folder)) {
+    machine_.log_disks_to(this);
   }
+  ~RecordingDisks() override { machine_.log_disks_to(nullptr); }
+  bool piece(unsigned disk, uint64_t number, std::span<const uint8_t> content) override;
+  bool read(unsigned disk, uint64_t offset, std::span<uint8_t> to) override;
+  std::string why() const override { return why_; }
 
  private:
+  bool failed(const Error& e);
   Machine& machine_;
   TraceWriter& log_;
+  std::string folder_, why_;
+  std::unique_ptr<ScratchFile> copy_;
+  std::map<std::pair<unsigned, uint64_t>, uint64_t> places_;  // in the copy, by disk and piece
 };
 
 // A recording in progress, for a caller that runs the machine itself: Machine::run(..., inputs(), exits()), and

@@ -115,6 +115,12 @@ void Saver::run_child(int pipe, const std::string& path, const SaveOptions& opti
 
 Result<void> Saver::can_save(const Machine& machine, const std::string& path, const SaveOptions& options) {
   const auto& disks = machine.config().disks;
+  for (unsigned n = 0; n < disks.size(); ++n)
+    if (const DiskImage* image = machine.disk(n).image(); image != nullptr && image->changed())
+      return Error{ErrorKind::kHost,
+                   fmt::format("{}: the image of disk {} was written by another program since the machine started "
+                               "from it, so it cannot be saved",
+                               path, n)};
   const auto unknown = std::ranges::find(disks, decltype(DiskConfig::hash){}, &DiskConfig::hash);
   if (!options.external_base || unknown == disks.end()) return {};
   return Error{ErrorKind::kHost,

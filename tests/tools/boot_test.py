@@ -59,6 +59,37 @@ packet: .byte 16, 0, 1, 0, 0x00, 0x7e, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0
 .byte 0x55, 0xaa
 """
 
+# Reads a sector of each 256 KiB of the disk, one after the other.
+READER = r"""
+.code16
+.globl _start
+_start:
+    xor %ax, %ax
+    mov %ax, %ds
+    mov %ax, %es
+    mov %ax, %ss
+    mov $0x7000, %sp
+next:
+    mov $packet, %si
+    mov $0x42, %ah
+    int $0x13
+    jc failed
+    mov $0x0e2e, %ax
+    mov $7, %bx
+    int $0x10
+    addl $512, lba
+    jmp next
+failed:
+    mov $0x0e21, %ax
+    int $0x10
+    cli
+    hlt
+packet: .byte 16, 0, 1, 0, 0x00, 0x7e, 0, 0
+lba: .byte 1, 0, 0, 0, 0, 0, 0, 0
+.org 510
+.byte 0x55, 0xaa
+"""
+
 
 def run(*arguments, status=0):
     done = subprocess.run(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", stdin=subprocess.DEVNULL, timeout=300)
@@ -66,13 +97,18 @@ def run(*arguments, status=0):
     return done.stdout
 
 
-def make_images():
+def assemble(source):
     with open("boot.S", "w") as f:
-        f.write(SOURCE)
+        f.write(source)
     run("as", "--32", "-o", "boot.o", "boot.S")
     run("ld", "-m", "elf_i386", "-Ttext", "0x7c00", "--oformat", "binary", "-o", "boot.bin", "boot.o")
     sector = open("boot.bin", "rb").read()
     assert len(sector) == 512, len(sector)
+    return sector
+
+
+def make_images():
+    sector = assemble(SOURCE)
     for name in "A", "B":
         with open(name, "wb") as f:
             f.write(sector + f"here is {name}.".encode().ljust(512, b"\0"))
@@ -101,6 +137,29 @@ def boots(name, images, *more):
     assert end in run(dejavm, "restore", "--digest", "--console", "none", "run/s.dvs"), "from the snapshot it ends differently"
 
 
+def serve(image, socket):
+    server = subprocess.Popen(["qemu-nbd", "--read-only", "--persistent", "--shared=0", "-f", "raw", "--socket", socket, image])
+    while not os.path.exists(socket):
+        assert server.poll() is None
+    return server
+
+
+def loses(image, lose, why):
+    """A recording whose image goes away in its midst ends there, with the reason, and is whole."""
+    shutil.rmtree("run", ignore_errors=True)
+    os.mkdir("run")
+    record = subprocess.Popen([dejavm, "record", "-o", "run/t.dvt", "--memory", "64M", "--console", "file:run/out", image], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    while not (os.path.exists("run/out") and "Booting from Hard Disk...\r\n..." in open("run/out", newline="").read()):
+        assert record.poll() is None, record.stdout.read()
+    lose()
+    out, _ = record.communicate(timeout=300)
+    assert record.returncode == 1 and "disk0, " + image + ": cannot be read any more: " in out and why in out, out
+    assert "its trace is whole up to there" in out, out
+    assert "!" not in open("run/out").read().split("Booting from")[1], "the guest has seen it"
+    run(dejavm, "replay", "run/t.dvt")
+    run(dejavm, "replay", "--devices-only", "run/t.dvt")
+
+
 if not os.path.exists("/usr/share/seabios/bios-256k.bin"):
     print("skipped: package seabios is not installed")
     sys.exit(77)
@@ -121,12 +180,18 @@ with tempfile.TemporaryDirectory() as work:
         boots("A", ["over.qcow2"])
         assert open("over.qcow2", "rb").read() == before, "the image has changed"
         socket = os.path.join(work, "socket")
-        server = subprocess.Popen(["qemu-nbd", "--read-only", "--persistent", "--shared=0", "-f", "raw", "--socket", socket, "B"])
-        while not os.path.exists(socket):
-            assert server.poll() is None
+        server = serve("B", socket)
         boots("B", [f"nbd+unix:///?socket={socket}"])
         server.terminate()
         server.wait()
         out = run(dejavm, "run", f"nbd+unix:///?socket={socket}", status=1)
         assert "nbd" in out and socket in out, out
         print("so did a qcow2 image over another, and one of an NBD server")
+        with open("C", "wb") as f:
+            f.write(assemble(READER))
+            f.truncate(2 << 30)
+        server = serve("C", socket)
+        loses(f"nbd+unix:///?socket={socket}", server.kill, "server")
+        server.wait()
+        loses("C", lambda: os.truncate("C", 1 << 20), "it is shorter than it was")
+        print("recordings whose disk was lost end whole")

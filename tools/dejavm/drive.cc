@@ -34,7 +34,7 @@ class Driver::ControlledInputs final : public Inputs {
   }
   Input take(Position at, Nanos now) override {
     if (d_.origin_ && d_.origin_->verification->failed()) return {Input::Kind::kStop, {}};
-    if (stop_requested()) return {Input::Kind::kStop, {}};
+    if (stop_requested() || d_.machine_.lost_disk()) return {Input::Kind::kStop, {}};
     if (d_.wanted_ && (*d_.wanted_)()) return {Input::Kind::kControl, {'g', 'd', 'b'}};
     if (d_.control_) {
       if (d_.save_for_) d_.poll_saves();
@@ -231,6 +231,7 @@ void Driver::begin_recording() {
   o.boot = about_.boot;
   o.append = about_.append;
   o.writer = about_.writer;
+  o.scratch_folder = folder_of(trace_path_);
   o.keyframe_interval = options_.keyframe_interval;
   o.progress = progress_;
   recording_ = std::make_unique<Recording>(machine_, *controlled_, *writer_, o);
@@ -284,6 +285,31 @@ bool Driver::debug() {
   return !over;
 }
 
+std::string Driver::image_name(unsigned disk) const {
+  for (const BoundImage& image : options_.images)
+    if (image.disk == disk) return image.path;
+  return disk < options_.disks.size() ? options_.disks[disk].path : std::string();
+}
+
+void Driver::warn_of_changed_images() const {
+  for (unsigned n = 0; n < machine_.config().disks.size(); ++n) {
+    const DiskImage* image = machine_.disk(n).image();
+    if (image == nullptr || !image->changed()) continue;
+    fmt::print(stderr, "warning: disk{}, {}: was written by another program during the run{}\n", n, image_name(n),
+               writer_ ? "; the trace has what the guest has read, but a snapshot that needs this image is lost" : "");
+  }
+}
+
+void Driver::report_lost_disk() {
+  const auto lost = machine_.lost_disk();
+  if (!lost) return;
+  const auto& [disk, why] = *lost;
+  const std::string name = image_name(disk);
+  failed({ErrorKind::kHost, fmt::format("disk{}{}{}: cannot be read any more: {}; the run ends at instruction {}{}",
+                                        disk, name.empty() ? "" : ", ", name, why, machine_.position().retired.value,
+                                        recording_ ? ", and its trace is whole up to there" : "")});
+}
+
 Outcome Driver::run(std::function<void(const Progress&)> progress) {
   progress_ = std::move(progress);
   const auto begin = std::chrono::steady_clock::now();
@@ -297,6 +323,8 @@ Outcome Driver::run(std::function<void(const Progress&)> progress) {
   outcome_.ready_seconds = std::chrono::duration<double>(begin - options_.begun).count();
   if ((!control_ || serve()) && (gdb_ == nullptr || debug())) advance(kForever, {});
   report_save(saver_.wait());
+  report_lost_disk();
+  warn_of_changed_images();
   if (writer_ && !recording_) begin_recording();  // ended before its first instruction: a trace of that
   if (recording_) {
     // Where the time is up the vCPU may be asleep, at an instruction that was reached before: the log says that it ends

@@ -40,6 +40,9 @@ class Driver {
  private:
   class ControlledInputs;
   std::vector<RunStop> stops();
+  void report_lost_disk();
+  void warn_of_changed_images() const;
+  std::string image_name(unsigned disk) const;  // empty: it is no file of its own
   void report_save(std::optional<Result<Saved>> result);
   Result<void> start_save(const std::string& path, const SaveOptions& options);
   void poll_saves() { report_save(saver_.poll()); }

@@ -12,11 +12,15 @@
 
 namespace dejavm {
 
+static int64_t modified_ns(const struct stat& st) {
+  return int64_t{st.st_mtim.tv_sec} * 1'000'000'000 + st.st_mtim.tv_nsec;
+}
+
 Result<std::unique_ptr<RawImage>> RawImage::open(const std::string& path) {
   const auto bad = [&](std::string_view why) { return Error{ErrorKind::kHost, fmt::format("{}: {}", path, why)}; };
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) return bad(std::strerror(errno));
-  std::unique_ptr<RawImage> image(new RawImage(fd, 0));
+  std::unique_ptr<RawImage> image(new RawImage(fd));
   struct stat st {};
   if (fstat(fd, &st) != 0) return bad(std::strerror(errno));
   if (S_ISDIR(st.st_mode)) return bad("a directory, not a disk image");
@@ -24,6 +28,7 @@ Result<std::unique_ptr<RawImage>> RawImage::open(const std::string& path) {
   if (end < 0) return bad("not a disk image: its size is unknown");
   if (end == 0) return bad("an empty disk image");
   image->len_bytes_ = static_cast<uint64_t>(end);
+  image->modified_ns_ = modified_ns(st);
   return image;
 }
 
@@ -33,10 +38,18 @@ bool RawImage::read(uint64_t offset, std::span<uint8_t> to) {
   for (size_t done = 0; done < to.size();) {
     const ssize_t n = pread(fd_, to.data() + done, to.size() - done, static_cast<off_t>(offset + done));
     if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return false;
+    if (n <= 0) {
+      problem_ = n < 0 ? std::strerror(errno) : "it is shorter than it was";
+      return false;
+    }
     done += static_cast<size_t>(n);
   }
   return true;
+}
+
+bool RawImage::changed() const {
+  struct stat st {};
+  return fstat(fd_, &st) != 0 || modified_ns(st) != modified_ns_ || lseek(fd_, 0, SEEK_END) < off_t(len_bytes_);
 }
 
 DiskImage::Range RawImage::range_at(uint64_t offset) const {
@@ -112,10 +125,15 @@ bool Disk::log_piece(uint64_t number) {
   if (logged_[number]) return true;
   const uint64_t at = number * kDiskPieceBytes;
   std::vector<uint8_t> content(std::min(kDiskPieceBytes, len_bytes_ - at));
-  if (!image_->read(at, content)) return false;
-  log_->piece(number_, number, content);
+  if (!image_->read(at, content)) return lose(image_->problem());
+  if (!log_->piece(number_, number, content)) return lose(log_->why());
   logged_[number] = true;
   return true;
+}
+
+bool Disk::lose(const std::string& why) {
+  if (loss_.empty()) loss_ = why.empty() ? "what is there is not known" : why;
+  return false;
 }
 
 // Within a page, and so within a piece.
@@ -124,8 +142,9 @@ bool Disk::read_image(uint64_t offset, std::span<uint8_t> to) {
     std::ranges::fill(to, uint8_t{0});
     return true;
   }
-  if (log_ != nullptr && !log_piece(offset / kDiskPieceBytes)) return false;
-  return image_->read(offset, to);
+  if (log_ == nullptr) return image_->read(offset, to) || lose(image_->problem());
+  if (!log_piece(offset / kDiskPieceBytes)) return false;
+  return log_->read(number_, offset, to) || lose(log_->why());
 }
 
 bool Disk::write_page(uint64_t page, uint64_t at, std::span<const uint8_t> from) {

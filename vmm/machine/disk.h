@@ -23,6 +23,10 @@ class DiskImage {
   virtual ~DiskImage() = default;
   // False: it cannot be read any more, or what is there is not known.
   virtual bool read(uint64_t offset, std::span<uint8_t> to) = 0;
+  // Why the last read failed, as the host says it; empty: what is there is not known.
+  virtual std::string problem() const { return {}; }
+  // Somebody has written to it since it was opened.
+  virtual bool changed() const { return false; }
   // What begins at this offset, which is a multiple of kPageSize, and how far it goes at least: a multiple of
   // kPageSize again, or to the image's end or beyond. Holes of sparse files are zeros.
   struct Range {
@@ -32,10 +36,14 @@ class DiskImage {
   virtual Range range_at(uint64_t offset) const = 0;
 };
 
-// Who is told of each piece of an image (kDiskPieceBytes) when it is read for the first time.
+// Who is told of each piece of an image (kDiskPieceBytes) when it is read for the first time, and gives back what it
+// was told: what the guest sees is what was logged, whatever becomes of the image meanwhile.
 struct DiskLog {
   virtual ~DiskLog() = default;
-  virtual void piece(unsigned disk, uint64_t number, std::span<const uint8_t> content) = 0;
+  // False: it cannot be kept, and why() says why.
+  virtual bool piece(unsigned disk, uint64_t number, std::span<const uint8_t> content) = 0;
+  virtual bool read(unsigned disk, uint64_t offset, std::span<uint8_t> to) = 0;
+  virtual std::string why() const = 0;
 };
 
 // An image of the host's (image_file.h). Its size is the disk's, rounded down to whole blocks.
@@ -52,12 +60,16 @@ class RawImage final : public ImageFile {
   ~RawImage() override;
   uint64_t len_bytes() const override { return len_bytes_; }
   bool read(uint64_t offset, std::span<uint8_t> to) override;
+  std::string problem() const override { return problem_; }
+  bool changed() const override;
   Range range_at(uint64_t offset) const override;
 
  private:
-  RawImage(int fd, uint64_t len_bytes) : fd_(fd), len_bytes_(len_bytes) {}
+  explicit RawImage(int fd) : fd_(fd) {}
   int fd_;
-  uint64_t len_bytes_;
+  uint64_t len_bytes_ = 0;
+  int64_t modified_ns_ = 0;  // when it was opened
+  std::string problem_;
 };
 
 // The image of a disk, where a snapshot does not have it within.
@@ -70,7 +82,7 @@ class Disk {
  public:
   // Its region is in `memory`. `image`: nullptr is all zeros.
   Disk(const DiskConfig&, unsigned number, GuestMemory& memory, std::unique_ptr<DiskImage> image);
-  // All ranges are within the disk. False: the image cannot be read.
+  // All ranges are within the disk. False: the image cannot be read, and loss() says why.
   bool read(uint64_t offset, std::span<uint8_t> to);
   bool write(uint64_t offset, std::span<const uint8_t> from);
   bool zero(uint64_t offset, uint64_t len_bytes);
@@ -78,6 +90,8 @@ class Disk {
   DiskImage::Range range_at(uint64_t offset) const;
   // From now on, with every piece anew; nullptr: nobody.
   void log_to(DiskLog* log);
+  // Why a read of the image failed, the first time; empty: none has.
+  const std::string& loss() const { return loss_; }
   // What it started from; nullptr: all zeros.
   DiskImage* image() const { return image_.get(); }
   void start_from(std::unique_ptr<DiskImage> image) { image_ = std::move(image); }
@@ -85,6 +99,7 @@ class Disk {
  private:
   bool read_image(uint64_t offset, std::span<uint8_t> to);
   bool log_piece(uint64_t number);
+  bool lose(const std::string& why);
   bool is_written(uint64_t page) const;
   // Calls f(page, offset in it, length, offset in the whole) for each page of a range, until one returns false.
   template <class F>
@@ -95,6 +110,7 @@ class Disk {
   uint64_t len_bytes_;
   DiskLog* log_ = nullptr;
   std::vector<bool> logged_;  // by piece
+  std::string loss_;
   GuestMemory& memory_;
   Gpa bits_, content_;
   std::unique_ptr<DiskImage> image_;

@@ -34,11 +34,15 @@ class NbdImage final : public ImageFile {
     constexpr size_t kMost = 1 << 20;
     for (size_t done = 0; done < to.size();) {
       const size_t count = std::min(kMost, to.size() - done);
-      if (nbd_pread(connection(), to.data() + done, count, offset + done, 0) != 0) return false;
+      if (nbd_pread(connection(), to.data() + done, count, offset + done, 0) != 0) {
+        problem_ = failed("its server").message;
+        return false;
+      }
       done += count;
     }
     return true;
   }
+  std::string problem() const override { return problem_; }
   Range range_at(uint64_t offset) const override {
     constexpr uint64_t kMost = uint64_t{1} << 30;
     const uint64_t rest = offset < len_bytes_ ? len_bytes_ - offset : 0;
@@ -72,6 +76,7 @@ class NbdImage final : public ImageFile {
   Handle handle_, for_copies_;
   uint64_t len_bytes_;
   bool tells_extents_;
+  std::string problem_;
 };
 
 // `connect` gives 0 once the handle is connected.

@@ -134,8 +134,13 @@ struct Machine::Impl final : GuestDma {
     return true;
   }
   bool disk_step(Position where, uint16_t requester, unsigned number, const Transfer& t, bool& equal) override {
-    using Kind = Transfer::Kind;
     Disk& disk = *disks[number];
+    const bool done = carry_out(where, requester, disk, t, equal);
+    if (!disk.loss().empty()) controls[0].stop = true;
+    return done;
+  }
+  bool carry_out(Position where, uint16_t requester, Disk& disk, const Transfer& t, bool& equal) {
+    using Kind = Transfer::Kind;
     if (t.kind == Kind::kZeroDisk || t.kind == Kind::kDiscardDisk) return disk.zero(t.disk_offset, t.disk_bytes);
     if (t.kind == Kind::kVerifyDisk || t.kind == Kind::kFlushDisk) return true;
     const Gpa gpa{t.address};
@@ -169,7 +174,13 @@ void Machine::log_disks_to(DiskLog* log) {
   for (const auto& disk : impl_->disks) disk->log_to(log);
 }
 
-Disk& Machine::disk(unsigned number) { return *impl_->disks.at(number); }
+Disk& Machine::disk(unsigned number) const { return *impl_->disks.at(number); }
+
+std::optional<std::pair<unsigned, std::string>> Machine::lost_disk() const {
+  for (unsigned n = 0; n < impl_->disks.size(); ++n)
+    if (const std::string& loss = impl_->disks[n]->loss(); !loss.empty()) return std::pair(n, loss);
+  return std::nullopt;
+}
 
 Result<std::unique_ptr<Machine>> Machine::create(const MachineConfig& config, const EngineChoice& choice,
                                                  Console* console, std::vector<std::unique_ptr<DiskImage>> images) {
@@ -250,6 +261,7 @@ RunEnd Machine::Impl::run(Retired until, Inputs& inputs, ExitHandler& exits) {
   RunControl& control = controls[0];
   bool asleep = false;  // the vCPU is halted and an idle skip has just failed
   for (;;) {
+    control.stop = false;
     board->advance(now());
     switch (board->request()) {
       case Board::Request::kNone: break;

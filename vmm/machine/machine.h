@@ -3,7 +3,9 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "vmm/board/board.h"
@@ -54,7 +56,10 @@ class Machine {
 
   // Who is told what is read of the disks' images, from now on; nullptr: nobody.
   void log_disks_to(DiskLog*);
-  Disk& disk(unsigned number);  // of MachineConfig::disks
+  Disk& disk(unsigned number) const;  // of MachineConfig::disks
+  // The first disk whose image could not be read, and why. The guest was told of an error; run() returns to its inputs,
+  // which may end the run.
+  std::optional<std::pair<unsigned, std::string>> lost_disk() const;
 
   // Loads a BootSource (vmm/boot). Without kernel and firmware: the embedded default guest.
   Result<void> boot(const BootSource&);

@@ -29,10 +29,18 @@ struct Counting final : DiskImage {
 
 struct Log final : DiskLog {
   std::map<uint64_t, std::vector<uint8_t>> pieces;
-  void piece(unsigned disk, uint64_t number, std::span<const uint8_t> content) override {
+  bool full = false;
+  bool piece(unsigned disk, uint64_t number, std::span<const uint8_t> content) override {
     EXPECT_EQ(disk, 0u);
-    EXPECT_TRUE(pieces.emplace(number, std::vector<uint8_t>(content.begin(), content.end())).second) << number;
+    EXPECT_TRUE(full || pieces.emplace(number, std::vector<uint8_t>(content.begin(), content.end())).second) << number;
+    return !full;
   }
+  bool read(unsigned, uint64_t offset, std::span<uint8_t> to) override {
+    const std::vector<uint8_t>& piece = pieces.at(offset / kDiskPieceBytes);
+    std::copy_n(piece.begin() + static_cast<ptrdiff_t>(offset % kDiskPieceBytes), to.size(), to.begin());
+    return true;
+  }
+  std::string why() const override { return "the log is full"; }
 };
 
 class DiskTest : public ::testing::Test {
@@ -137,7 +145,48 @@ TEST(RawImage, WhatIsNoImageIsRefusedWithTheReason) {
   EXPECT_GE(end.len_bytes, 512u << 10);
 }
 
+TEST_F(DiskTest, WhatWasLoggedIsReadFromTheLogEvenIfTheImageChanges) {
+  Log log;
+  disk->log_to(&log);
+  read(0, 512);
+  std::ranges::fill(image->content, uint8_t{0});
+  EXPECT_EQ(read(512, 1000), expected(512, 1000));
+  image->broken = true;
+  EXPECT_EQ(read(4000, 1000), expected(4000, 1000));
+  ASSERT_TRUE(disk->write(1, std::vector<uint8_t>(10, 1)));
+  EXPECT_EQ(read(11, 100), expected(11, 100)) << "the rest of a page that was written";
+  EXPECT_EQ(disk->loss(), "");
+  std::vector<uint8_t> out(512);
+  EXPECT_FALSE(disk->read(kDiskPieceBytes, out));
+  EXPECT_EQ(disk->loss(), "what is there is not known");
+}
+
+TEST_F(DiskTest, ALogThatCannotKeepAPieceLosesTheDisk) {
+  Log log;
+  log.full = true;
+  disk->log_to(&log);
+  std::vector<uint8_t> out(512);
+  EXPECT_FALSE(disk->read(0, out));
+  EXPECT_EQ(disk->loss(), "the log is full");
+}
+
+TEST(RawImage, TellsThatItHasChanged) {
+  const Folder where;
+  const std::string path = where.path + "/image";
+  std::ofstream(path) << std::string(5000, 'x');
+  const auto image = RawImage::open(path);
+  ASSERT_TRUE(image.ok());
+  EXPECT_FALSE((*image)->changed());
+  std::filesystem::last_write_time(path, std::filesystem::last_write_time(path) + std::chrono::seconds(1));
+  EXPECT_TRUE((*image)->changed());
+  std::filesystem::resize_file(path, 100);
+  std::vector<uint8_t> out(512);
+  EXPECT_FALSE((*image)->read(0, out));
+  EXPECT_EQ((*image)->problem(), "it is shorter than it was");
+}
+
 TEST_F(DiskTest, AnImageThatCannotBeReadIsTold) {
+  EXPECT_EQ(disk->loss(), "");
   image->broken = true;
   std::vector<uint8_t> out(512);
   EXPECT_FALSE(disk->read(0, out));
