@@ -32,6 +32,8 @@ Result<void> for_each_image_page(DiskImage& image, uint64_t len_bytes, uint64_t 
   return {};
 }
 
+constexpr uint64_t kCopyBytes = 1 << 20;
+
 class SnapshotImage final : public DiskImage {
  public:
   SnapshotImage(std::shared_ptr<const SnapshotFile> file, unsigned disk) : file_(std::move(file)) {
@@ -78,6 +80,22 @@ class SnapshotImage final : public DiskImage {
 };
 
 }  // namespace
+
+Result<void> write_raw(AtomicFile& file, DiskImage& disk, uint64_t from, uint64_t to) {
+  Bytes buffer;
+  for (uint64_t at = from; at < to;) {
+    const DiskImage::Range range = disk.range_at(at);
+    const uint64_t count = std::min({range.len_bytes, to - at, kCopyBytes});
+    buffer.resize(range.kind == Kind::kData ? count : 0);
+    if (!disk.read(at, buffer))
+      return Error{ErrorKind::kHost, fmt::format("the disk cannot be read at byte {}: {}", at, disk.problem())};
+    const bool is_zero = std::ranges::all_of(buffer, [](uint8_t byte) { return byte == 0; });
+    if (!is_zero)
+      if (auto done = file.write_at(at, buffer); !done) return done;
+    at += count;
+  }
+  return file.set_size(to);
+}
 
 Result<Hash128> image_hash(DiskImage& image, uint64_t len_bytes) {
   Hash128 sum;

@@ -22,6 +22,10 @@ std::vector<MemoryExtent> image_extents(unsigned disk, const DiskImage* image, u
 Result<uint64_t> write_image_extent(AtomicFile&, const MemoryExtent&, DiskImage&, uint64_t len_bytes,
                                     std::vector<BlockSum>& blocks);
 
+// Writes a disk's content from one offset to another to the same place of a file, whose size is `to` then; zeros are
+// holes. kHost: it cannot be read, or the file not be written.
+Result<void> write_raw(AtomicFile&, DiskImage&, uint64_t from, uint64_t to);
+
 // A raw image, if it is the one that the disk started from, by size and hash. kHost: it is not, or cannot be read.
 Result<std::unique_ptr<DiskImage>> open_image(const std::string& path, const DiskConfig&);
 

@@ -25,6 +25,25 @@ Result<std::unique_ptr<AtomicFile>> AtomicFile::create(const std::string& path, 
       return Error{ErrorKind::kHost, fmt::format("{}: is not a regular file", path)};
     if (auto done = not_being_written(path); !done) return done.error();
   }
+  return open_beside(path, force);
+}
+
+Result<std::unique_ptr<AtomicFile>> AtomicFile::replace(const std::string& path, int locked) {
+  struct stat st;
+  if (::fstat(locked, &st) != 0) return host_error(path, "look at the file", errno);
+  auto file = open_beside(path, true);
+  if (!file) return file;
+  (*file)->locked_ = locked;
+  const int fd = (*file)->fd_;
+  struct stat own;
+  if (::fstat(fd, &own) != 0) return host_error(path, "look at the file", errno);
+  const bool same_owner = own.st_uid == st.st_uid && own.st_gid == st.st_gid;
+  if (!same_owner && ::fchown(fd, st.st_uid, st.st_gid) != 0) return host_error(path, "keep its owner", errno);
+  if (::fchmod(fd, st.st_mode & 07777) != 0) return host_error(path, "keep its mode", errno);
+  return file;
+}
+
+Result<std::unique_ptr<AtomicFile>> AtomicFile::open_beside(const std::string& path, bool force) {
   int fd = ::open(folder_of(path).c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0666);
   std::string partial;
   if (fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL)) {
@@ -61,7 +80,7 @@ std::unique_ptr<ByteSource> AtomicFile::source(const std::string& name) const { 
 Result<void> AtomicFile::commit() {
   if (::fsync(fd_) != 0) return host_error(path_, "write the file to disk", errno);
   if (force_)
-    if (auto done = not_being_written(path_); !done) return done;
+    if (auto done = locked_ < 0 ? not_being_written(path_) : still_in_place(locked_, path_); !done) return done;
   if (partial_.empty()) {
     // A file without a name gets one; that cannot replace another, so with force it is a passing one.
     const std::string from = fmt::format("/proc/self/fd/{}", fd_), to = force_ ? beside(path_) : path_;

@@ -16,6 +16,8 @@ class AtomicFile {
  public:
   // An existing file at `path` is refused unless `force`, which replaces it at commit().
   static Result<std::unique_ptr<AtomicFile>> create(const std::string& path, bool force);
+  // Replaces the file that is open as `locked`, and that the caller has locked, at commit(); with its owner and mode.
+  static Result<std::unique_ptr<AtomicFile>> replace(const std::string& path, int locked);
   ~AtomicFile();  // without commit(): nothing remains
   Result<void> write_at(uint64_t offset, std::span<const uint8_t> bytes);
   Result<void> set_size(uint64_t bytes);  // what was not written is holes
@@ -26,7 +28,9 @@ class AtomicFile {
  private:
   AtomicFile(int fd, std::string path, std::string partial, bool force)
       : fd_(fd), path_(std::move(path)), partial_(std::move(partial)), force_(force) {}
+  static Result<std::unique_ptr<AtomicFile>> open_beside(const std::string& path, bool force);
   int fd_;
+  int locked_ = -1;             // what replace() was given
   std::string path_, partial_;  // partial_: its name meanwhile; empty: it has none
   bool force_;
 };

@@ -90,6 +90,31 @@ lba: .byte 1, 0, 0, 0, 0, 0, 0, 0
 .byte 0x55, 0xaa
 """
 
+# Adds one to the first byte of the disk's third sector, and powers off.
+WRITER = r"""
+.code16
+.globl _start
+_start:
+    xor %ax, %ax
+    mov %ax, %ds
+    mov %ax, %es
+    mov %ax, %ss
+    mov $0x7000, %sp
+    mov $packet, %si
+    mov $0x42, %ah
+    int $0x13
+    incb 0x7e00
+    mov $packet, %si
+    mov $0x4300, %ax
+    int $0x13
+    mov $0x604, %dx
+    mov $0x3400, %ax
+    out %ax, %dx
+packet: .byte 16, 0, 1, 0, 0x00, 0x7e, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0
+.org 510
+.byte 0x55, 0xaa
+"""
+
 
 def run(*arguments, status=0):
     done = subprocess.run(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", stdin=subprocess.DEVNULL, timeout=300)
@@ -160,6 +185,54 @@ def loses(image, lose, why):
     run(dejavm, "replay", "--devices-only", "run/t.dvt")
 
 
+def commits():
+    """What the guest writes stays in the image only if asked, and then as a whole."""
+    size = (1 << 20) + 100  # no whole blocks: what is beyond them stays
+    with open("D", "wb") as f:
+        f.write(assemble(WRITER))
+        f.truncate(size - 4)
+        f.seek(0, 2)
+        f.write(b"tail")
+    os.chmod("D", 0o640)
+    os.symlink("D", "link")
+    expected = bytearray(open("D", "rb").read())
+    run(dejavm, "record", "-o", "w.dvt", "--console", "none", "D")
+    assert open("D", "rb").read() == expected
+    for count in 1, 2:
+        run(dejavm, "run", "--console", "none", "link,write=commit,if=" + ("nvme" if count == 1 else "virtio"))
+        expected[1024] = count
+        assert open("D", "rb").read() == expected and os.stat("D").st_mode & 0o777 == 0o640 and os.path.islink("link")
+    out = run(dejavm, "disk", "commit", "w.dvt", "D", status=1)
+    assert "the disk started from one with" in out, out
+    expected[1024] = 0
+    open("E", "wb").write(expected)
+    run(dejavm, "disk", "commit", "--at", "begin", "w.dvt", "E")
+    assert open("E", "rb").read() == expected
+    run(dejavm, "disk", "commit", "w.dvt", "E")
+    expected[1024] = 1
+    assert open("E", "rb").read() == expected
+    refused = [("D,ro,write=commit", "exclude each other"), ("nbd+unix:///?socket=/none,write=commit", "only raw files"), ("/dev/null,write=commit", "null")]
+    if shutil.which("qemu-img"):
+        run("qemu-img", "create", "-q", "-f", "qcow2", "Q", "1M")
+        refused.append(("Q,write=commit", "its format is qcow2"))
+    for disk, why in refused:
+        out = run(dejavm, "run", disk, status=1)
+        assert why in out, out
+    # Two at once; replaced, or written, or cut off in the midst.
+    begin = open("D", "rb").read()
+    first = subprocess.Popen([dejavm, "run", "--console", "none", "--control", "c", "--paused", "D,write=commit"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    while not os.path.exists("c"):
+        assert first.poll() is None
+    assert "another dejavm" in run(dejavm, "run", "D,write=commit", status=1)
+    os.rename("D", "old")
+    open("D", "wb").write(begin)
+    run(dejavm, "ctl", "c", "resume")
+    out, _ = first.communicate(timeout=60)
+    assert first.returncode == 1 and "is as it was before" in out and "replaced" in out, out
+    assert open("D", "rb").read() == begin and open("old", "rb").read() == begin
+    assert not [name for name in os.listdir() if "partial" in name], os.listdir()
+
+
 if not os.path.exists("/usr/share/seabios/bios-256k.bin"):
     print("skipped: package seabios is not installed")
     sys.exit(77)
@@ -172,6 +245,7 @@ with tempfile.TemporaryDirectory() as work:
     boots("A", [], "--firmware", "/usr/share/seabios/bios-256k.bin", "--disk", "A,block=512")
     out = run(dejavm, "run", "--firmware", "/usr/share/seabios/bios-256k.bin", "--memory", "5G", "--max-instructions", "200M", "--firmware-log", "A", status=0)
     assert "here is A." in out and "0000000100000000 - 0000000180000000 = 1 RAM" in out, out[-3000:]
+    commits()
     print("two kinds of disks booted by SeaBIOS, reset and powered off; replayed, and gone on from snapshots")
     if shutil.which("qemu-img") and shutil.which("qemu-nbd"):
         run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", "A", "A.qcow2")

@@ -13,6 +13,7 @@
 #include "replay/store/atomic_file.h"
 #include "replay/timeline/timeline.h"
 #include "tools/dejavm/distinct_files.h"
+#include "tools/dejavm/image_commit.h"
 #include "tools/dejavm/report.h"
 #include "vmm/machine/image_file.h"
 
@@ -33,8 +34,9 @@ struct DiskThen {
   std::unique_ptr<ImageFile> raw;
   Disk* disk = nullptr;  // nullptr: raw
 
-  bool read(uint64_t offset, std::span<uint8_t> to) { return disk ? disk->read(offset, to) : raw->read(offset, to); }
-  DiskImage::Range range_at(uint64_t offset) const { return disk ? disk->range_at(offset) : raw->range_at(offset); }
+  DiskImage& content() const { return disk ? static_cast<DiskImage&>(*disk) : *raw; }
+  bool read(uint64_t offset, std::span<uint8_t> to) const { return content().read(offset, to); }
+  DiskImage::Range range_at(uint64_t offset) const { return content().range_at(offset); }
 };
 
 bool begins_with(const std::string& path, std::span<const uint8_t> magic) {
@@ -93,17 +95,15 @@ Result<DiskThen> open_disk(const std::string& file, const std::string& at, const
   return then;
 }
 
-// Calls f(offset, length, kind) for stretches of at most 1 MiB.
-template <class F>
-Result<void> for_each_stretch(const DiskThen& then, F f) {
-  constexpr uint64_t kMost = 1 << 20;
+uint64_t unknown_bytes(const DiskThen& then) {
+  uint64_t unknown = 0;
   for (uint64_t at = 0; at < then.len_bytes;) {
     const DiskImage::Range range = then.range_at(at);
-    const uint64_t count = std::min({range.len_bytes, then.len_bytes - at, kMost});
-    if (auto done = f(at, count, range.kind); !done) return done;
+    const uint64_t count = std::min(range.len_bytes, then.len_bytes - at);
+    if (range.kind == Kind::kUnknown) unknown += count;
     at += count;
   }
-  return {};
+  return unknown;
 }
 
 Error cannot_read(const DiskThen& then, uint64_t offset) {
@@ -115,11 +115,7 @@ int extract(const DiskToolOptions& o) {
     return fail(done.error(), kUsage);
   auto then = open_disk(o.file, o.at, o);
   if (!then) return fail(then.error());
-  uint64_t unknown = 0;
-  (void)for_each_stretch(*then, [&](uint64_t, uint64_t count, Kind kind) {
-    if (kind == Kind::kUnknown) unknown += count;
-    return Result<void>{};
-  });
+  const uint64_t unknown = unknown_bytes(*then);
   if (unknown != 0 && !o.partial)
     return fail(usage(fmt::format(
                     "{}: of {} bytes of the disk only the image tells what they are; give it: --image FILE, or leave "
@@ -128,20 +124,25 @@ int extract(const DiskToolOptions& o) {
                 kUsage);
   auto out = AtomicFile::create(o.output, o.force);
   if (!out) return fail(out.error(), kUsage);
-  std::vector<uint8_t> buffer;
-  auto done = for_each_stretch(*then, [&](uint64_t at, uint64_t count, Kind kind) -> Result<void> {
-    if (kind != Kind::kData) return {};
-    buffer.resize(count);
-    if (!then->read(at, buffer)) return cannot_read(*then, at);
-    if (std::ranges::all_of(buffer, [](uint8_t byte) { return byte == 0; })) return {};
-    return (*out)->write_at(at, buffer);
-  });
-  if (!done) return fail(done.error());
-  if (auto sized = (*out)->set_size(then->len_bytes); !sized) return fail(sized.error(), kUsage);
+  if (auto done = write_raw(**out, then->content(), 0, then->len_bytes); !done) return fail(done.error());
   if (auto kept = (*out)->commit(); !kept) return fail(kept.error(), kUsage);
   std::puts(fmt::format("{}: {} bytes{}", o.output, then->len_bytes,
                         unknown ? fmt::format(", of which {} are unknown and zeros", unknown) : "")
                 .c_str());
+  return kDone;
+}
+
+// The image that the disk started from becomes what the disk was at the moment.
+int commit(const DiskToolOptions& o) {
+  if (auto done = distinct_files({{"the input", o.file}}, {{"the image", o.image}}); !done)
+    return fail(done.error(), kUsage);
+  auto target = ImageCommit::prepare(o.image);
+  if (!target) return fail(target.error(), kUsage);
+  auto then = open_disk(o.file, o.at, o);
+  if (!then) return fail(then.error());
+  if (then->disk == nullptr) return fail(usage(fmt::format("{}: is neither a trace nor a snapshot", o.file)), kUsage);
+  if (auto done = (*target)->replace(then->content(), then->len_bytes); !done) return fail(done.error(), kUsage);
+  std::puts(fmt::format("{}: is disk {} of {} now", o.image, o.disk, o.file).c_str());
   return kDone;
 }
 
@@ -203,10 +204,13 @@ int diff(const DiskToolOptions& o) {
 
 void add_disk_tool(CLI::App& app, DiskToolOptions& o) {
   app.require_subcommand(1);
-  const auto common = [&](CLI::App* s) {
+  const auto moment = [&](CLI::App* s) {
     s->add_option("--at", o.at, "of a trace: an instruction, @event:N, @time:T, @keyframe:N, begin or end [end]")
         ->type_name("POSITION");
     s->add_option("--disk", o.disk, "which of the machine's disks [0]")->type_name("N");
+  };
+  const auto common = [&](CLI::App* s) {
+    moment(s);
     s->add_option("--image", o.image,
                   "what the disk started from, checked by size and hash; needed where the file does not hold all of it")
         ->type_name("FILE");
@@ -223,9 +227,16 @@ void add_disk_tool(CLI::App& app, DiskToolOptions& o) {
   common(s);
   s->add_option("--other-at", o.other_at, "as --at, of B")->type_name("POSITION");
   s->add_flag("--json", o.json, "as one JSON object");
+  s = app.add_subcommand("commit", "make the image that a disk started from what the disk was at a moment");
+  s->add_option("file", o.file, "a trace or a snapshot")->type_name("FILE")->required();
+  s->add_option("image", o.image, "the raw image, checked by size and hash; it is replaced as a whole, or not at all")
+      ->type_name("IMAGE")
+      ->required();
+  moment(s);
 }
 
 int run_disk_tool(const CLI::App& app, const DiskToolOptions& o) {
+  if (app.got_subcommand("commit")) return commit(o);
   return app.got_subcommand("extract") ? extract(o) : diff(o);
 }
 

@@ -1,4 +1,4 @@
-// dejavm disk extract|diff: a recorded or saved machine's disks, as they were at any moment.
+// dejavm disk extract|diff|commit: a recorded or saved machine's disks, as they were at any moment.
 #pragma once
 
 #include <string>

@@ -170,13 +170,16 @@ DiskOption parse_disk(const std::string& text) {
       disk.controller = word == "if=nvme" ? DiskController::kNvme : DiskController::kVirtio;
     else if (word == "format=raw" || word == "format=auto")
       disk.format = word == "format=raw" ? ImageFormat::kRaw : ImageFormat::kAuto;
+    else if (word == "write=overlay" || word == "write=commit") disk.commit = word == "write=commit";
     else if (word == "block=512" || word == "block=4096") disk.block_bytes = word == "block=512" ? 512 : 4096;
     else if (word.starts_with("serial=") && word.size() > 7 && word.size() <= 27) disk.serial = word.substr(7);
     else
       throw CLI::ValidationError("--disk", "'" + word +
                                                "': there are ro, if=nvme, if=virtio, format=raw, format=auto, "
+                                               "write=overlay, write=commit, "
                                                "block=512, block=4096 and serial=TEXT, of 1 to 20 characters");
   }
+  if (disk.commit && disk.read_only) throw CLI::ValidationError("--disk", "ro and write=commit exclude each other");
   if (disk.path.empty()) throw CLI::ValidationError("--disk", "a file is missing");
   return disk;
 }
@@ -201,7 +204,9 @@ void add_disk_options(CLI::App& app, Options& o) {
          "--disk", [add](const std::vector<std::string>& all) { add(all, false); },
          "an image as a disk, which is not written: what the guest writes is the machine's own. Raw, or qcow2 and "
          "others by qemu-nbd, or an NBD server's URI. With ,if=nvme or ,if=virtio [nvme] ,ro ,format=raw or "
-         ",format=auto [auto] ,block=4096 ,serial=TEXT. May be given several times")
+         ",format=auto [auto] ,block=4096 ,serial=TEXT ,write=overlay or ,write=commit [overlay]: a raw image becomes "
+         "at "
+         "the end of the run what the guest has made of it. May be given several times")
       ->type_name("FILE[,...]")
       ->allow_extra_args(false)
       ->take_all();

@@ -26,6 +26,7 @@ struct DiskOption {
   std::string path, serial;
   uint32_t block_bytes = 512;
   bool read_only = false;
+  bool commit = false;  // at the end of the run
   DiskController controller = DiskController::kNvme;
   ImageFormat format = ImageFormat::kAuto;
 };

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <csignal>
 #include <cstdlib>
+#include <map>
 #include <thread>
 
 #include <fmt/format.h>
@@ -18,6 +19,7 @@
 #include "tools/dejavm/distinct_files.h"
 #include "tools/dejavm/drive.h"
 #include "tools/dejavm/gdb_wire.h"
+#include "tools/dejavm/image_commit.h"
 #include "tools/dejavm/report.h"
 #include "tools/dejavm/sandbox.h"
 #include "vmm/boot/boot.h"
@@ -71,7 +73,8 @@ struct Session {
   std::unique_ptr<Machine> machine;
   std::unique_ptr<Inputs> inputs;
   std::unique_ptr<ControlServer> control;
-  SnapshotHead about;  // for the snapshots and traces of this machine
+  std::map<unsigned, std::unique_ptr<ImageCommit>> commits;  // by disk
+  SnapshotHead about;                                        // for the snapshots and traces of this machine
   std::unique_ptr<gdb::Wire> gdb;
   std::unique_ptr<Driver> driver;
 
@@ -91,6 +94,12 @@ struct Session {
       auto rom = boot::firmware_rom_bytes(o.boot.firmware);
       if (!rom) return rom.error();
       config.rom_bytes = *rom;
+    }
+    for (unsigned n = 0; n < o.disks.size(); ++n) {
+      if (!o.disks[n].commit) continue;
+      auto target = ImageCommit::prepare(o.disks[n].path, o.disks[n].format);
+      if (!target) return target.error();
+      commits[n] = target.take();
     }
     const bool is_kept = !o.trace.empty() || !o.snapshots.empty() || !o.control.empty();
     auto images = open_disks(o, config, is_kept ? &about.disks : nullptr);
@@ -142,6 +151,21 @@ struct Session {
   }
 };
 
+// What the guest has written goes to the images that are to have it.
+Result<void> commit_images(Session& s, const Outcome& outcome) {
+  for (const auto& [number, target] : s.commits) {
+    const auto refused = [&](const std::string& why) {
+      return Error{ErrorKind::kHost, fmt::format("disk{}, {}: is as it was before: {}", number, target->path(), why)};
+    };
+    if (outcome.status != kDone) return refused("the run failed");
+    if (!outcome.suspended.empty()) return refused(fmt::format("what was written is in {}", outcome.suspended));
+    auto done = target->replace(s.machine->disk(number), s.machine->config().disks[number].bytes);
+    if (!done) return refused(done.error().message);
+    fmt::print(stderr, "disk{}: {} has what the guest has written\n", number, target->path());
+  }
+  return {};
+}
+
 int run_session(Session& s, const Options& o, const char* verb) {
   if (!o.trace.empty())
     if (auto done = s.driver->start_recording(o.trace, o.force); !done) return fail(done.error(), kUsage);
@@ -153,9 +177,11 @@ int run_session(Session& s, const Options& o, const char* verb) {
   }();
   const auto closed = s.close();
   if (!closed) fail(closed.error(), kUsage);
+  const auto committed = commit_images(s, outcome);
+  if (!committed) fail(committed.error(), kUsage);
   if (!o.trace.empty() && !outcome.recorded) return outcome.status;  // said already
   const int status = report_run(o, outcome, verb);
-  return outcome.status != kDone ? outcome.status : !closed ? kUsage : status;
+  return outcome.status != kDone ? outcome.status : !closed || !committed ? kUsage : status;
 }
 
 }  // namespace

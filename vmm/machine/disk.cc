@@ -101,7 +101,6 @@ bool Disk::read(uint64_t offset, std::span<uint8_t> to) {
 }
 
 DiskImage::Range Disk::range_at(uint64_t offset) const {
-  using Range = DiskImage::Range;
   const uint64_t first = offset / kPageSize;
   const bool written = is_written(first);
   uint64_t end = first + 1;

@@ -78,16 +78,17 @@ struct BoundImage {
   std::string path;  // as open_image_file takes it
 };
 
-class Disk {
+class Disk final : public DiskImage {
  public:
   // Its region is in `memory`. `image`: nullptr is all zeros.
   Disk(const DiskConfig&, unsigned number, GuestMemory& memory, std::unique_ptr<DiskImage> image);
   // All ranges are within the disk. False: the image cannot be read, and loss() says why.
-  bool read(uint64_t offset, std::span<uint8_t> to);
+  bool read(uint64_t offset, std::span<uint8_t> to) override;
   bool write(uint64_t offset, std::span<const uint8_t> from);
   bool zero(uint64_t offset, uint64_t len_bytes);
   // What was written is data; the rest is as the image tells.
-  DiskImage::Range range_at(uint64_t offset) const;
+  Range range_at(uint64_t offset) const override;
+  std::string problem() const override { return loss_; }
   // From now on, with every piece anew; nullptr: nobody.
   void log_to(DiskLog* log);
   // Why a read of the image failed, the first time; empty: none has.

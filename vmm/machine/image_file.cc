@@ -96,24 +96,6 @@ Result<std::unique_ptr<ImageFile>> open_nbd(const std::string& where, Connect co
       std::make_unique<NbdImage>(std::move(handle), std::move(for_copies), static_cast<uint64_t>(len_bytes), extents));
 }
 
-// What a file is by its first bytes, in qemu-nbd's words; nullptr: raw.
-const char* format_of(const std::string& path) {
-  constexpr struct {
-    size_t at;
-    std::string_view bytes;
-    const char* format;
-  } kFormats[] = {{0, {"QFI\xfb\0\0\0\1", 8}, "qcow"},  {0, "QFI\xfb", "qcow2"}, {0, "KDMV", "vmdk"},
-                  {0, "# Disk DescriptorFile", "vmdk"}, {0, "conectix", "vpc"},  {0, "vhdxfile", "vhdx"},
-                  {64, "\x7f\x10\xda\xbe", "vdi"}};
-  std::array<char, 80> head{};
-  const std::unique_ptr<FILE, int (*)(FILE*)> file(std::fopen(path.c_str(), "rbe"), std::fclose);
-  if (!file) return nullptr;
-  const std::string_view text(head.data(), std::fread(head.data(), 1, head.size(), file.get()));
-  for (const auto& [at, bytes, format] : kFormats)
-    if (text.size() >= at + bytes.size() && text.substr(at, bytes.size()) == bytes) return format;
-  return nullptr;
-}
-
 bool is_installed(const char* program) {
   return std::system(fmt::format("command -v {} >/dev/null 2>&1", program).c_str()) == 0;
 }
@@ -132,6 +114,23 @@ Result<std::unique_ptr<ImageFile>> open_by_qemu_nbd(const std::string& path, con
 
 }  // namespace
 
+const char* image_format_of(const std::string& path) {
+  constexpr struct {
+    size_t at;
+    std::string_view bytes;
+    const char* format;
+  } kFormats[] = {{0, {"QFI\xfb\0\0\0\1", 8}, "qcow"},  {0, "QFI\xfb", "qcow2"}, {0, "KDMV", "vmdk"},
+                  {0, "# Disk DescriptorFile", "vmdk"}, {0, "conectix", "vpc"},  {0, "vhdxfile", "vhdx"},
+                  {64, "\x7f\x10\xda\xbe", "vdi"}};
+  std::array<char, 80> head{};
+  const std::unique_ptr<FILE, int (*)(FILE*)> file(std::fopen(path.c_str(), "rbe"), std::fclose);
+  if (!file) return nullptr;
+  const std::string_view text(head.data(), std::fread(head.data(), 1, head.size(), file.get()));
+  for (const auto& [at, bytes, format] : kFormats)
+    if (text.size() >= at + bytes.size() && text.substr(at, bytes.size()) == bytes) return format;
+  return nullptr;
+}
+
 bool is_nbd_uri(std::string_view where) {
   for (const std::string_view scheme : {"nbd:", "nbds:", "nbd+unix:", "nbds+unix:", "nbd+vsock:"})
     if (where.starts_with(scheme)) return true;
@@ -141,7 +140,7 @@ bool is_nbd_uri(std::string_view where) {
 Result<std::unique_ptr<ImageFile>> open_image_file(const std::string& where, ImageFormat format) {
   if (format == ImageFormat::kAuto) {
     if (is_nbd_uri(where)) return open_nbd(where, [&](nbd_handle* h) { return nbd_connect_uri(h, where.c_str()); });
-    if (const char* by_qemu = format_of(where)) return open_by_qemu_nbd(where, by_qemu);
+    if (const char* by_qemu = image_format_of(where)) return open_by_qemu_nbd(where, by_qemu);
   }
   auto raw = RawImage::open(where);
   if (!raw) return raw.error();

@@ -17,6 +17,9 @@ enum class ImageFormat : uint8_t { kAuto, kRaw };
 // not there, or refuses.
 Result<std::unique_ptr<ImageFile>> open_image_file(const std::string& where, ImageFormat = ImageFormat::kAuto);
 
+// What a file is by its first bytes, in qemu-nbd's words; nullptr: raw.
+const char* image_format_of(const std::string& path);
+
 // Whether it is the URI of an NBD server rather than a path.
 bool is_nbd_uri(std::string_view where);
 
