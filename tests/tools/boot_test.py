@@ -157,6 +157,9 @@ def boots(name, images, *more):
     run(dejavm, "replay", "--devices-only", "run/t.dvt")
     for path in paths:
         os.rename(path + ".away", path)
+    requests = [line.split() for line in run(dejavm, "trace", "dump", "--requests", "run/t.dvt").splitlines() if " block " in line]
+    blocks = [line[4] for line in requests if line[1] == "disk0"]
+    assert blocks.count("0") == 2 and blocks.count("1") == 2 and all(line[2] == "read" for line in requests), requests
     instructions = int(re.findall(r"(\d+) instructions", out)[-1])
     run(dejavm, "run", "--snapshot-at", f"{instructions // 3}:run/s.dvs", "--console", "none", *images, *more)
     assert end in run(dejavm, "restore", "--digest", "--console", "none", "run/s.dvs"), "from the snapshot it ends differently"

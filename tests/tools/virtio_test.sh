@@ -32,7 +32,11 @@ fstrim /mnt && echo trimmed
 umount /mnt
 dd if=/dev/vda of=/dev/nvme0n1 bs=1M oflag=direct 2>/dev/null && cmp /dev/vda /dev/nvme0n1 && echo "copied to the other"
 grep virtio /proc/interrupts
+echo 3 > /proc/sys/vm/drop_caches
+sh -c 'echo reader: $$; exec dd if=/dev/nvme0n1 of=/dev/null bs=4096 count=1 skip=9 2>/dev/null'
 echo "entropy by $(cat /sys/class/misc/hw_random/rng_current): $(head -c 64 /dev/hwrng | wc -c) bytes"
+echo "statistics of vda: $(cat /sys/block/vda/stat)"
+echo "statistics of nvme: $(cat /sys/block/nvme0n1/stat)"
 poweroff -f
 EOF
 chmod +x "$work/root/init"
@@ -62,6 +66,17 @@ for interrupts in "" pci=nomsi; do
   "$dejavm" restore --digest --console none "$work/s.dvs" 2> "$work/restored" || fail "restore: $(cat "$work/restored")"
   end=$(sed -n 's/.*digest \([0-9a-f]\{32\}\).*/\1/p' "$work/whole")
   grep -q "digest $end" "$work/restored" || fail "from the snapshot it ends differently: $(cat "$work/restored")"
+  # What was asked for, by Linux's own counts (which call an empty flush a write) and by who it says it was.
+  pid=$(sed -n "s/^reader: \([0-9]*\).*/\1/p" "$work/out")
+  "$dejavm" query "$work/t.dvt" disk-requests --disk 1 --limit 100000 > "$work/requests" || fail "query: $(cat "$work/requests")"
+  grep -Eq "disk1 read +72 +[0-9]+  dd \($pid\)  in nvme_" "$work/requests" || fail "dd ($pid) has not read block 72: $(grep "dd (" "$work/requests" | tail -3; grep " 72 " "$work/requests")"
+  for disk in 0:vda 1:nvme; do
+    number=${disk%%:*} name=${disk#*:}
+    "$dejavm" query "$work/t.dvt" disk-requests --disk "$number" --limit 0 > "$work/requests" || fail "query: $(cat "$work/requests")"
+    tr -d '\r' < "$work/out" | sed -n "s/^statistics of $name: *//p" | awk '{ print "^" $1 " read, " $3 * 512 " bytes"; print " write, " $7 * 512 " bytes"; if ($16) print "^" $16 " flush,"; if ($12) print "^" $12 " discard, " $14 * 512 " bytes" }' > "$work/counts"
+    [ -s "$work/counts" ] || fail "no counts of $name"
+    while read -r line; do grep -q -- "$line" "$work/requests" || fail "Linux counts of $name: $line; the query: $(tail -6 "$work/requests")"; done < "$work/counts"
+  done
   mv "$work/moved.img" "$work/disk.img"
   mv "$work/moved-too.img" "$work/other.img"
 done

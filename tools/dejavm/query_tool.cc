@@ -7,8 +7,10 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "replay/guest/tasks.h"
 #include "replay/guest/where.h"
 #include "replay/replay/devices_only.h"
+#include "replay/replay/disk_requests.h"
 #include "replay/replay/position.h"
 #include "replay/replay/replayer.h"
 #include "replay/timeline/timeline.h"
@@ -35,6 +37,7 @@ struct Query {
   std::unique_ptr<TraceReader> trace;
   std::unique_ptr<Timeline> timeline;
   std::optional<GuestKernel> kernel;
+  std::unique_ptr<Machine> kernel_memory;  // where it was found
   Symbols symbols;
   Retired from, to;
 
@@ -52,6 +55,7 @@ struct Query {
     }
     if (auto found = find_kernel(*trace)) {
       kernel = std::move(found->kernel);
+      kernel_memory = std::move(found->machine);
       symbols = symbols_of(*kernel);
     }
     if (!with_machine) return {};
@@ -200,6 +204,91 @@ int who_touched(Query& q) {
                          count > q.o.limit ? fmt::format("; the first {} are shown (--limit)", q.o.limit) : ""));
 }
 
+// Of each boot of the guest its kernel is another, at another place.
+void find_kernel_again(Query& q, std::optional<GuestTasks>& tasks, const GuestMemory& memory, uint64_t rip) {
+  constexpr uint64_t kImage = 0xffffffff80000000, kModules = 0xffffffffc0000000;
+  if (rip < kImage || rip >= kModules || !q.symbols.name(rip).empty()) return;
+  auto kernel = GuestKernel::find(memory);
+  if (!kernel) return;
+  q.symbols = symbols_of(*kernel);
+  if (auto found = GuestTasks::find(memory, *kernel)) tasks = found.take();
+}
+
+// The guest's task and kernel function at the moment of a request, as far as they can be told.
+Result<json> who_asks(Query& q, std::optional<GuestTasks>& tasks, const DiskRequest& request) {
+  if (auto done = q.timeline->seek(request.at.retired); !done) return done.error();
+  Machine& machine = q.timeline->machine();
+  VcpuState s;
+  machine.engine().get_state(0, s);
+  find_kernel_again(q, tasks, machine.memory(), linear_rip(s));
+  json who = json::object();
+  if (const std::string symbol = q.symbols.name(linear_rip(s)); !symbol.empty()) who["symbol"] = symbol;
+  const auto task = tasks ? tasks->current(machine.memory(), s) : std::nullopt;
+  if (task) who.update({{"task", task->name}, {"pid", task->pid}, {"process", task->process}});
+  return who;
+}
+
+std::string text_of(const json& request) {
+  std::string out = fmt::format("{:>9} {:>14} {:>16} disk{} {:<7} {:>10} {:>8}", request["event"].get<uint64_t>(),
+                                request["instruction"].get<uint64_t>(), request["now_ns"].get<uint64_t>(),
+                                request["disk"].get<unsigned>(), request["kind"].get<std::string>(),
+                                request["block"].get<uint64_t>(), request["bytes"].get<uint64_t>());
+  if (!request["ok"]) out += " failed";
+  if (request.contains("task"))
+    out += fmt::format("  {} ({})", request["task"].get<std::string>(), request["pid"].get<uint32_t>());
+  if (request.contains("symbol")) out += "  in " + request["symbol"].get<std::string>();
+  return out;
+}
+
+int show_disk_requests(Query& q) {
+  const auto& disks = q.trace->header().config.disks;
+  if (q.o.disk && *q.o.disk >= disks.size())
+    return fail(bad(fmt::format("{}: there is no disk {}; the machine has {}", q.o.file, *q.o.disk, disks.size())));
+  std::vector<DiskRequest> shown;
+  std::map<std::string, std::pair<uint64_t, uint64_t>> sums;  // number and bytes, by kind
+  auto done = disk_requests(*q.trace, [&](const DiskRequest& request) {
+    if (request.at.retired > q.to) return false;
+    if (request.at.retired < q.from || (q.o.disk && *q.o.disk != request.disk)) return true;
+    auto& [count, bytes] = sums[std::string(name_of_request(request.kind))];
+    ++count;
+    bytes += request.len_bytes;
+    if (shown.size() < q.o.limit) shown.push_back(request);
+    return true;
+  });
+  if (!done) return fail(done.error());
+  std::optional<GuestTasks> tasks;
+  if (q.kernel)
+    if (auto found = GuestTasks::find(q.kernel_memory->memory(), *q.kernel)) tasks = found.take();
+  json all = json::array();
+  std::string text = fmt::format("{:>9} {:>14} {:>16} {:<5} {:<7} {:>10} {:>8}  {}\n", "event", "instruction", "ns",
+                                 "disk", "what", "block", "bytes", "who");
+  for (const DiskRequest& request : shown) {
+    json one{{"event", request.event},
+             {"instruction", request.at.retired.value},
+             {"now_ns", request.now.value},
+             {"disk", request.disk},
+             {"kind", name_of_request(request.kind)},
+             {"block", request.offset / disks[request.disk].block_bytes},
+             {"bytes", request.len_bytes},
+             {"ok", request.ok}};
+    auto who = who_asks(q, tasks, request);
+    if (!who) return fail(who.error());
+    one.update(*who);
+    text += text_of(one) + "\n";
+    all.push_back(one);
+  }
+  json totals = json::object();
+  uint64_t number = 0;
+  for (const auto& [kind, sum] : sums) {
+    totals[kind] = {{"requests", sum.first}, {"bytes", sum.second}};
+    text += fmt::format("{} {}, {} bytes\n", sum.first, kind, sum.second);
+    number += sum.first;
+  }
+  text += number > shown.size() ? fmt::format("the first {} of {} are shown (--limit)", shown.size(), number)
+                                : fmt::format("{} requests", number);
+  return q.say({{"requests", all}, {"totals", totals}}, text);
+}
+
 }  // namespace
 
 void add_query_tool(CLI::App& app, QueryOptions& o) {
@@ -222,19 +311,23 @@ void add_query_tool(CLI::App& app, QueryOptions& o) {
   add("who-touched", "which code accessed a device's register",
       "DEVICE or DEVICE.ADDRESS: vatpit, vatpit.0x43, vlapic.0x80b")
       ->add_option("--limit", o.limit, "how many are shown with their code [20]");
+  CLI::App* disk = add("disk-requests", "what the disks were asked for, and by which task of the guest", nullptr);
+  disk->add_option("--limit", o.limit, "how many are shown [20]");
+  disk->add_option("--disk", o.disk, "of this one alone")->type_name("N");
   app.footer(
       "  dejavm query boot.dvt first-exec start_kernel\n  dejavm query boot.dvt last-write panic_cpu --before end\n  "
       "dejavm query boot.dvt who-touched vrtc.0x71 --json");
 }
 
 int run_query(const CLI::App& app, const QueryOptions& o) {
-  Query q{o, {}, {}, {}, {}, {}, {}};
+  Query q{o, {}, {}, {}, {}, {}, {}, {}};
   const bool latency = app.got_subcommand("irq-latency");
   if (auto done = q.open(!latency); !done) return fail(done.error());
   if (latency) return irq_latency(q);
   if (app.got_subcommand("last-write")) return last_write(q);
   if (app.got_subcommand("first-exec")) return first_exec(q);
   if (app.got_subcommand("count-exec")) return count_exec(q);
+  if (app.got_subcommand("disk-requests")) return show_disk_requests(q);
   return who_touched(q);
 }
 

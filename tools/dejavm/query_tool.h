@@ -1,6 +1,7 @@
 // dejavm query: answers about a recorded run, without a debugger.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "tools/dejavm/options.h"
@@ -10,6 +11,7 @@ namespace dejavm::cli {
 struct QueryOptions {
   std::string file, what, before, after;
   uint64_t bytes = 8, limit = 20;
+  std::optional<unsigned> disk;
   bool json = false;
 };
 

@@ -13,6 +13,7 @@
 #include "replay/guest/symbols.h"
 #include "replay/guest/where.h"
 #include "replay/replay/devices_only.h"
+#include "replay/replay/disk_requests.h"
 #include "replay/replay/replayer.h"
 #include "replay/store/atomic_file.h"
 #include "replay/timeline/timeline.h"
@@ -101,6 +102,45 @@ class Printer {
   uint64_t printed_ = 0;
 };
 
+// What the disks were asked for, by the event that asked.
+class RequestLines {
+ public:
+  static Result<RequestLines> of(const TraceReader& trace, uint64_t to) {
+    RequestLines out;
+    for (const DiskConfig& disk : trace.header().config.disks) out.block_bytes_.push_back(disk.block_bytes);
+    auto done = disk_requests(trace, [&](const DiskRequest& request) {
+      if (request.at.retired.value > to) return false;
+      out.by_event_.emplace(request.event, request);
+      return true;
+    });
+    if (!done) return done.error();
+    return out;
+  }
+  void show(uint64_t event, bool as_json) const {
+    const auto [first, last] = by_event_.equal_range(event);
+    for (auto at = first; at != last; ++at) {
+      const DiskRequest& r = at->second;
+      const uint64_t block = r.offset / block_bytes_[r.disk];
+      if (!as_json) {
+        print(fmt::format("{:>8} disk{:<5} {} block {} bytes {}{}", event, r.disk, name_of_request(r.kind), block,
+                          r.len_bytes, r.ok ? "" : ", failed"));
+        continue;
+      }
+      print(line_of(json{{"event", event},
+                         {"kind", "disk_request"},
+                         {"disk", r.disk},
+                         {"request", std::string(name_of_request(r.kind))},
+                         {"block", block},
+                         {"bytes", r.len_bytes},
+                         {"ok", r.ok}}));
+    }
+  }
+
+ private:
+  std::multimap<uint64_t, DiskRequest> by_event_;
+  std::vector<uint32_t> block_bytes_;
+};
+
 int bad_filter(const TraceOptions& o) {
   for (const std::string& kind : o.kinds) {
     std::string all;
@@ -133,6 +173,12 @@ int dump(const TraceOptions& o) {
     if (!opened) return fail(opened.error());
     timeline = opened.take();
   }
+  RequestLines requests;
+  if (o.requests) {
+    auto found = RequestLines::of(**trace, o.to);
+    if (!found) return fail(found.error());
+    requests = found.take();
+  }
   Printer printer(o, std::move(symbols));
   EventCursor cursor(**trace, (*trace)->keyframes()[keyframe_before(**trace, {o.from})]);
   for (; const Event* e = cursor.peek(); cursor.pop()) {
@@ -141,6 +187,7 @@ int dump(const TraceOptions& o) {
     if (timeline)
       if (auto done = timeline->seek(e->at.retired); !done) return fail(done.error());
     if (!printer.show(*e, cursor.index(), timeline.get())) break;
+    requests.show(cursor.index(), o.json);
   }
   if (cursor.error()) return fail(*cursor.error());
   return kDone;
@@ -335,6 +382,7 @@ void add_trace_tool(CLI::App& app, TraceOptions& o) {
   CLI::App* s = sub("dump", "a line for each event");
   filters(s);
   s->add_flag("--code", o.code, "with the instruction at which it happened, by running the guest again");
+  s->add_flag("--requests", o.requests, "with what the disks were asked for by it");
   s->add_option("--symbols", o.symbols,
                 "a System.map or an ELF file, to name that instruction's place (implies --code)")
       ->type_name("FILE");

@@ -14,6 +14,7 @@ struct TraceOptions {
   uint64_t from = 0, to = ~uint64_t{0};     // instructions
   uint64_t limit = ~uint64_t{0};            // events
   bool code = false, json = false, force = false;
+  bool requests = false;  // of disks
 };
 
 void add_trace_tool(CLI::App& app, TraceOptions&);
