@@ -1,0 +1,49 @@
+#!/bin/sh
+# Two disks, NVMe and virtio, and a guest with drivers of its own: run, recorded, replayed whole, in parts and by devices alone without the
+# images, saved in the middle and restored; the disks taken out are as the guest has left them. Usage: disk_guest_test.sh DEJAVM GUEST
+set -eu
+dejavm=$1 guest=$2
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work"
+expect() { [ "$1" = "$2" ] || { echo "disk_guest_test: expected '$2', found '$1'" >&2; exit 1; }; }
+digest() { grep -o 'digest [0-9a-f]*' "$1" | tail -n 1; }
+
+# IMAGE BLOCK CHARACTER: fills a block.
+put() { head -c 512 /dev/zero | tr '\0' "$3" | dd of="$1" bs=512 seek="$2" conv=notrunc status=none; }
+truncate -s 256K n.img v.img
+put n.img 3 N
+put v.img 3 V
+cp n.img n.expected
+cp v.img v.expected
+put n.expected 130 V
+put v.expected 130 N
+
+record() { "$dejavm" record --memory 4M --kernel "$guest" --disk n.img --disk v.img,if=virtio "$@"; }
+record -o t.dvt --console file:out --keyframe-every 20000 --snapshot-at 100000:s.dvs 2> log
+expect "$(cat out)" QRWZEVTXYUM
+for translate in on off; do
+  record -o other.dvt --force --console none --keyframe-every 20000 --translate "$translate" --translate-threshold 1 2> /dev/null
+  cmp t.dvt other.dvt
+done
+mkdir away
+mv n.img v.img away
+"$dejavm" replay t.dvt --jobs 1 > replayed
+"$dejavm" replay t.dvt --jobs 2 > in_parts
+expect "$(digest replayed)" "$(digest log)"
+expect "$(digest in_parts)" "$(digest log)"
+"$dejavm" replay --devices-only t.dvt > devices
+"$dejavm" trace devices t.dvt -o small.dvt > /dev/null
+"$dejavm" replay --devices-only small.dvt > small
+expect "$(cut -d: -f2 small)" "$(cut -d: -f2 devices)"
+"$dejavm" restore s.dvs --console file:rest --digest 2> restored
+expect "$(digest restored)" "$(digest log)"
+for disk in 0:n 1:v; do
+  name=${disk#*:}
+  "$dejavm" disk extract t.dvt --disk "${disk%:*}" --image "away/$name.img" -o "$name.end" > /dev/null
+  cmp "$name.end" "$name.expected"
+done
+requests() { "$dejavm" query t.dvt disk-requests --disk "$1" | awk '/ disk[01] / { printf "%s:%s:%s ", $5, $6, $7 }'; }
+expect "$(requests 0)" "read:3:512 write:5:512 read:5:512 zero:5:512 read:5:512 read:3:512 write:130:512 flush:0:0 "
+expect "$(requests 1)" "read:3:512 write:5:512 read:5:512 zero:5:512 read:5:512 write:130:512 read:3:512 "
+echo "disk_guest_test: the same in all of them"
