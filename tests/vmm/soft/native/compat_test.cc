@@ -132,6 +132,7 @@ TEST(HostCompat, RandomInstructionsDoWhatTheHostsProcessorDoes) {
     guest.put(c.k);
     UserState ours, host;
     const int vector = guest.execute(c.k, ours);
+    if (guest.met_the_harness) continue;
     int signal = 0;
     const std::string what = repeated_difference([&] {
       std::memcpy(host_window, initial.data(), kWindowSize);

@@ -153,12 +153,13 @@ TEST(Host, ExtendedInstructionsDoWhatTheHostsProcessorDoes) {
       if (n == 0) run_on_host(nop, warm, none);
     }
     std::memcpy(guest.window(), initial.data(), kWindowSize);
-    std::memcpy(host_window, initial.data(), kWindowSize);
-    const int signal = run_on_host(k.bytes, host, host_high);
-    std::memcpy(host_memory.data(), host_window, kWindowSize);
     guest.put(k);
     for (unsigned i = 0; i < 16; ++i) guest.avx().ymm_high[i].q = high[i];
     const int vector = guest.execute(k, ours);
+    if (guest.met_the_harness) continue;
+    std::memcpy(host_window, initial.data(), kWindowSize);
+    const int signal = run_on_host(k.bytes, host, host_high);
+    std::memcpy(host_memory.data(), host_window, kWindowSize);
     std::string what = difference(k, host, signal, ours, vector, host_memory, guest.window());
     if (what.empty())
       for (unsigned i = 0; i < 16; ++i)

@@ -110,6 +110,11 @@ void prepare() {
 
 }  // namespace
 
+bool is_mapped_on_host(uint64_t address) {
+  constexpr uint64_t kPage = 4096;
+  return msync(reinterpret_cast<void*>(address & ~(kPage - 1)), kPage, MS_ASYNC) == 0;
+}
+
 int run_on_host(std::span<const uint8_t> insn, UserState& state, YmmHigh& high) {
   UserState dummy{};
   dummy.fx.fcw = 0x37f;

@@ -28,4 +28,7 @@ int run_on_host(std::span<const uint8_t> insn, UserState& state);
 using YmmHigh = std::array<std::array<uint64_t, 2>, 16>;
 int run_on_host(std::span<const uint8_t> insn, UserState& state, YmmHigh& high);
 
+// Whether the process has memory of its own there, wherever it was loaded this time.
+bool is_mapped_on_host(uint64_t address);
+
 }  // namespace dejavm::soft

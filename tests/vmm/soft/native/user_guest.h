@@ -113,6 +113,10 @@ struct UserGuest : Guest {
   }
   void memory_flush() { engine->memory_written(Gpa{kWindowGpa}, kWindowSize); }
 
+  // The instruction that execute() was given last goes to an address where by chance the test's own process has memory:
+  // it is not to be tried on the host.
+  bool met_the_harness = false;
+
   // Executes the instruction, all iterations of it. The vector of the fault that it took, or -1.
   int execute(const Case& k, UserState& after) {
     VcpuState s;
@@ -122,6 +126,7 @@ struct UserGuest : Guest {
       if (s.activity == Activity::kHalted || s.rip != k.before.rip) break;
     }
     int vector = -1;
+    met_the_harness = false;
     if (s.activity == Activity::kHalted) {  // at the handler of vector v: 0x9000 + v, and past its HLT
       vector = static_cast<int>(s.rip - 0x9001);
       const bool has_error = vector == 8 || (vector >= 10 && vector <= 14) || vector == 17;
@@ -129,6 +134,8 @@ struct UserGuest : Guest {
       s.rip = read<uint64_t>(frame);
       s.rflags = read<uint64_t>(frame + 16);
       s.gpr[kRsp] = read<uint64_t>(frame + 24);
+      constexpr int kPageFault = 14;
+      met_the_harness = vector == kPageFault && is_mapped_on_host(s.cr2);
     }
     after = k.before;
     std::copy(s.gpr.begin(), s.gpr.end(), after.gpr.begin());
