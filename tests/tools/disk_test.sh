@@ -110,6 +110,18 @@ disk diff --json "$work/begin.img" "$work/end.img"
 cp "$work/log" "$work/by_images"
 disk diff --json "$work/t.dvt" "$work/t.dvt" --at begin --image "$work/moved.img"
 cmp "$work/log" "$work/by_images" || fail "a trace's disk differs otherwise than the images of it"
+disk diff --files "$work/t.dvt" "$work/t.dvt" --at begin --image "$work/moved.img"
+grep -q "^added    /tmp/c (0 to 2097152 bytes)" "$work/log" && grep -q "^changed  /tmp (" "$work/log" || fail "other files differ: $(head -20 "$work/log")"
+! grep -qE "^[a-z]+ +/(init|bin/busybox|tmp/b) " "$work/log" || fail "files differ that do not: $(grep -E "^[a-z]+ +/(init|bin/busybox|tmp/b) " "$work/log")"
+/sbin/debugfs -R "dump /tmp/c $work/c" "$work/end.img" 2> /dev/null
+"$dejavm" disk read "$work/t.dvt" /tmp/c --image "$work/moved.img" > "$work/c.read"
+cmp "$work/c" "$work/c.read" || fail "a file of the disk is read otherwise than by debugfs"
+disk list "$work/end.img"
+cut -d/ -f2- "$work/log" | sort > "$work/listed"
+mkdir "$work/dumped"
+/sbin/debugfs -R "rdump / $work/dumped" "$work/end.img" > /dev/null 2>&1
+(cd "$work/dumped" && find . -mindepth 1 | cut -c3- | sort) > "$work/found"
+cmp "$work/listed" "$work/found" || fail "other files are listed than debugfs finds"
 disk diff "$work/moved.img" "$work/other.img"
 grep -q "^byte 0x12d000, 4096 bytes" "$work/log" || fail "$(cat "$work/log")"
 

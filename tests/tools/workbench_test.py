@@ -30,7 +30,7 @@ SESSION = [
     # RAID1 over NVMe and virtio, of which the NVMe disk goes away under load.
     ("yes | mdadm --quiet --create /dev/md0 --level=1 --raid-devices=2 /dev/nvme2n1 /dev/vdb && mdadm --wait /dev/md0; mkfs.ext4 -q /dev/md0 && mount /dev/md0 /mnt && fio --name=r --directory=/mnt --size=16M --bs=16k --rw=randwrite --ioengine=psync --direct=1 --verify=crc32c --do_verify=0 --minimal >/dev/null & sleep 0.3; echo 1 > /sys/block/nvme2n1/device/device/remove; wait; grep -A1 md0 /proc/mdstat", r"\[_U\]|\[U_\]"),
     ("fio --name=r --directory=/mnt --size=16M --bs=16k --rw=randwrite --ioengine=psync --verify=crc32c --verify_only --minimal >/dev/null && umount /mnt && e2fsck -fn /dev/md0 >/dev/null 2>&1 && mdadm --stop --quiet /dev/md0 && echo survived", r"survived"),
-    ("echo 1 > /sys/bus/pci/rescan; udevadm settle; sleep 1; mdadm --stop --scan 2>/dev/null; lsblk -dno NAME | grep -c nvme", r"^3\b"),
+    ("echo 1 > /sys/bus/pci/rescan; udevadm settle; sleep 1; mdadm --stop --scan 2>/dev/null; mdadm --zero-superblock /dev/nvme2n1 /dev/vdb; lsblk -dno NAME | grep -c nvme", r"^3\b"),
     # Many requests in flight, verified; what is refused is refused.
     ("for d in /dev/nvme2n1 /dev/vdb; do fio --name=q --filename=$d --size=8M --bsrange=512-64k --rw=randrw --ioengine=libaio --iodepth=32 --direct=1 --verify=crc32c --minimal >/dev/null && echo verified; done", r"verified.*verified"),
     ("nvme format /dev/nvme2n1 --force 2>&1 | tail -n1; nvme flush /dev/nvme2n1 && nvme write-zeroes /dev/nvme2n1 --start-block=0 --block-count=7 && nvme verify /dev/nvme2n1 -s 0 -c 7 && nvme dsm /dev/nvme2n1 -d -s 8 -b 8 && blkdiscard /dev/vdb && echo commands", r"(?i)invalid.*commands"),

@@ -7,15 +7,13 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include "replay/replay/position.h"
 #include "replay/snapshot/disk_images.h"
-#include "replay/snapshot/restore_snapshot.h"
 #include "replay/store/atomic_file.h"
-#include "replay/timeline/timeline.h"
+#include "tools/dejavm/disk_files.h"
+#include "tools/dejavm/disk_then.h"
 #include "tools/dejavm/distinct_files.h"
 #include "tools/dejavm/image_commit.h"
 #include "tools/dejavm/report.h"
-#include "vmm/machine/image_file.h"
 
 namespace dejavm::cli {
 namespace {
@@ -23,77 +21,6 @@ namespace {
 using Kind = DiskImage::Range::Kind;
 
 Error usage(std::string message) { return {ErrorKind::kHost, std::move(message)}; }
-
-// A disk at one moment, and what keeps it: a trace gone through to there, a snapshot, or no more than a raw image.
-struct DiskThen {
-  std::string name;
-  uint64_t len_bytes = 0;
-  std::unique_ptr<TraceReader> trace;
-  std::unique_ptr<Timeline> timeline;
-  RestoredFile restored;
-  std::unique_ptr<ImageFile> raw;
-  Disk* disk = nullptr;  // nullptr: raw
-
-  DiskImage& content() const { return disk ? static_cast<DiskImage&>(*disk) : *raw; }
-  bool read(uint64_t offset, std::span<uint8_t> to) const { return content().read(offset, to); }
-  DiskImage::Range range_at(uint64_t offset) const { return content().range_at(offset); }
-};
-
-bool begins_with(const std::string& path, std::span<const uint8_t> magic) {
-  auto file = open_file(path);
-  std::vector<uint8_t> start(magic.size());
-  return file && (*file)->size() >= start.size() && (*file)->read_at(0, start) && std::ranges::equal(start, magic);
-}
-
-Result<void> take_disk(DiskThen& then, Machine& machine, unsigned number, const std::string& image) {
-  const auto& disks = machine.config().disks;
-  if (number >= disks.size())
-    return usage(fmt::format("{}: there is no disk {}; the machine has {}", then.name, number, disks.size()));
-  then.disk = &machine.disk(number);
-  then.len_bytes = disks[number].bytes;
-  if (image.empty()) return {};
-  auto opened = open_image(image, disks[number]);
-  if (!opened) return opened.error();
-  then.disk->start_from(opened.take());
-  return {};
-}
-
-Result<void> open_trace(DiskThen& then, const std::string& at) {
-  auto trace = TraceReader::open(then.name, TraceReader::Check::kAll);
-  if (!trace) return trace.error();
-  then.trace = trace.take();
-  auto timeline = Timeline::open(*then.trace, nullptr);
-  if (!timeline) return timeline.error();
-  then.timeline = timeline.take();
-  auto position = parse_position(*then.trace, at.empty() ? "end" : at);
-  if (!position) return position.error();
-  return then.timeline->seek(*position);
-}
-
-constexpr std::array<uint8_t, 4> kElf{0x7f, 'E', 'L', 'F'};
-
-Result<DiskThen> open_disk(const std::string& file, const std::string& at, const DiskToolOptions& o) {
-  DiskThen then;
-  then.name = file;
-  if (begins_with(file, kTraceMagic)) {
-    if (auto done = open_trace(then, at); !done) return done.error();
-    if (auto done = take_disk(then, then.timeline->machine(), o.disk, o.image); !done) return done.error();
-    return then;
-  }
-  if (!at.empty()) return usage(fmt::format("{}: is no trace, so it has no moments to choose from", file));
-  if (begins_with(file, kElf)) {
-    auto restored = restore_file(file, nullptr, {.engine = "deterministic", .verify = true, .run = false});
-    if (!restored) return restored.error();
-    then.restored = restored.take();
-    if (auto done = take_disk(then, *then.restored.machine, o.disk, o.image); !done) return done.error();
-    return then;
-  }
-  auto raw = open_image_file(file);
-  if (!raw) return raw.error();
-  then.raw = raw.take();
-  then.len_bytes = then.raw->len_bytes();
-  return then;
-}
 
 uint64_t unknown_bytes(const DiskThen& then) {
   uint64_t unknown = 0;
@@ -104,10 +31,6 @@ uint64_t unknown_bytes(const DiskThen& then) {
     at += count;
   }
   return unknown;
-}
-
-Error cannot_read(const DiskThen& then, uint64_t offset) {
-  return {ErrorKind::kHost, fmt::format("{}: the disk cannot be read at byte {}", then.name, offset)};
 }
 
 int extract(const DiskToolOptions& o) {
@@ -146,10 +69,6 @@ int commit(const DiskToolOptions& o) {
   return kDone;
 }
 
-struct Extent {
-  uint64_t offset, len_bytes;
-};
-
 // Pages of 4 KiB that differ, or of which one side is not known, joined.
 Result<std::vector<Extent>> differences(DiskThen& a, DiskThen& b) {
   std::vector<Extent> out;
@@ -186,6 +105,7 @@ int diff(const DiskToolOptions& o) {
     return fail(usage(fmt::format("{} has {} bytes, {} has {}", o.file, a->len_bytes, o.other, b->len_bytes)), kUsage);
   auto differ = differences(*a, *b);
   if (!differ) return fail(differ.error());
+  if (o.files) return show_changed_files(*a, *b, *differ, o);
   uint64_t bytes = 0;
   for (const Extent& extent : *differ) bytes += extent.len_bytes;
   if (o.json) {
@@ -226,7 +146,17 @@ void add_disk_tool(CLI::App& app, DiskToolOptions& o) {
   s->add_option("other", o.other, "another, or the same at another moment")->type_name("B")->required();
   common(s);
   s->add_option("--other-at", o.other_at, "as --at, of B")->type_name("POSITION");
+  s->add_flag("--files", o.files, "which files of its ext4 file systems were added, removed or changed");
   s->add_flag("--json", o.json, "as one JSON object");
+  s = app.add_subcommand("list", "the files of a disk's ext4 file systems at a moment");
+  s->add_option("file", o.file, "a trace, a snapshot or an image")->type_name("FILE")->required();
+  common(s);
+  s->add_flag("--json", o.json, "as one JSON object");
+  s = app.add_subcommand("read", "print a file of a disk's ext4 file system as it was at a moment");
+  s->add_option("file", o.file, "a trace, a snapshot or an image")->type_name("FILE")->required();
+  s->add_option("path", o.path, "such as /etc/fstab")->type_name("PATH")->required();
+  common(s);
+  s->add_option("--partition", o.partition, "of this one [the first that has it]")->type_name("N");
   s = app.add_subcommand("commit", "make the image that a disk started from what the disk was at a moment");
   s->add_option("file", o.file, "a trace or a snapshot")->type_name("FILE")->required();
   s->add_option("image", o.image, "the raw image, checked by size and hash; it is replaced as a whole, or not at all")
@@ -237,6 +167,11 @@ void add_disk_tool(CLI::App& app, DiskToolOptions& o) {
 
 int run_disk_tool(const CLI::App& app, const DiskToolOptions& o) {
   if (app.got_subcommand("commit")) return commit(o);
+  if (app.got_subcommand("list") || app.got_subcommand("read")) {
+    auto then = open_disk(o.file, o.at, o);
+    if (!then) return fail(then.error());
+    return app.got_subcommand("list") ? list_files(*then, o) : read_file(*then, o);
+  }
   return app.got_subcommand("extract") ? extract(o) : diff(o);
 }
 

@@ -1,6 +1,7 @@
-// dejavm disk extract|diff|commit: a recorded or saved machine's disks, as they were at any moment.
+// dejavm disk extract|diff|list|read|commit: a recorded or saved machine's disks, as they were at any moment.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "tools/dejavm/options.h"
@@ -11,8 +12,10 @@ struct DiskToolOptions {
   std::string file, other, output;
   std::string at, other_at;  // of a trace: the instruction
   std::string image;         // what the disk starts from, if the file does not hold all of it
+  std::string path;          // of a file within
   unsigned disk = 0;
-  bool partial = false, force = false, json = false;
+  std::optional<unsigned> partition;
+  bool partial = false, force = false, json = false, files = false;
 };
 
 // The subcommands of `app`; run_disk_tool does what was asked.
