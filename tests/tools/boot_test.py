@@ -236,6 +236,19 @@ def commits():
     assert not [name for name in os.listdir() if "partial" in name], os.listdir()
 
 
+def boots_an_iso():
+    """A hybrid ISO image, as installers have, with GRUB: it is a disk, too."""
+    os.makedirs("iso/boot/grub")
+    with open("iso/boot/grub/grub.cfg", "w") as f:
+        f.write("serial --unit=0\nterminal_output serial\nsearch --set=root --file /boot/grub/here\ncat /boot/grub/here\nhalt\n")
+    with open("iso/boot/grub/here", "w") as f:
+        f.write("here is the ISO.\n")
+    run("grub-mkrescue", "-d", "/usr/lib/grub/i386-pc", "-o", "image.iso", "iso")
+    for kind in "nvme", "virtio":
+        out = run(dejavm, "run", "--memory", "64M", "image.iso,ro,if=" + kind)
+        assert "here is the ISO." in out and "powered off" in out, out[-2000:]
+
+
 if not os.path.exists("/usr/share/seabios/bios-256k.bin"):
     print("skipped: package seabios is not installed")
     sys.exit(77)
@@ -249,6 +262,9 @@ with tempfile.TemporaryDirectory() as work:
     out = run(dejavm, "run", "--firmware", "/usr/share/seabios/bios-256k.bin", "--memory", "5G", "--max-instructions", "200M", "--firmware-log", "A", status=0)
     assert "here is A." in out and "0000000100000000 - 0000000180000000 = 1 RAM" in out, out[-3000:]
     commits()
+    if all(shutil.which(tool) for tool in ("grub-mkrescue", "xorriso", "mformat")) and os.path.isdir("/usr/lib/grub/i386-pc"):
+        boots_an_iso()
+        print("GRUB booted from a hybrid ISO image")
     print("two kinds of disks booted by SeaBIOS, reset and powered off; replayed, and gone on from snapshots")
     if shutil.which("qemu-img") and shutil.which("qemu-nbd"):
         run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", "A", "A.qcow2")
