@@ -52,3 +52,13 @@ if ctl engine deterministic; then
 else
   echo "engines_test: the guest had ended before its engine could be changed; skipped"
 fi
+
+# 5. Disks: what devices read and wrote in a run at full speed is the same when it is run again to the log, without the images.
+disks=$(dirname "$avx")/disk_guest.elf
+truncate -s 256K n.img v.img
+for disk in n v; do printf "%512s" "" | tr ' ' "$(echo $disk | tr nv NV)" | dd of=$disk.img bs=512 seek=3 conv=notrunc status=none; done
+"$dejavm" record --engine kvm --memory 4M --console file:disks.txt -o disks.dvt --kernel "$disks" --disk n.img --disk v.img,if=virtio 2>disks.err || { cat disks.err; exit 1; }
+[ "$(cat disks.txt)" = QRWZEVTXYUM ] || { echo "the guest of disks says: $(cat disks.txt)"; exit 1; }
+rm n.img v.img
+"$dejavm" replay --devices-only disks.dvt
+"$dejavm" replay disks.dvt
