@@ -13,18 +13,17 @@ Hash128& MemorySummer::hash_of(uint64_t index) {
 void MemorySummer::update(Machine& machine, const Changed& changed) {
   for (const MemoryRegion& region : machine.memory().regions()) {
     const uint64_t first = region.start.value / kPageSize;
-    for (uint64_t i = 0; i < region.len_bytes / kPageSize; ++i) {
-      if (!(region.flags[i] & kPageDirtySum)) continue;
+    for_each_page_with(region, kPageDirtySum, [&](uint64_t i) {
       const uint8_t* content = region.host + i * kPageSize;
       const Hash128 now = hash_page(first + i, content);
       Hash128& before = hash_of(first + i);
-      if (now == before) continue;
+      if (now == before) return;
       sum_ -= before;
       sum_ += now;
       before = now;
       if (observer_) observer_(first + i, now.zero() ? nullptr : content);
       if (changed) changed(first + i, now.zero() ? nullptr : content);
-    }
+    });
   }
   machine.memory().clear_dirty(kPageDirtySum);
   machine.engine().dirty_flags_cleared();
@@ -32,8 +31,7 @@ void MemorySummer::update(Machine& machine, const Changed& changed) {
 
 void mark_all_written(Machine& machine) {
   for (const MemoryRegion& r : machine.memory().regions())
-    for (uint64_t p = 0; p < r.len_bytes / kPageSize; ++p)
-      if (r.flags[p] & kPageWritten) r.flags[p] |= kPageDirtySum;
+    for_each_page_with(r, kPageWritten, [&](uint64_t p) { r.flags[p] |= kPageDirtySum; });
 }
 
 Hash128 machine_digest(Machine& machine) {

@@ -85,8 +85,9 @@ Result<void> write_raw(AtomicFile& file, DiskImage& disk, uint64_t from, uint64_
   Bytes buffer;
   for (uint64_t at = from; at < to;) {
     const DiskImage::Range range = disk.range_at(at);
-    const uint64_t count = std::min({range.len_bytes, to - at, kCopyBytes});
-    buffer.resize(range.kind == Kind::kData ? count : 0);
+    const bool has_data = range.kind == Kind::kData;
+    const uint64_t count = std::min({range.len_bytes, to - at, has_data ? kCopyBytes : to});
+    buffer.resize(has_data ? count : 0);
     if (!disk.read(at, buffer))
       return Error{ErrorKind::kHost, fmt::format("the disk cannot be read at byte {}: {}", at, disk.problem())};
     const bool is_zero = std::ranges::all_of(buffer, [](uint8_t byte) { return byte == 0; });

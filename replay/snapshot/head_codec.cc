@@ -175,7 +175,10 @@ bool is_file_chunk(std::string_view name) { return name.substr(0, kFilePrefix.si
 
 void decode_file_chunk(const StoredChunk& c, CborReader& r, SnapshotHead& h) {
   if (c.name == kSnapshotChunk) return decode_about(r, h);
-  if (c.name == kMemoryChunk) return decode_memory(r, h);
+  if (c.name == kMemoryChunk) {
+    h.memory_version = c.version;
+    return decode_memory(r, h);
+  }
   if (c.name == kDisksChunk) return decode_disks(r, h);
   if (c.name == kBootChunk) return decode_boot_chunk(r, h);
   if (c.name == kConfigChunk) {
@@ -207,7 +210,9 @@ Bytes encode_notes(const SnapshotHead& h) {
   if (h.schemas.empty()) schemas.raw(h.schema_payload);
   else encode_schemas(schemas, h.schemas);
   append_chunk(out, file_chunk(kSchemasChunk, schemas.take(), false));
-  append_chunk(out, file_chunk(kMemoryChunk, encode_memory(h)));
+  StoredChunk memory = file_chunk(kMemoryChunk, encode_memory(h));
+  memory.version = h.memory_version;
+  append_chunk(out, memory);
   if (!h.disks.empty()) append_chunk(out, file_chunk(kDisksChunk, encode_disks(h)));
   for (const StoredChunk& c : h.unknown) append_chunk(out, c);
   for (const StoredChunk& c : h.state.chunks) append_chunk(out, c);

@@ -25,7 +25,9 @@ class PageHashes {
   struct Table {
     uint64_t first, count;
     Hash128* hashes;
+    uint8_t* touched;  // for each kTouchedPages of them, whether one was asked for
   };
+  static void copy_some(const Table& to, const Table& from, uint64_t first);
   std::vector<Table> tables_;
 };
 

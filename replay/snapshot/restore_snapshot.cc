@@ -40,10 +40,11 @@ Result<std::unique_ptr<SnapshotFile>> find_parent(const std::vector<std::unique_
                   parent.name, to_hex(parent.digest)));
 }
 
-// Puts one file's memory into the machine's.
+// Puts one file's memory into the machine's, which is all zero before a full one.
 Result<void> load_memory(const SnapshotFile& file, GuestMemory& memory) {
   for (const MemoryExtent& e : file.head().extents) {
     if (e.gpa >= kImageRegions) break;
+    if (!e.offset && !file.head().delta()) continue;
     if (memory.map_file({e.gpa}, e.len_bytes, e.offset ? file.source().fd() : -1, e.offset)) continue;
     uint8_t* to = memory.written_range({e.gpa}, e.len_bytes);
     if (!e.offset) std::memset(to, 0, e.len_bytes);

@@ -22,9 +22,37 @@ namespace dejavm {
 namespace {
 
 // One extent for each region: zeros become holes.
+// Of a region that is mostly empty: extents with content for what was written, with what lies between when that is
+// little, and of zeros for the rest.
+void add_sparse(const MemoryRegion& region, std::vector<MemoryExtent>& out) {
+  constexpr uint64_t kGapPages = 1024, kMaxExtents = 8192;
+  std::vector<std::pair<uint64_t, uint64_t>> runs;  // of pages: first, and behind the last
+  for (uint64_t gap = kGapPages; runs.empty() || runs.size() > kMaxExtents; gap *= 2) {
+    runs.clear();
+    for_each_page_with(region, kPageWritten, [&](uint64_t page) {
+      if (!runs.empty() && page - runs.back().second < gap) runs.back().second = page + 1;
+      else runs.push_back({page, page + 1});
+    });
+    if (runs.empty()) break;
+  }
+  uint64_t done = 0;
+  const auto add = [&](uint64_t first, uint64_t end, uint64_t has_content) {
+    if (end > first) out.push_back({region.start.value + first * kPageSize, (end - first) * kPageSize, has_content});
+  };
+  for (const auto& [first, end] : runs) {
+    add(done, first, 0);
+    add(first, end, 1);
+    done = end;
+  }
+  add(done, region.len_bytes / kPageSize, 0);
+}
+
 std::vector<MemoryExtent> whole_memory(std::span<const MemoryRegion> regions) {
   std::vector<MemoryExtent> out;
-  for (const MemoryRegion& r : regions) out.push_back({r.start.value, r.len_bytes, 1});
+  for (const MemoryRegion& r : regions) {
+    if (r.hidden) add_sparse(r, out);
+    else out.push_back({r.start.value, r.len_bytes, 1});
+  }
   return out;
 }
 
@@ -65,8 +93,7 @@ void Saver::came_from(const std::string& path, const SnapshotHead& head, const P
 std::vector<uint64_t> Saver::written_pages() const {
   std::vector<uint64_t> out;
   for (const MemoryRegion& r : machine_.memory().regions())
-    for (uint64_t p = 0; p < r.len_bytes / kPageSize; ++p)
-      if (r.flags[p] & kPageDirtySave) out.push_back(r.start.value / kPageSize + p);
+    for_each_page_with(r, kPageDirtySave, [&](uint64_t p) { out.push_back(r.start.value / kPageSize + p); });
   return out;
 }
 
@@ -221,12 +248,13 @@ Result<Saver::Reply> Saver::write(const std::string& path, const SaveOptions& op
   Hash128 sum;
   for (const MemoryExtent& e : h.extents) {
     if (e.gpa >= kImageRegions) break;
+    if (!e.offset) continue;
     uint64_t run = 0;  // pages that are waiting to be written
     for (uint64_t at = 0; at <= e.len_bytes; at += kPageSize) {
       const uint64_t gpa = e.gpa + at, index = gpa / kPageSize;
       const bool end = at == e.len_bytes;
       bool zero = true;
-      if (!end && e.offset) {
+      if (!end) {
         while (block->block != gpa / kBlockBytes) ++block;
         const MemoryRegion* r = memory.find({gpa});
         if (h.parent || (r->flags[(gpa - r->start.value) / kPageSize] & kPageWritten)) {

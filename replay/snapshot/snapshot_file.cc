@@ -30,12 +30,15 @@ std::vector<ElfLoad> loads_of(const SnapshotHead& h) {
   return out;
 }
 
-// Calls f with each block that the extents touch, in order, until it answers false.
+bool has_sums(const SnapshotHead& h, const MemoryExtent& e) { return h.memory_version == 1 || e.offset != 0; }
+
+// Calls f with each block that has a sum, in order, until it answers false.
 template <class F>
-bool for_each_block(std::span<const MemoryExtent> extents, F f) {
+bool for_each_block(const SnapshotHead& h, F f) {
   uint64_t next = 0;
-  for (const MemoryExtent& e : extents)
-    for (uint64_t b = std::max(next, e.gpa / kBlockBytes); b <= (e.gpa + e.len_bytes - 1) / kBlockBytes; ++b, next = b)
+  for (const MemoryExtent& e : h.extents)
+    for (uint64_t b = std::max(next, e.gpa / kBlockBytes);
+         has_sums(h, e) && b <= (e.gpa + e.len_bytes - 1) / kBlockBytes; ++b, next = b)
       if (!f(b)) return false;
   return true;
 }
@@ -76,7 +79,7 @@ std::string invalid_memory(const SnapshotHead& h, uint64_t file_bytes) {
   if (offset != file_bytes) return fmt::format("memory ends at byte {}, the file at {}", offset, file_bytes);
   Hash128 sum;
   size_t listed = 0;
-  const bool all = for_each_block(h.extents, [&](uint64_t block) {
+  const bool all = for_each_block(h, [&](uint64_t block) {
     if (listed >= h.blocks.size() || h.blocks[listed].block != block) return false;
     if (block < kImageRegions / kBlockBytes) sum += h.blocks[listed].sum;
     ++listed;
@@ -113,8 +116,9 @@ std::string invalid_loads(SnapshotHead& h, std::span<const ElfLoad> loads) {
 }  // namespace
 
 void lay_out(SnapshotHead& h) {
+  h.memory_version = h.config.disks.empty() ? 1 : 2;
   h.blocks.clear();
-  for_each_block(h.extents, [&](uint64_t b) {
+  for_each_block(h, [&](uint64_t b) {
     h.blocks.push_back({b, {}});
     return true;
   });
@@ -223,12 +227,14 @@ class HeadReader {
     if (!known && c.critical)
       return at(n, fmt::format("chunk '{}' is unknown here and may not be skipped; a newer dejavm may have written it",
                                label));
-    if (!known || (c.version != 1 && !c.critical)) {
+    const uint16_t newest = c.name == kMemoryChunk ? 2 : 1;
+    const bool has_version = c.version >= 1 && c.version <= newest;
+    if (!known || (!has_version && !c.critical)) {
       h_.unknown.push_back(std::move(c));
       return {};
     }
-    if (c.version != 1)
-      return at(n, fmt::format("chunk '{}' has version {}; this build knows version 1", label, c.version));
+    if (!has_version)
+      return at(n, fmt::format("chunk '{}' has version {}; this build knows those up to {}", label, c.version, newest));
     CborReader r(c.payload);
     decode_file_chunk(c, r, h_);
     if (r.ok()) r.end();
@@ -263,6 +269,10 @@ Result<void> SnapshotFile::read_memory(const Page& page) const {
   size_t next_block = 0;
   Hash128 sum;
   for (const MemoryExtent& e : head_.extents) {
+    if (!has_sums(head_, e)) {
+      if (auto done = read_zeros(e, page); !done) return done;
+      continue;
+    }
     for (uint64_t done = 0; done < e.len_bytes;) {
       const uint64_t gpa = e.gpa + done, block = gpa / kBlockBytes;
       if (block != head_.blocks[next_block].block) {
@@ -284,6 +294,14 @@ Result<void> SnapshotFile::read_memory(const Page& page) const {
     }
   }
   if (!head_.blocks.empty() && sum != head_.blocks[next_block].sum) return damaged_block(next_block);
+  return {};
+}
+
+// In a full file there is nothing before that they would be told from.
+Result<void> SnapshotFile::read_zeros(const MemoryExtent& e, const Page& page) const {
+  if (!page || !head_.delta() || e.gpa >= kImageRegions) return {};
+  for (uint64_t at = 0; at < e.len_bytes; at += kPageSize)
+    if (auto done = page((e.gpa + at) / kPageSize, nullptr, {}); !done) return done;
   return {};
 }
 

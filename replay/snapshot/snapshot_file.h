@@ -64,17 +64,20 @@ struct SnapshotHead {
   Snapshot state;                      // exits: of the run so far; pages: in the file, zeros too
   std::vector<StoredChunk> unknown;    // optional chunks about the file that this build does not know; kept
   std::vector<MemoryExtent> extents;   // ascending, apart
-  std::vector<BlockSum> blocks;        // ascending; one for each block that an extent touches
-  std::vector<ElfNote> notes;          // for other tools; see core_notes.h
-  std::vector<ElfLoad> mappings;       // linear addresses, for debuggers: `physical` and `len_bytes` inside extents
-  uint64_t data = 0;                   // offset of the first byte of memory; set by layout and by reading
+  // 1: `blocks` has one for each block that an extent touches; 2: that an extent with content does. Machines with
+  // disks, whose regions are huge, have 2.
+  uint16_t memory_version = 1;
+  std::vector<BlockSum> blocks;   // ascending
+  std::vector<ElfNote> notes;     // for other tools; see core_notes.h
+  std::vector<ElfLoad> mappings;  // linear addresses, for debuggers: `physical` and `len_bytes` inside extents
+  uint64_t data = 0;              // offset of the first byte of memory; set by layout and by reading
   uint64_t file_bytes = 0;
 
   bool delta() const { return parent.has_value(); }
 };
 
-// Gives the extents that have content (any nonzero offset) their places, one after the other, and sets blocks (sums yet
-// zero), mappings' offsets, data and file_bytes. After it only hashes and the digest may change.
+// Gives the extents that have content (any nonzero offset) their places, one after the other, and sets memory_version,
+// blocks (sums yet zero), mappings' offsets, data and file_bytes. After it only hashes and the digest may change.
 void lay_out(SnapshotHead&);
 // The bytes before memory: head.data of them, if lay_out is up to date.
 Bytes encode_snapshot_head(const SnapshotHead&);
@@ -89,7 +92,8 @@ class SnapshotFile {
   const ByteSource& source() const { return *source_; }
   const std::string& name() const { return source_->name(); }
   Error damaged(std::string_view why) const;
-  // All of memory, page by page, ascending, compared with the block sums; content is nullptr for a page of zeros.
+  // All of memory, page by page, ascending, compared with the block sums; content is nullptr for a page of zeros. Of a
+  // full file pages in extents without sums, which are zeros, may be left out.
   // Images of disks, too, are compared with their sums, but not handed out.
   using Page = std::function<Result<void>(uint64_t index, const uint8_t* content, const Hash128& hash)>;
   Result<void> read_memory(const Page& page) const;
@@ -97,6 +101,7 @@ class SnapshotFile {
 
  private:
   Error damaged_block(size_t i) const;
+  Result<void> read_zeros(const MemoryExtent&, const Page&) const;
   explicit SnapshotFile(std::unique_ptr<ByteSource> source) : source_(std::move(source)) {}
   std::unique_ptr<ByteSource> source_;
   SnapshotHead head_;

@@ -56,11 +56,11 @@ void Checkpoints::new_machine(Machine& machine, MemorySummer& summer) {
   for (const MemoryRegion& r : memory.regions()) pages += r.len_bytes / kPageSize;
   current_.resize((pages + kBlock - 1) / kBlock);
   for (const MemoryRegion& r : memory.regions())
-    for (uint64_t p = 0; p < r.len_bytes / kPageSize; ++p) {
+    for_each_page_with(r, kPageWritten, [&](uint64_t p) {
       const uint8_t* content = r.host + p * kPageSize;
       const uint64_t index = r.start.value / kPageSize + p;
-      if ((r.flags[p] & kPageWritten) && !is_zero_page(content)) set(place_of(memory, index), keep(index, content));
-    }
+      if (!is_zero_page(content)) set(place_of(memory, index), keep(index, content));
+    });
 }
 
 void Checkpoints::take(Machine& machine, MemorySummer& summer, Mark mark) {

@@ -157,11 +157,10 @@ Hash128 Timeline::digest() { return take_snapshot(machine(), impl_->replay->summ
 std::map<uint64_t, Hash128> Timeline::page_hashes() {
   std::map<uint64_t, Hash128> out;
   for (const MemoryRegion& r : machine().memory().regions())
-    for (uint64_t p = 0; p < r.len_bytes / kPageSize; ++p) {
+    for_each_page_with(r, kPageWritten, [&](uint64_t p) {
       const uint64_t index = r.start.value / kPageSize + p;
-      if (!(r.flags[p] & kPageWritten)) continue;
       if (const Hash128 h = hash_page(index, r.host + p * kPageSize); !h.zero()) out[index] = h;
-    }
+    });
   return out;
 }
 size_t Timeline::checkpoints() const { return impl_->checkpoints.count(); }

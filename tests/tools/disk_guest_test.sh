@@ -46,4 +46,29 @@ done
 requests() { "$dejavm" query t.dvt disk-requests --disk "$1" | awk '/ disk[01] / { printf "%s:%s:%s ", $5, $6, $7 }'; }
 expect "$(requests 0)" "read:3:512 write:5:512 read:5:512 zero:5:512 read:5:512 read:3:512 write:130:512 flush:0:0 "
 expect "$(requests 1)" "read:3:512 write:5:512 read:5:512 zero:5:512 read:5:512 write:130:512 read:3:512 "
+# A disk of a terabyte costs what is in it.
+truncate -s 1T huge.img
+put huge.img 3 N
+cp away/v.img v.img
+huge="--memory 4M --kernel $guest --console none --disk huge.img --disk v.img,if=virtio"
+# shellcheck disable=SC2086
+"$dejavm" record -o huge.dvt --snapshot-at 100000:huge.dvs $huge 2> log
+# shellcheck disable=SC2086
+"$dejavm" run --delta --snapshot-at 60000:first.dvs --snapshot-at 100000:second.dvs $huge 2> /dev/null
+rm huge.img v.img
+expect "$(find . -name '*.dvs' -size +9M)" ""
+"$dejavm" replay huge.dvt > replayed
+expect "$(digest replayed)" "$(digest log)"
+for snapshot in huge.dvs second.dvs; do
+  "$dejavm" snapshot verify "$snapshot" > /dev/null
+  "$dejavm" restore "$snapshot" --console none --digest --verify 2> restored
+  expect "$(digest restored)" "$(digest log)"
+done
+"$dejavm" snapshot merge second.dvs -o merged.dvs > /dev/null
+"$dejavm" snapshot pack merged.dvs -o packed > /dev/null
+"$dejavm" snapshot unpack packed -o unpacked.dvs > /dev/null
+cmp merged.dvs unpacked.dvs
+"$dejavm" disk extract unpacked.dvs -o then.img > /dev/null
+expect "$(stat -c %s then.img)" 1099511627776
+dd if=then.img bs=512 skip=5 count=1 status=none | cmp - /dev/zero 2>&1 | grep -q "EOF on -"
 echo "disk_guest_test: the same in all of them"

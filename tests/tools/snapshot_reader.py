@@ -75,6 +75,7 @@ class Snapshot:
             self.chunks.append((desc[32:32 + label].decode(), instance, version, payload, value))
         by_name = {name: value for name, _, _, _, value in self.chunks}
         self.about, self.config, self.memory = (by_name["file." + n] for n in ("snapshot", "config", "memory"))
+        self.blocks_of_zeros = next(version for name, _, version, _, _ in self.chunks if name == "file.memory") == 1
         self.vcpu = by_name["vcpu"]
         require(self.chunks[-1][0] == "file.seal", "the seal is last")
         require(xxh(front[:start]) == int.from_bytes(by_name["file.seal"], "big"), "the seal")
@@ -92,12 +93,13 @@ class Snapshot:
                 if offset:
                     self.file.seek(offset + at)
                     data = self.file.read(PAGE)
-                yield (gpa + at) // PAGE, data
+                yield (gpa + at) // PAGE, data, offset != 0
 
     def check_blocks(self):
         sums = {}
-        for index, data in self.pages():
-            sums.setdefault(index // 512, 0)
+        for index, data, has_content in self.pages():
+            if self.blocks_of_zeros or has_content:
+                sums.setdefault(index // 512, 0)
             if any(data):
                 sums[index // 512] = (sums[index // 512] + xxh(data, index)) & MASK128
         require([[b, s.to_bytes(16, "big")] for b, s in sums.items()] == self.memory["blocks"], "the blocks' sums")
@@ -127,7 +129,7 @@ class Snapshot:
 def memory_sum(chain):
     pages = {}
     for snapshot in chain:
-        pages.update((i, xxh(d, i) if any(d) else 0) for i, d in snapshot.pages())
+        pages.update((i, xxh(d, i) if any(d) else 0) for i, d, _ in snapshot.pages())
     return sum(pages.values()) & MASK128
 
 

@@ -100,14 +100,24 @@ bool Disk::read(uint64_t offset, std::span<uint8_t> to) {
   });
 }
 
+// The first page from `page` on, which is like this, that is not; at most `limit`.
+uint64_t Disk::end_of_run(uint64_t page, uint64_t limit, bool written) const {
+  const uint8_t* const bits = memory_.page(bits_);
+  const uint8_t eight = written ? 0xff : 0;
+  while (page < limit) {
+    if (page % 8 == 0 && bits[page / 8] == eight) page += 8;
+    else if (is_written(page) == written) ++page;
+    else break;
+  }
+  return std::min(page, limit);
+}
+
 DiskImage::Range Disk::range_at(uint64_t offset) const {
   const uint64_t first = offset / kPageSize;
   const bool written = is_written(first);
-  uint64_t end = first + 1;
-  constexpr uint64_t kLook = 256;
+  constexpr uint64_t kLook = uint64_t{1} << 18;
   const uint64_t limit = std::min((len_bytes_ + kPageSize - 1) / kPageSize, first + kLook);
-  while (end < limit && is_written(end) == written) ++end;
-  const uint64_t count = (end - first) * kPageSize;
+  const uint64_t count = (end_of_run(first, limit, written) - first) * kPageSize;
   if (written) return {Range::Kind::kData, count};
   if (image_ == nullptr) return {Range::Kind::kZeros, count};
   const Range range = image_->range_at(offset);

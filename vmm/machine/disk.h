@@ -102,6 +102,7 @@ class Disk final : public DiskImage {
   bool log_piece(uint64_t number);
   bool lose(const std::string& why);
   bool is_written(uint64_t page) const;
+  uint64_t end_of_run(uint64_t page, uint64_t limit, bool written) const;
   // Calls f(page, offset in it, length, offset in the whole) for each page of a range, until one returns false.
   template <class F>
   bool for_each_page(uint64_t offset, uint64_t len_bytes, F f);

@@ -34,9 +34,12 @@ uint8_t* reserve_guest_memory(uint64_t len_bytes) {
   return p + before;
 }
 
+uint64_t touched_bytes(const MemoryRegion& r) { return r.len_bytes / kPageSize / kTouchedPages + 1; }
+
 void release(const MemoryRegion& r) {
   if (r.host) munmap(r.host, r.len_bytes);
   if (r.flags) munmap(r.flags, r.len_bytes / kPageSize);
+  if (r.touched) munmap(r.touched, touched_bytes(r));
 }
 
 Error bad_size(const char* what, uint64_t bytes, const char* rule) {
@@ -59,7 +62,8 @@ Result<std::unique_ptr<GuestMemory>> GuestMemory::create(uint64_t ram_bytes, uin
   for (MemoryRegion& r : m->regions_) {
     r.host = reserve_guest_memory(r.len_bytes);
     r.flags = r.host ? reserve(r.len_bytes / kPageSize) : nullptr;
-    if (!r.flags)
+    if (r.flags && r.hidden) r.touched = reserve(touched_bytes(r));
+    if (!r.flags || (r.hidden && !r.touched))
       return Error{ErrorKind::kHost, "the host refuses " + std::to_string(r.len_bytes >> 20) +
                                          " MiB of address space for guest memory: " + std::strerror(errno) +
                                          "; give the machine less memory, or raise the limit (ulimit -v, "
@@ -117,7 +121,10 @@ bool GuestMemory::read(Gpa gpa, void* to, uint64_t len) const {
 bool GuestMemory::write(Gpa gpa, const void* from, uint64_t len) {
   return for_each_piece(*this, gpa, len, [&](const MemoryRegion& r, uint64_t offset, uint64_t n, uint64_t done) {
     std::memcpy(r.host + offset, static_cast<const uint8_t*>(from) + done, n);
-    for (uint64_t p = offset / kPageSize; p <= (offset + n - 1) / kPageSize; ++p) r.flags[p] |= kPageDirty;
+    for (uint64_t p = offset / kPageSize; p <= (offset + n - 1) / kPageSize; ++p) {
+      r.flags[p] |= kPageDirty;
+      if (r.touched) r.touched[p / kTouchedPages] = 1;
+    }
   });
 }
 
@@ -125,7 +132,10 @@ uint8_t* GuestMemory::written_range(Gpa gpa, uint64_t len_bytes) {
   const MemoryRegion* r = find(gpa);
   CHECK(r && len_bytes <= r->len_bytes - (gpa.value - r->start.value));
   const uint64_t at = gpa.value - r->start.value;
-  std::memset(r->flags + at / kPageSize, kPageWritten, len_bytes / kPageSize);
+  const uint64_t first = at / kPageSize, pages = len_bytes / kPageSize;
+  std::memset(r->flags + first, kPageWritten, pages);
+  if (r->touched && pages > 0)
+    std::memset(r->touched + first / kTouchedPages, 1, (first + pages - 1) / kTouchedPages - first / kTouchedPages + 1);
   return r->host + at;
 }
 
@@ -144,9 +154,8 @@ bool GuestMemory::map_file(Gpa gpa, uint64_t len_bytes, int fd, uint64_t offset)
 
 void GuestMemory::clear_dirty(uint8_t flag) {
   for (const MemoryRegion& r : regions_)
-    for (uint64_t p = 0; p < r.len_bytes / kPageSize; ++p)
-      // Reading first leaves flags that were never set without host memory.
-      if (r.flags[p] & flag) r.flags[p] = static_cast<uint8_t>(r.flags[p] & ~flag);
+    // Reading first leaves flags that were never set without host memory.
+    for_each_page_with(r, flag, [&](uint64_t p) { r.flags[p] = static_cast<uint8_t>(r.flags[p] & ~flag); });
 }
 
 }  // namespace dejavm

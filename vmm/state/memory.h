@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <span>
 #include <vector>
@@ -30,7 +31,35 @@ struct MemoryRegion {
   uint8_t* flags = nullptr;  // one per page
   bool rom = false;          // guest stores are ignored
   bool hidden = false;       // no guest can address it: what is written to a disk
+  // Of a hidden one, which may be huge and is mostly empty: for each kTouchedPages pages, whether one may have flags.
+  uint8_t* touched = nullptr;
 };
+inline constexpr uint64_t kTouchedPages = 4096;
+
+// Calls f(number of the page in the region) for each page that has one of these flags, in order; f may change its
+// flags.
+template <class F>
+void for_each_page_with(const MemoryRegion& region, uint8_t flags, F f) {
+  const uint64_t pages = region.len_bytes / kPageSize;
+  const uint64_t eight_times = 0x0101010101010101 * flags;
+  for (uint64_t first = 0; first < pages; first += kTouchedPages) {
+    if (region.touched != nullptr && !region.touched[first / kTouchedPages]) continue;
+    const uint64_t end = pages - first < kTouchedPages ? pages : first + kTouchedPages;
+    for (uint64_t page = first; page < end;) {
+      uint64_t eight = 0;
+      if (end - page >= sizeof eight) {
+        std::memcpy(&eight, region.flags + page, sizeof eight);
+        if ((eight & eight_times) == 0) {
+          page += sizeof eight;
+          continue;
+        }
+      }
+      const uint64_t stop = end - page < sizeof eight ? end : page + sizeof eight;
+      for (; page < stop; ++page)
+        if (region.flags[page] & flags) f(page);
+    }
+  }
+}
 
 inline constexpr uint64_t kLowRamLimit = uint64_t{3} << 30, kFourGiB = uint64_t{4} << 30;
 inline constexpr uint64_t kMaxRamBytes = (uint64_t{1} << 40) - (kFourGiB - kLowRamLimit);  // 40 physical address bits
