@@ -114,10 +114,32 @@ uint32_t read_register(const State& s, uint64_t at) {
   }
 }
 
+// INTMS has a bit for each vector; those of MSI-X have masks of their own, and do not look at it (3.1.3).
+bool is_masked(const State& s, const Nvme::Completion& cq) {
+  return s.masked >> std::min<unsigned>(cq.vector, 31) & 1 && !pci::uses_msix(s.pci);
+}
+
+bool interrupts(const Nvme::Completion& cq) { return cq.interrupts && cq.head != cq.tail; }
+
+bool interrupts(const State& s) {
+  for (const Nvme::Completion& cq : s.completion)
+    if (interrupts(cq) && !is_masked(s, cq)) return true;
+  return false;
+}
+
+// A message that was held back comes when its mask is taken away, if there is still something to tell.
+void unmask(State& s, uint32_t vectors) {
+  const uint32_t freed = s.masked & vectors;
+  s.masked &= ~vectors;
+  for (const Nvme::Completion& cq : s.completion)
+    if (interrupts(cq) && freed >> std::min<unsigned>(cq.vector, 31) & 1 && !pci::uses_msix(s.pci))
+      pci::signal(Nvme::kPci, s.pci, cq.vector);
+}
+
 void write_register(State& s, uint64_t at, uint32_t value) {
   switch (at) {
     case kIntms: s.masked |= value; break;
-    case kIntmc: s.masked &= ~value; break;
+    case kIntmc: unmask(s, value); break;
     case kCc: write_cc(s, value); break;
     case kAqa:
       if (!(s.cc & kEnable)) s.aqa = value & 0x0fff0fff;
@@ -209,7 +231,7 @@ void completed(State& s) {
   Nvme::Completion& cq = s.completion[sq.completion];
   cq.tail = static_cast<uint16_t>((cq.tail + 1u) % cq.entries);
   if (cq.tail == 0) cq.phase = !cq.phase;
-  if (cq.interrupts) pci::signal(Nvme::kPci, s.pci, cq.vector);
+  if (cq.interrupts && !is_masked(s, cq)) pci::signal(Nvme::kPci, s.pci, cq.vector);
   drop(s);
 }
 
@@ -220,12 +242,6 @@ void write_completion(State& s) {
       s.result, 0, sq.head | uint32_t{s.queue} << 16,
       command_id(s) | uint32_t{s.completion[sq.completion].phase} << 16 | uint32_t{s.status} << 17};
   std::memcpy(s.data.data(), words, sizeof words);
-}
-
-bool interrupts(const State& s) {
-  for (const Nvme::Completion& cq : s.completion)
-    if (cq.interrupts && cq.head != cq.tail && !(s.masked >> std::min<unsigned>(cq.vector, 31) & 1)) return true;
-  return false;
 }
 
 void leave(State& s, bool fatal) {

@@ -274,6 +274,53 @@ TEST_F(NvmeTest, AFullCompletionQueueMakesItWait) {
   EXPECT_EQ(s.phase, Nvme::Phase::kIdle);
 }
 
+TEST_F(NvmeTest, MessagesAreHeldBackByItsMaskButThoseOfMsix) {
+  bring_up_io();
+  constexpr uint64_t kMsi = 0x50, kMsix = 0x70, kMask = kBar + 0x0c, kUnmask = kBar + 0x10;
+  const auto messages = [&] {
+    unsigned count = 0;
+    for (BusMessage m; Nvme::pop_message(s, m); ++count) {}
+    return count;
+  };
+  const auto flush = [&](uint16_t n) {
+    put(kIoSq, n, {.opcode = 0}, n);
+    write(kDoorbells + 8, 4, n + 1u);
+    pass(Nvme::kCommandNs);
+  };
+  // MSI with 64-bit addresses: control, address, data.
+  write(kMsi + 4, 4, 0xfee00000);
+  write(kMsi + 12, 2, 0x41);
+  write(kMsi + 2, 2, 1);
+  flush(0);
+  EXPECT_EQ(messages(), 1u);
+  write(kMask, 4, 2);
+  EXPECT_EQ(read(kMask, 4), 2u);
+  flush(1);
+  EXPECT_EQ(messages(), 0u) << "masked";
+  write(kUnmask, 4, 1);
+  EXPECT_EQ(messages(), 0u) << "another vector";
+  write(kUnmask, 4, 2);
+  EXPECT_EQ(messages(), 1u);
+  write(kUnmask, 4, 2);
+  EXPECT_EQ(messages(), 0u) << "it was not masked any more";
+  write(kMask, 4, 2);
+  flush(2);
+  EXPECT_EQ(take(1, kIoCq).status, 0);
+  EXPECT_EQ(take(1, kIoCq).status, 0);
+  EXPECT_EQ(take(1, kIoCq).status, 0);
+  write(kUnmask, 4, 2);
+  EXPECT_EQ(messages(), 0u) << "nothing is left to tell";
+  write(kMsi + 2, 2, 0);
+  for (unsigned n = 0; n < 2; ++n) {
+    write(pci::region(Nvme::kMsixBar) + 16 * n, 4, 0xfee00000);
+    write(pci::region(Nvme::kMsixBar) + 16 * n + 12, 4, 0);
+  }
+  write(kMsix + 2, 2, 0x8000);
+  write(kMask, 4, 2);
+  flush(3);
+  EXPECT_EQ(messages(), 1u);
+}
+
 TEST_F(NvmeTest, QueuesOutsideMemoryAreFatalUntilItIsReset) {
   write(kBar + 0x24, 4, (kEntries - 1) << 16 | (kEntries - 1));
   write(kBar + 0x28, 8, 0xfee00000);
