@@ -71,4 +71,25 @@ cmp merged.dvs unpacked.dvs
 "$dejavm" disk extract unpacked.dvs -o then.img > /dev/null
 expect "$(stat -c %s then.img)" 1099511627776
 dd if=then.img bs=512 skip=5 count=1 status=none | cmp - /dev/zero 2>&1 | grep -q "EOF on -"
+
+# The hash of a large image is kept for as long as the image does not change.
+export XDG_CACHE_HOME="$work/cache"
+kept=$XDG_CACHE_HOME/dejavm/image-hashes
+truncate -s 1G large.img
+put large.img 3 N
+hash() {
+  "$dejavm" record -o hash.dvt --force --console none --memory 4M --kernel "$guest" --disk large.img --max-instructions 1000 2> /dev/null || [ $? = 4 ]
+  "$dejavm" trace info --json hash.dvt | sed -n 's/.*"image_hash":"\([0-9a-f]*\)".*/\1/p'
+}
+hash > /dev/null
+[ ! -e "$kept" ] || { echo "disk_guest_test: the hash of a file that has just changed is kept" >&2; exit 1; }
+sleep 2.5
+true_hash=$(hash)
+expect "$(cut -d' ' -f8 "$kept")" "$true_hash"
+other=0123456789abcdef0123456789abcdef
+sed -i "s/$true_hash/$other/" "$kept"
+expect "$(hash)" "$other"
+printf x | dd of=large.img bs=1 seek=5000 conv=notrunc status=none
+changed=$(hash)
+case $changed in "$other" | "$true_hash" | "") echo "disk_guest_test: the hash of the changed image is '$changed'" >&2; exit 1 ;; esac
 echo "disk_guest_test: the same in all of them"

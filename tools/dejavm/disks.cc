@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include "replay/snapshot/disk_images.h"
+#include "tools/dejavm/image_hashes.h"
 #include "vmm/machine/image_file.h"
 
 namespace dejavm::cli {
@@ -24,7 +24,7 @@ Result<std::vector<std::unique_ptr<DiskImage>>> open_disks(const Options& o, Mac
                             .controller = option.controller,
                             .serial = serial});
     if (bases != nullptr) {
-      auto hash = image_hash(**image, bytes);
+      auto hash = image_hash_of(**image, bytes);
       if (!hash) return Error{ErrorKind::kHost, fmt::format("{}: {}", option.path, hash.error().message)};
       store_hash(*hash, config.disks.back().hash.data());
       bases->push_back({file_name(option.path), false});

@@ -250,6 +250,28 @@ Result<TraceCounts> count(const TraceReader& t) {
   return c;
 }
 
+const char* name_of(DiskController controller) { return controller == DiskController::kVirtio ? "virtio" : "nvme"; }
+
+void add_disks(json& j, const MachineConfig& config) {
+  j["disks"] = json::array();
+  for (const DiskConfig& disk : config.disks)
+    j["disks"].push_back({{"bytes", disk.bytes},
+                          {"block_bytes", disk.block_bytes},
+                          {"controller", name_of(disk.controller)},
+                          {"read_only", disk.read_only},
+                          {"serial", disk.serial},
+                          {"image_hash", to_hex(load_hash(disk.hash.data()))}});
+}
+
+void print_disks(const MachineConfig& config) {
+  for (size_t n = 0; n < config.disks.size(); ++n) {
+    const DiskConfig& disk = config.disks[n];
+    print(fmt::format("{:<12} {}, {} bytes in blocks of {}, serial {}{}, image {}", fmt::format("disk{}", n),
+                      name_of(disk.controller), disk.bytes, disk.block_bytes, disk.serial,
+                      disk.read_only ? ", read only" : "", to_hex(load_hash(disk.hash.data()))));
+  }
+}
+
 json info_as_json(const TraceOptions& o, const TraceReader& t, const TraceCounts& c) {
   const TraceHeader& h = t.header();
   json j{{"file", o.file},
@@ -267,6 +289,7 @@ json info_as_json(const TraceOptions& o, const TraceReader& t, const TraceCounts
          {"file_bytes", t.file_bytes()},
          {"last_instruction", t.last_at().value},
          {"truncated", t.truncated()}};
+  add_disks(j, h.config);
   for (unsigned k = 0; k < kEventKinds; ++k)
     j["events_by_kind"][std::string(name_of(static_cast<EventKind>(k)))] = c.events[k];
   for (const auto& [name, n] : c.devices) j["events_by_device"][name] = n;
@@ -291,6 +314,7 @@ void print_info(const TraceOptions& o, const TraceReader& t, const TraceCounts& 
                     h.config.cpu_model, h.config.seed, unusual(h.config)));
   for (const BootImage& b : h.boot)
     print(fmt::format("{:<12} {}, {} bytes, {}", b.role, b.name, b.len_bytes, to_hex(b.hash)));
+  print_disks(h.config);
   if (!h.append.empty()) print(fmt::format("command line {}", h.append));
   if (t.end())
     print(fmt::format("the run      {}; {} instructions, {} exits, digest {}", name_of(t.end()->end),

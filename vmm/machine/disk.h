@@ -59,6 +59,7 @@ class RawImage final : public ImageFile {
   static Result<std::unique_ptr<RawImage>> open(const std::string& path);
   ~RawImage() override;
   uint64_t len_bytes() const override { return len_bytes_; }
+  int fd() const { return fd_; }
   bool read(uint64_t offset, std::span<uint8_t> to) override;
   std::string problem() const override { return problem_; }
   bool changed() const override;
