@@ -282,7 +282,7 @@ with tempfile.TemporaryDirectory() as work:
         print("so did a qcow2 image over another, and one of an NBD server")
         with open("C", "wb") as f:
             f.write(assemble(READER))
-            f.truncate(2 << 30)
+            f.truncate(64 << 30)
         server = serve("C", socket)
         loses(f"nbd+unix:///?socket={socket}", server.kill, "server")
         server.wait()
