@@ -305,9 +305,13 @@ void Driver::report_lost_disk() {
   if (!lost) return;
   const auto& [disk, why] = *lost;
   const std::string name = image_name(disk);
-  failed({ErrorKind::kHost, fmt::format("disk{}{}{}: cannot be read any more: {}; the run ends at instruction {}{}",
-                                        disk, name.empty() ? "" : ", ", name, why, machine_.position().retired.value,
-                                        recording_ ? ", and its trace is whole up to there" : "")});
+  // Of a snapshot out of a trace, which has what was read of the image.
+  const std::string hint =
+      !name.empty() ? std::string() : fmt::format(" (its image is given by --bind disk{}=PATH)", disk);
+  failed(
+      {ErrorKind::kHost, fmt::format("disk{}{}{}: cannot be read any more: {}{}; the run ends at instruction {}{}",
+                                     disk, name.empty() ? "" : ", ", name, why, hint, machine_.position().retired.value,
+                                     recording_ ? ", and its trace is whole up to there" : "")});
 }
 
 Outcome Driver::run(std::function<void(const Progress&)> progress) {
