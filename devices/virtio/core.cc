@@ -160,6 +160,7 @@ const char* invalid(const Kind& kind, const Core& c, std::span<const Queue> queu
   if (c.due_ns != 0 && (c.due_ns <= c.now_ns || c.due_ns - c.now_ns > kServiceNs))
     return "due_ns is not within its time";
   if (c.due_ns != 0 && c.phase != Phase::kIdle) return "due while a chain is at hand";
+  if (c.due_ns != 0 && (c.status & kNeedsReset)) return "due after the driver broke the rules";
   if (c.turn >= queues.size() || c.queue >= queues.size()) return "a queue that there is not";
   if (c.phase == Phase::kIdle) return nullptr;
   if (!queues[c.queue].enabled) return "a chain of a queue that is not enabled";

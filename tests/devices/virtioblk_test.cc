@@ -258,6 +258,17 @@ TEST(Virtioblk, AChainThatGoesRoundForEverIsEnded) {
   EXPECT_TRUE(d.get(kBar + 0x14, 1) & virtio::kNeedsReset);
 }
 
+TEST(Virtioblk, NoStateIsDueAfterTheDriverBrokeTheRules) {
+  Driver d(false);
+  ASSERT_EQ(Virtioblk::invalid(d.s), nullptr);
+  d.s.core.due_ns = d.s.core.now_ns + 1;
+  ASSERT_EQ(Virtioblk::invalid(d.s), nullptr);
+  d.s.core.status |= virtio::kNeedsReset;
+  EXPECT_STREQ(Virtioblk::invalid(d.s), "due after the driver broke the rules");
+  d.s.core.due_ns = 0;
+  EXPECT_EQ(Virtioblk::invalid(d.s), nullptr);
+}
+
 TEST(Virtioblk, FeaturesThatAreNotOfferedAreNotAgreedTo) {
   Driver d(false);
   for (const uint64_t high : {0u, 3u, 9u}) {
