@@ -7,7 +7,8 @@ import os, re, shutil, subprocess, sys, tempfile
 
 dejavm = os.path.abspath(sys.argv[1])
 
-SOURCE = r"""
+# What every boot sector of ours begins and ends with.
+BEGIN = r"""
 .code16
 .globl _start
 _start:
@@ -16,6 +17,13 @@ _start:
     mov %ax, %es
     mov %ax, %ss
     mov $0x7000, %sp
+"""
+END = r"""
+.org 510
+.byte 0x55, 0xaa
+"""
+
+SOURCE = r"""
     cld
     mov $packet, %si
     mov $0x42, %ah
@@ -55,20 +63,10 @@ failed:
     cli
     hlt
 packet: .byte 16, 0, 1, 0, 0x00, 0x7e, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0
-.org 510
-.byte 0x55, 0xaa
 """
 
 # Reads a sector of each 256 KiB of the disk, one after the other.
 READER = r"""
-.code16
-.globl _start
-_start:
-    xor %ax, %ax
-    mov %ax, %ds
-    mov %ax, %es
-    mov %ax, %ss
-    mov $0x7000, %sp
 next:
     mov $packet, %si
     mov $0x42, %ah
@@ -86,20 +84,10 @@ failed:
     hlt
 packet: .byte 16, 0, 1, 0, 0x00, 0x7e, 0, 0
 lba: .byte 1, 0, 0, 0, 0, 0, 0, 0
-.org 510
-.byte 0x55, 0xaa
 """
 
 # Adds one to the first byte of the disk's third sector, and powers off.
 WRITER = r"""
-.code16
-.globl _start
-_start:
-    xor %ax, %ax
-    mov %ax, %ds
-    mov %ax, %es
-    mov %ax, %ss
-    mov $0x7000, %sp
     mov $packet, %si
     mov $0x42, %ah
     int $0x13
@@ -111,8 +99,6 @@ _start:
     mov $0x3400, %ax
     out %ax, %dx
 packet: .byte 16, 0, 1, 0, 0x00, 0x7e, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0
-.org 510
-.byte 0x55, 0xaa
 """
 
 
@@ -124,7 +110,7 @@ def run(*arguments, status=0):
 
 def assemble(source):
     with open("boot.S", "w") as f:
-        f.write(source)
+        f.write(BEGIN + source + END)
     run("as", "--32", "-o", "boot.o", "boot.S")
     run("ld", "-m", "elf_i386", "-Ttext", "0x7c00", "--oformat", "binary", "-o", "boot.bin", "boot.o")
     sector = open("boot.bin", "rb").read()

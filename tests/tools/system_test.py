@@ -4,6 +4,8 @@ disk's image; its disk taken out of the trace and judged by e2fsck and SQLite; s
 Usage: system_test.py DEJAVM SYSTEM_DIR [SEED [MOMENTS]]     SYSTEM_DIR: of tools/get-system; status 77 without it"""
 import os, random, re, shutil, sqlite3, subprocess, sys, tempfile
 
+from guest_terminal import Terminal, require, run
+
 dejavm = os.path.abspath(sys.argv[1])
 system = os.path.abspath(sys.argv[2])
 seed = int(sys.argv[3]) if len(sys.argv) > 3 else 1
@@ -22,17 +24,6 @@ SESSION = [
 ]
 
 
-def require(condition, what):
-    if not condition:
-        raise AssertionError(what)
-
-
-def run(*arguments, status=0):
-    done = subprocess.run([str(a) for a in arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", timeout=1200)
-    require(done.returncode == status, (arguments, done.returncode, done.stdout[-3000:]))
-    return done.stdout
-
-
 def digest_of(text):
     return re.findall(r"digest ([0-9a-f]{32})", text)[-1]
 
@@ -48,32 +39,9 @@ def partition(image):
     return image + ".p1"
 
 
-class Terminal:
-    def __init__(self, arguments):
-        self.process = subprocess.Popen([dejavm] + arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=open("log", "w"))
-        self.seen = b""
-
-    def wait_for(self, pattern):
-        while not re.search(pattern, self.seen):
-            more = os.read(self.process.stdout.fileno(), 65536)
-            require(more, ("the guest has ended before", pattern, self.seen[-2000:], open("log").read()))
-            self.seen += more
-        found = re.search(pattern, self.seen)
-        text, self.seen = self.seen[:found.end()], self.seen[found.end():]
-        return text.decode(errors="replace")
-
-    def type(self, line):
-        self.process.stdin.write(line.encode() + b"\n")
-        self.process.stdin.flush()
-
-    def end(self):
-        self.process.stdout.read()
-        return self.process.wait(timeout=1200)
-
-
 def a_session():
     """As a PC boots it: firmware, GRUB, its own kernel and initrd; with a reset in between."""
-    terminal = Terminal(["record", "-o", "t.dvt", "debian.img,serial=SYSTEM", "--memory", "512M"])
+    terminal = Terminal([dejavm, "record", "-o", "t.dvt", "debian.img,serial=SYSTEM", "--memory", "512M"])
     for again in (False, True):
         terminal.wait_for(rb"SeaBIOS")
         terminal.wait_for(rb"GNU GRUB")

@@ -4,6 +4,8 @@ the images; its disks taken out of the trace and judged by e2fsck, xfs_repair an
 Usage: workbench_test.py DEJAVM DIR [run]     DIR: of tools/get-system with PACKAGES; status 77 without it; run: not recorded"""
 import os, re, shutil, subprocess, sys, tempfile, time
 
+from guest_terminal import Terminal, require, run
+
 PACKAGES = "openssh-server postgresql git gcc libc6-dev mdadm xfsprogs btrfs-progs dmsetup dosfstools"
 dejavm = os.path.abspath(sys.argv[1])
 system = os.path.abspath(sys.argv[2])
@@ -38,38 +40,8 @@ SESSION = [
 ]
 
 
-def require(condition, what):
-    if not condition:
-        raise AssertionError(what)
-
-
-def run(*arguments, status=0):
-    done = subprocess.run([str(a) for a in arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", timeout=3000)
-    require(done.returncode == status, (arguments, done.returncode, done.stdout[-3000:]))
-    return done.stdout
-
-
-class Terminal:
-    def __init__(self, arguments):
-        self.process = subprocess.Popen([dejavm] + arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=open("log", "w"))
-        self.seen = b""
-
-    def wait_for(self, pattern):
-        while not re.search(pattern, self.seen):
-            more = os.read(self.process.stdout.fileno(), 65536)
-            require(more, ("the guest has ended before", pattern, self.seen[-2000:], open("log").read()))
-            self.seen += more
-        found = re.search(pattern, self.seen)
-        text, self.seen = self.seen[:found.start()], self.seen[found.end():]
-        return text.decode(errors="replace")
-
-    def type(self, line):
-        self.process.stdin.write(line.encode() + b"\n")
-        self.process.stdin.flush()
-
-
 def session(command):
-    terminal = Terminal(command + ["debian.img,serial=SYSTEM", "--disk", "xfs.img", "--disk", "mirror.img", "--disk", "btrfs.img,if=virtio", "--disk",
+    terminal = Terminal([dejavm] + command + ["debian.img,serial=SYSTEM", "--disk", "xfs.img", "--disk", "mirror.img", "--disk", "btrfs.img,if=virtio", "--disk",
                                    "other.img,if=virtio,block=512", "--memory", "1G"])
     terminal.wait_for(rb"debian login: ")
     terminal.type("root")
@@ -80,14 +52,13 @@ def session(command):
     for number, (typed, expected) in enumerate(SESSION):
         terminal.type(f"{typed}; echo; echo end-''of-{number}-")
         begun = time.time()
-        output = terminal.wait_for(b"end-of-%d-\r\n" % number).replace("\r", "").strip()
+        output = terminal.wait_for(b"end-of-%d-\r\n" % number).replace("\r", "").replace(f"end-of-{number}-", "").strip()
         good = re.search(expected, output, re.S | re.M)
         print(("ok   " if good else "FAIL ") + f"{time.time() - begun:5.0f} s  " + typed[:100], "" if good else "\n" + output[-1500:], flush=True)
         if not good:
             failures.append((typed, expected, output))
     terminal.type("systemctl poweroff")
-    terminal.process.stdout.read()
-    require(terminal.process.wait(timeout=1200) == 0, open("log").read())
+    require(terminal.end() == 0, open("log").read())
     require(not failures, failures)
     return open("log").read()
 
