@@ -41,6 +41,21 @@ struct Registers {
   uint64_t retired = 0;
 };
 
+// What decides whether a vCPU can go on.
+struct Standing {
+  Retired retired;
+  Activity activity = Activity::kRunning;
+  bool interrupts_on = false;  // RFLAGS.IF
+  bool event_waits = false;    // an NMI or #DB that wakes it, in its own state
+};
+
+// Who knows of the other vCPUs, where vCPUs take turns.
+class Turns {
+ public:
+  virtual ~Turns() = default;
+  virtual bool another_can_run(uint32_t vcpu) const = 0;
+};
+
 class ExitHandler {
  public:
   virtual ~ExitHandler() = default;
@@ -86,6 +101,10 @@ struct RunControl {
   bool init = false;          // INIT; the engine returns kInit at the next boundary
   uint8_t cr8 = 0;            // the local APIC's task priority, 0-15, for engines that hold it themselves
   bool stop = false;          // return kStopped at the next instruction boundary
+  bool signalled = false;     // of several vCPUs: its local APIC holds an NMI, INIT or STARTUP for it
+  // Of several vCPUs: PAUSE is the end of a turn, where another can run: it sets `paused` and `stop`.
+  const Turns* turns = nullptr;
+  bool paused = false;
   uint64_t break_rip = kNoBreak;  // return kBreak before an instruction at this RIP (deterministic engine)
   static constexpr uint64_t kNoBreak = uint64_t{1} << 62;  // not canonical
 };
@@ -137,6 +156,16 @@ class Engine {
     VcpuState s;
     get_state(vcpu, s);
     return {s.gpr, s.rip, s.retired};
+  }
+
+  virtual Standing standing(uint32_t vcpu) const {
+    VcpuState s;
+    get_state(vcpu, s);
+    return standing_of(s);
+  }
+  static Standing standing_of(const VcpuState& s) {
+    constexpr uint64_t kFlagIf = 1 << 9;
+    return {{s.retired}, s.activity, (s.rflags & kFlagIf) != 0, s.pending_debug || (s.nmi_pending && !s.nmi_blocked)};
   }
 
   // Runs until a StopReason holds. On entry with an interrupt deliverable it is taken before any instruction. A

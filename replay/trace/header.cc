@@ -97,7 +97,7 @@ bool decode_flag(CborReader& r, std::string_view key) {
 void encode_config(CborWriter& w, const MachineConfig& c) {
   w.map(8 + (c.serial_baud ? 1 : 0) + (c.pm_timer_32 ? 1 : 0) + (c.cpu_without.empty() ? 0 : 1) +
         (c.test_device ? 1 : 0) + (c.revision != 1 ? 1 : 0) + (c.disks.empty() ? 0 : 1) + (c.rng ? 1 : 0) +
-        (c.firmware_log ? 1 : 0));
+        (c.firmware_log ? 1 : 0) + (c.vcpus > 1 ? 1 : 0));
   encode_flag(w, "rng", c.rng);
   w.text("seed");
   w.unsigned_int(c.seed);
@@ -105,6 +105,10 @@ void encode_config(CborWriter& w, const MachineConfig& c) {
     w.text("disks");
     w.array(c.disks.size());
     for (const DiskConfig& disk : c.disks) encode_disk(w, disk);
+  }
+  if (c.vcpus > 1) {
+    w.text("slice");
+    w.unsigned_int(c.slice);
   }
   w.text("vcpus");
   w.unsigned_int(c.vcpus);
@@ -146,6 +150,7 @@ MachineConfig decode_config(CborReader& r) {
   MachineConfig c;
   c.revision = 1;     // of files from before there was another
   unsigned seen = 0;  // of the keys that are always there
+  bool has_slice = false;
   CborMap map(r);
   for (std::string_view key; map.next(key); ++seen) {
     if (key == "serial_timing" || key == "pm_timer_bits") {
@@ -158,6 +163,10 @@ MachineConfig decode_config(CborReader& r) {
       --seen;
       c.revision = static_cast<uint32_t>(number_up_to(r, 0xffffffff));
       if (r.ok() && c.revision == 1) r.fail("a 'revision' of 1, which is left out as the default");
+    } else if (key == "slice") {
+      --seen;
+      c.slice = r.unsigned_int();
+      has_slice = true;
     } else if (key == "rng") {
       --seen;
       c.rng = decode_flag(r, key);
@@ -185,7 +194,8 @@ MachineConfig decode_config(CborReader& r) {
     else if (key == "start_time_unix_s") c.start_time_unix_s = r.signed_int();
     else r.fail(fmt::format("unknown configuration key '{}'; a newer dejavm may have written it", key));
   }
-  if (r.ok() && seen != 8) r.fail("a configuration key is missing");
+  if (r.ok() && (seen != 8 || has_slice != (c.vcpus > 1)))
+    r.fail("a configuration key is missing, or 'slice' is there for one vCPU");
   if (r.ok())
     if (const std::string why = invalid_config(c); !why.empty()) r.fail(why);
   return c;
@@ -198,7 +208,8 @@ std::string invalid_config(const MachineConfig& c) {
   if (c.revision < 1 || c.revision > kMachineRevision)
     return fmt::format("a machine of revision {}, which this build does not know; a newer dejavm may have written it",
                        c.revision);
-  if (c.vcpus != 1) return fmt::format("{} vCPUs; this build's machines have one", c.vcpus);
+  if (c.vcpus < 1 || c.vcpus > kMaxVcpus) return fmt::format("{} vCPUs; a machine has 1 to {}", c.vcpus, kMaxVcpus);
+  if (c.slice < 1 || c.slice > kMaxSlice) return fmt::format("slices of {} instructions", c.slice);
   if (find_cpu_model(c.cpu_model) == nullptr)
     return fmt::format("CPU model '{}', which this build does not know; a newer dejavm may have written it",
                        c.cpu_model);

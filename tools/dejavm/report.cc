@@ -166,6 +166,7 @@ std::string unusual(const MachineConfig& c) {
   if (c.debug_exit) out += ", debug exit";
   if (c.firmware_log) out += ", firmware's log";
   if (c.rng) out += ", virtio entropy device";
+  if (c.vcpus > 1 && c.slice != kDefaultSlice) out += fmt::format(", slices of {}", c.slice);
   if (c.test_device) out += ", test device";
   if (c.strict) out += ", strict";
   if (!c.cpu_without.empty()) out += fmt::format(", CPU without {}", fmt::join(c.cpu_without, " "));

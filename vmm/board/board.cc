@@ -40,11 +40,10 @@ Board::Board(const MachineConfig& config, std::span<RunControl> controls, Consol
     : impl_(std::make_unique<Impl>(config, controls, console, dma)) {}
 Board::~Board() = default;
 
-Nanos Board::now(Position at) const { return {at.retired.value + impl_->controls[at.vcpu].time_base_ns}; }
+Nanos Board::now(Position at) const { return impl_->time_at(at); }
 
 uint64_t Board::io_read(Position at, Port port, unsigned size) {
-  const Nanos t = now(at);
-  impl_->advance(t);
+  const Nanos t = impl_->enter(at);
   uint64_t value = open_bus(size);
   at_port(impl_->m, impl_->present, port.value,
           [&]<class M>(typename M::State& s, uint64_t offset) { value = M::read(s, t, offset, size); });
@@ -53,16 +52,14 @@ uint64_t Board::io_read(Position at, Port port, unsigned size) {
 }
 
 void Board::io_write(Position at, Port port, unsigned size, uint64_t value) {
-  const Nanos t = now(at);
-  impl_->advance(t);
+  const Nanos t = impl_->enter(at);
   at_port(impl_->m, impl_->present, port.value,
           [&]<class M>(typename M::State& s, uint64_t offset) { M::write(s, t, offset, size, value); });
   impl_->settle(t);
 }
 
 uint64_t Board::mmio_read(Position at, Gpa gpa, unsigned size) {
-  const Nanos t = now(at);
-  impl_->advance(t);
+  const Nanos t = impl_->enter(at);
   uint64_t value = open_bus(size);
   at_gpa(impl_->m, impl_->present, at.vcpu, gpa.value,
          [&]<class M>(typename M::State& s, uint64_t offset) { value = M::read(s, t, offset, size); });
@@ -71,8 +68,7 @@ uint64_t Board::mmio_read(Position at, Gpa gpa, unsigned size) {
 }
 
 void Board::mmio_write(Position at, Gpa gpa, unsigned size, uint64_t value) {
-  const Nanos t = now(at);
-  impl_->advance(t);
+  const Nanos t = impl_->enter(at);
   at_gpa(impl_->m, impl_->present, at.vcpu, gpa.value,
          [&]<class M>(typename M::State& s, uint64_t offset) { M::write(s, t, offset, size, value); });
   impl_->settle(t);
@@ -80,8 +76,7 @@ void Board::mmio_write(Position at, Gpa gpa, unsigned size, uint64_t value) {
 
 bool Board::msr_read(Position at, uint32_t index, uint64_t& value) {
   if (!is_apic_msr(index) || !impl_->has_msr(index)) return false;
-  const Nanos t = now(at);
-  impl_->advance(t);
+  const Nanos t = impl_->enter(at);
   const bool ok = Vlapic::msr_read(impl_->m.get_all<Vlapic>()[at.vcpu], t, index, value);
   impl_->settle(t);
   return ok;
@@ -89,8 +84,7 @@ bool Board::msr_read(Position at, uint32_t index, uint64_t& value) {
 
 bool Board::msr_write(Position at, uint32_t index, uint64_t value) {
   if ((!is_apic_msr(index) && index != address_map::kMsrTscAdjust) || !impl_->has_msr(index)) return false;
-  const Nanos t = now(at);
-  impl_->advance(t);
+  const Nanos t = impl_->enter(at);
   const bool ok = Vlapic::msr_write(impl_->m.get_all<Vlapic>()[at.vcpu], t, index, value);
   impl_->settle(t);
   return ok;
@@ -99,8 +93,7 @@ bool Board::msr_write(Position at, uint32_t index, uint64_t value) {
 uint64_t Board::cr8_read(Position at) { return Vlapic::cr8(impl_->m.get_all<Vlapic>()[at.vcpu]); }
 
 void Board::cr8_write(Position at, uint64_t value) {
-  const Nanos t = now(at);
-  impl_->advance(t);
+  const Nanos t = impl_->enter(at);
   Vlapic::set_cr8(impl_->m.get_all<Vlapic>()[at.vcpu], t, value);
   impl_->settle(t);
 }
@@ -109,13 +102,13 @@ CpuidResult Board::cpuid(Position at, uint32_t leaf, uint32_t subleaf, uint64_t 
   const Vlapic::State& apic = impl_->m.get_all<Vlapic>()[at.vcpu];
   CpuidResult r = without_features(impl_->cpu->cpuid(leaf, subleaf, apic.initial_id, cr4, xcr0), leaf, subleaf,
                                    impl_->config.cpu_without);
+  r = in_package(r, leaf, subleaf, impl_->config.vcpus);
   if ((leaf == 1 || leaf == 0x80000001) && !(apic.base & Vlapic::kEnabled)) r.edx &= ~kLeaf1EdxApic;
   return r;
 }
 
 int Board::acknowledge_interrupt(Position at) {
-  const Nanos t = now(at);
-  impl_->advance(t);
+  const Nanos t = impl_->enter(at);
   int vector = Vlapic::acknowledge(impl_->m.get_all<Vlapic>()[at.vcpu], t);
   if (vector == Vlapic::kAckFromPic) vector = Vatpic::acknowledge(impl_->m.get<Vatpic>(), t);
   impl_->settle(t);
@@ -155,6 +148,24 @@ void Board::init(uint32_t vcpu, Nanos t) {
   impl_->advance(t);
   Vlapic::init_reset(impl_->m.get_all<Vlapic>()[vcpu]);
   impl_->settle(t);
+}
+
+bool Board::take_nmi(uint32_t vcpu) {
+  const bool taken = Vlapic::take_nmi(impl_->m.get_all<Vlapic>()[vcpu]);
+  impl_->drive_vcpus();
+  return taken;
+}
+
+bool Board::take_init(uint32_t vcpu) {
+  const bool taken = Vlapic::take_init(impl_->m.get_all<Vlapic>()[vcpu]);
+  impl_->drive_vcpus();
+  return taken;
+}
+
+bool Board::take_startup(uint32_t vcpu, uint8_t& vector) {
+  const bool taken = Vlapic::take_startup(impl_->m.get_all<Vlapic>()[vcpu], vector);
+  impl_->drive_vcpus();
+  return taken;
 }
 
 std::vector<ChunkRef> Board::chunks() {

@@ -61,6 +61,10 @@ class Board final : public ExitHandler {
   // Reset of all models but time (a guest-requested reset).
   void reset(Nanos now);
   void init(uint32_t vcpu, Nanos now);  // INIT's part in the local APIC
+  // Of several vCPUs: what its local APIC holds for this one (RunControl::signalled), which is no longer there then.
+  bool take_nmi(uint32_t vcpu);
+  bool take_init(uint32_t vcpu);
+  bool take_startup(uint32_t vcpu, uint8_t& vector);
   std::vector<ChunkRef> chunks();
   void restored();  // recompute what is derived from the chunks
 

@@ -296,10 +296,25 @@ void Board::Impl::drive_vcpus() {
     const uint64_t lines = Vlapic::lines(m.get_all<Vlapic>()[i]);
     control.intr = lines & Vlapic::kIntr;
     control.cr8 = static_cast<uint8_t>(Vlapic::cr8(m.get_all<Vlapic>()[i]));
+    if (m.get<BoardWires>().request != Request::kNone) control.stop = true;
+    if (controls.size() > 1) continue;
     if ((lines & Vlapic::kNmi) && Vlapic::take_nmi(m.get_all<Vlapic>()[i])) control.nmi = true;
     if ((lines & Vlapic::kInit) && Vlapic::take_init(m.get_all<Vlapic>()[i])) control.init = true;
-    if (m.get<BoardWires>().request != Request::kNone) control.stop = true;
   }
+  if (controls.size() > 1) signal_vcpus();
+}
+
+// Of several vCPUs most are not running: what is sent to them stays in their local APICs, and so in each snapshot,
+// until the machine takes it for them, at once (the running engine stops) but for an NMI to one that is not running.
+void Board::Impl::signal_vcpus() {
+  bool stop = false;
+  for (size_t i = 0; i < controls.size(); ++i) {
+    const uint64_t lines = Vlapic::lines(m.get_all<Vlapic>()[i]);
+    controls[i].signalled = lines & (Vlapic::kNmi | Vlapic::kInit | Vlapic::kStartup);
+    stop |= (lines & (Vlapic::kInit | Vlapic::kStartup)) || (i == acting && (lines & Vlapic::kNmi));
+  }
+  if (!stop) return;
+  for (RunControl& control : controls) control.stop = true;
 }
 
 void Board::Impl::settle(Nanos now) {
@@ -329,7 +344,7 @@ void Board::Impl::limit_runs() {
 }
 
 void Board::Impl::resume(Nanos now) {
-  for (RunControl& control : controls) control.stop = control.nmi = control.init = false;
+  for (RunControl& control : controls) control.stop = control.nmi = control.init = control.signalled = false;
   remember_wires();
   settle(now);
 }

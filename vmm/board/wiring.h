@@ -11,12 +11,21 @@ namespace dejavm {
 struct Board::Impl {
   Impl(const MachineConfig&, std::span<RunControl>, Console*, GuestDma*);
 
+  Nanos time_at(Position at) const { return {at.retired.value + controls[at.vcpu].time_base_ns}; }
+  // At the begin of an exit: everything up to its time, which is the answer.
+  Nanos enter(Position at) {
+    acting = at.vcpu;
+    const Nanos now = time_at(at);
+    advance(now);
+    return now;
+  }
   void reset_models(bool power_on);
   void advance(Nanos now);             // in event order, up to now
   void advance_all(Nanos now);         // every model, to exactly now
   void settle(Nanos now);              // routes until nothing changes; then the vCPUs' inputs and the next event
   void remember_wires();               // after a restore: what settle() compares with
   void resume(Nanos now);              // after a restore: everything that follows from the chunks
+  void drive_vcpus();                  // RunControls as the local APICs' outputs are now
   bool has_msr(uint32_t index) const;  // of those that lead to a local APIC
   Nanos earliest_event() const;
   Nanos earliest_seen_event() const;  // the PIT left out
@@ -28,6 +37,7 @@ struct Board::Impl {
   GuestDma* dma;
   const CpuModel* cpu;
   BoardModels m;
+  uint32_t acting = 0;   // the vCPU whose exit is carried out, or was the last
   uint32_t present = 0;  // bit n: the table's row n is part of this machine
   Nanos next_event{0};   // no model changes by time alone before this ...
   Nanos next_seen{0};    // ... and nothing that a vCPU could notice without asking a model, before this
@@ -45,7 +55,7 @@ struct Board::Impl {
   void deliver(Nanos now, const BusMessage&, size_t sender);
   void drain_outputs(Nanos now);
   void take_requests();
-  void drive_vcpus();
+  void signal_vcpus();
   void skip_unseen(Nanos now);
   void limit_runs();  // engines return in time for the next event
 

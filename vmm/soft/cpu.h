@@ -152,6 +152,7 @@ struct alignas(64) Cpu {
   DebugPoints* debug = nullptr;
   uint32_t index = 0;  // which vCPU
   bool strict = false;
+  bool takes_turns = false;  // one of several
   uint32_t revision = kMachineRevision;
   // Within decoded blocks (blocks.h): false where an MMIO access must leave the block first (it throws LeaveBlock).
   bool mmio_allowed = true;
@@ -308,9 +309,11 @@ using ExecFn = void (*)(Cpu&, const Decoded&);
 #include "vmm/soft/ops.def"
 #undef DEJAVM_OP
 ExecFn exec_function(Op);  // ops.cc
-// What a decoded instruction is to a CPU model that lacks it: #UD, or what its bytes meant before.
-inline void fit_to_model(const CpuModel& m, Decoded& d) {
-  if (!is_extended(d.op) || m.extended) return;
+// What a decoded instruction is to this vCPU: to a CPU model that lacks it #UD, or what its bytes meant before; PAUSE,
+// where vCPUs take turns, may end one.
+inline void fit_to_cpu(const Cpu& c, Decoded& d) {
+  if (d.op == Op::k_pause && c.takes_turns) d.op = Op::k_pause_turn;
+  if (!is_extended(d.op) || c.model->extended) return;
   d.op = d.op == Op::k_tzcnt ? Op::k_bsf : d.op == Op::k_lzcnt ? Op::k_bsr : Op::kInvalid;
 }
 

@@ -20,7 +20,7 @@ enum class Op : uint16_t {
 #undef DEJAVM_OP
   kCount
 };
-// Of CPU models with `extended` only; see fit_to_model.
+// Of CPU models with `extended` only; see fit_to_cpu.
 constexpr bool is_extended(Op op) { return op >= Op::k_adcx; }
 std::string_view op_name(Op);
 OpGroup op_group(Op);

@@ -67,7 +67,7 @@ Boundary at_boundary(Cpu& c, StopReason& why) {
     const Boundary b = take_interrupt(c);
     if (b != Boundary::kRun) return b;
   }
-  if (c.s.activity == Activity::kHalted) return leave(StopReason::kHalted);
+  if (c.s.activity != Activity::kRunning) return leave(StopReason::kHalted);
   if (c.rip == control.break_rip || (c.debug != nullptr && stands_at_debug_point(c))) return leave(StopReason::kBreak);
   return Boundary::kRun;
 }
@@ -104,7 +104,7 @@ void fetch(Cpu& c, Decoded& d) {
   }
   if (status != DecodeStatus::kOk) Cpu::fault(kGP, 0);  // over 15 bytes
   if (!c.long64() && c.rip + d.len - 1 > c.s.segment[kCs].limit) Cpu::fault(kGP, 0);
-  fit_to_model(*c.model, d);
+  fit_to_cpu(c, d);
 }
 
 // Whether TF as it was before the instruction decides on the trap after it. Software interrupts have none; SYSCALL and

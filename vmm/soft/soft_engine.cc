@@ -36,6 +36,7 @@ class SoftEngine final : public Engine {
       c.translator = translator_.get();
       c.strict = options.strict;
       c.revision = options.revision;
+      c.takes_turns = vcpus > 1;
       set_state(n, reset_vcpu_state());
     }
   }
@@ -69,6 +70,14 @@ class SoftEngine final : public Engine {
     s.retired = one.cpu.retired;
     s.rflags = one.cpu.rflags();
     one.saved_tlb = one.mmu.tlb;
+  }
+
+  Standing standing(uint32_t vcpu) const override {
+    const Cpu& c = vcpus_[vcpu]->cpu;
+    return {{c.retired},
+            c.s.activity,
+            (c.other_flags & kIF) != 0,
+            c.s.pending_debug || (c.s.nmi_pending && !c.s.nmi_blocked)};
   }
 
   Registers registers(uint32_t vcpu) const override {

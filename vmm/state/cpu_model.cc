@@ -7,6 +7,7 @@
 #include "vmm/state/cpu_model.h"
 
 #include <algorithm>
+#include <bit>
 #include <string_view>
 
 namespace dejavm {
@@ -62,7 +63,7 @@ constexpr uint32_t kL1 = 32u << 24 | 8u << 16 | 1u << 8 | 64;
 constexpr CpuidResult kLeafL1{0xff40ff40, 0xff40ff40, kL1, kL1};
 constexpr CpuidResult kLeafL2{0x42004200, 0x42004200, 512u << 16 | 6u << 12 | 1u << 8 | 64, 0};
 
-// Each vCPU is a package of one core: with an APIC id of any size, nothing of it names a thread or a core.
+// Of a vCPU alone in its package: nothing of its APIC id names a thread or a core.
 CpuidResult topology(uint32_t subleaf, uint32_t apic_id) {
   const uint32_t kind = subleaf == 0 ? 1 : subleaf == 1 ? 2 : 0;  // SMT, core, none
   return {0, kind != 0 ? 1u : 0u, kind << 8 | (subleaf & 0xff), apic_id};
@@ -232,6 +233,28 @@ CpuidResult without_features(CpuidResult r, uint32_t leaf, uint32_t subleaf, std
     for (const CpuFeature& f : kOptional)
       if (f.name == name && f.leaf == leaf && subleaf == 0) r.*f.word &= ~(1u << f.bit);
     if (name == "xsave" && leaf == 1) r.ecx &= ~kOsxsave;
+  }
+  return r;
+}
+
+// Leaf 1 counts logical processors, 0BH gives the width of a core's number, 80000001H says that they are no threads
+// (CmpLegacy), 80000008H both (AMD APM vol. 3, E.3.2, E.3.6, E.4.2, E.4.7).
+CpuidResult in_package(CpuidResult r, uint32_t leaf, uint32_t subleaf, uint32_t cores) {
+  if (cores < 2) return r;
+  const auto width = static_cast<uint32_t>(std::bit_width(cores - 1));
+  switch (leaf) {
+    case 1:
+      r.ebx = (r.ebx & ~(0xffu << 16)) | cores << 16;
+      r.edx |= bits({28});
+      break;
+    case 0xb:
+      if (subleaf != 1) break;
+      r.eax = width;
+      r.ebx = cores;
+      break;
+    case 0x80000001: r.ecx |= bits({1}); break;
+    case 0x80000008: r.ecx |= width << 12 | (cores - 1); break;
+    default: break;
   }
   return r;
 }

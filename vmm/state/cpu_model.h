@@ -34,5 +34,7 @@ bool is_optional_feature(std::string_view name);
 bool has_feature(const CpuModel&, std::string_view optional_feature);
 // The answer of CPUID without them. Without xsave its leaf (0xd) is empty, without avx it has no AVX component.
 CpuidResult without_features(CpuidResult, uint32_t leaf, uint32_t subleaf, std::span<const std::string> names);
+// The answer of CPUID on a processor package of several cores, whose APIC ids count from 0.
+CpuidResult in_package(CpuidResult, uint32_t leaf, uint32_t subleaf, uint32_t cores);
 
 }  // namespace dejavm

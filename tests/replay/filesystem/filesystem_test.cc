@@ -167,7 +167,9 @@ TEST_F(Files, DamagedFileSystemsEndInAnAnswer) {
   EXPECT_NE(none.error().message.find("no ext2, ext3 or ext4"), std::string::npos) << none.error().message;
   MemoryImage cut(std::vector<uint8_t>(good.begin(), good.begin() + (2 << 20)));
   const auto half = Ext4::open(cut, {1, 1 << 20, 1 << 20});
-  if (half) EXPECT_FALSE((*half)->read("/a/long", [](std::span<const uint8_t>) { return Result<void>{}; }).ok());
+  if (half) {
+    EXPECT_FALSE((*half)->read("/a/long", [](std::span<const uint8_t>) { return Result<void>{}; }).ok());
+  }
 }
 
 }  // namespace

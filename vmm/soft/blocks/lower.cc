@@ -35,6 +35,7 @@ bool ends_block(const Decoded& d) {
     case Op::k_out:
     case Op::k_ins:
     case Op::k_outs:
+    case Op::k_pause_turn:
     case Op::k_ud0:
     case Op::k_ud1:
     case Op::k_ud2:

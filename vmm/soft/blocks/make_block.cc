@@ -137,7 +137,7 @@ Block* make_block(Cpu& c) {
     if (status == DecodeStatus::kTruncated && b.count == 0 && here < 15 && c.code_mode == CodeMode::k64)
       return make_block_across(c, b.start);
     if (status != DecodeStatus::kOk) break;
-    fit_to_model(*c.model, d);
+    fit_to_cpu(c, d);
     if (d.op == Op::kInvalid && b.count > 0) break;  // alone in its block, so that --strict sees it first
     if (d.op == Op::kInvalid) return nullptr;
     add_instruction(c, b);

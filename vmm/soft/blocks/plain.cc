@@ -70,7 +70,7 @@ const Decoded& decode_again(Cpu& c, const Insn* i) {
   if (a.insn == i) return a.d;
   set_fetch_page(c, c.rip);
   CHECK(decode({fetch_host_page(c, c.fetch_gpa) + (c.rip & 0xfff), i->len}, CodeMode::k64, a.d) == DecodeStatus::kOk);
-  fit_to_model(*c.model, a.d);
+  fit_to_cpu(c, a.d);
   a.insn = i;
   return a.d;
 }

@@ -47,6 +47,12 @@ void exec_loopne(Cpu& c, const Decoded& d) { loop_if(c, d, !c.flag(kZF)); }
 
 void exec_nop(Cpu&, const Decoded&) {}
 void exec_pause(Cpu&, const Decoded&) {}
+
+void exec_pause_turn(Cpu& c, const Decoded&) {
+  if (c.control->turns == nullptr || !c.control->turns->another_can_run(c.index)) return;
+  c.control->paused = true;
+  c.control->stop = true;
+}
 void exec_prefetch(Cpu&, const Decoded&) {}
 void exec_mfence(Cpu&, const Decoded&) {}
 void exec_lfence(Cpu&, const Decoded&) {}

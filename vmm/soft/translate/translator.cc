@@ -86,7 +86,7 @@ bool Translator::translate(Cpu& c, Block* block) {
     if (w.insns[k].len == 0) continue;  // across pages: nothing to translate
     CHECK(decode({page + ((block->key >> 2) & 0xfff) + w.insns[k].off, w.insns[k].len}, c.code_mode, w.decoded[k]) ==
           DecodeStatus::kOk);
-    fit_to_model(*c.model, w.decoded[k]);
+    fit_to_cpu(c, w.decoded[k]);
   }
   ++m.blocks;
   Code& code = m.codes.emplace_back();

@@ -1,0 +1,225 @@
+// The run loop: time, inputs and signals at each boundary, and whose turn it is between them.
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "vmm/machine/machine_impl.h"
+
+namespace dejavm {
+namespace {
+
+// A CPU that has been halted for so long, with devices ticking and nothing of it an interrupt, will not wake.
+constexpr uint64_t kHaltedForeverNs = 3'600'000'000'000;
+
+// INIT leaves the FPU, the TSC and most MSRs alone (SDM vol. 3, table 10-1).
+VcpuState after_init(const VcpuState& old, uint32_t vcpu, Retired at) {
+  VcpuState s = reset_vcpu_state();
+  s.fpu = old.fpu;
+  s.retired = at.value;
+  s.tsc_adjust = old.tsc_adjust;
+  s.tsc_aux = old.tsc_aux;
+  s.pat = old.pat;
+  s.mtrr_def_type = old.mtrr_def_type;
+  s.mtrr_fixed = old.mtrr_fixed;
+  s.mtrr_variable = old.mtrr_variable;
+  s.random_counter = old.random_counter;
+  s.random_seed = old.random_seed;
+  if (vcpu != 0) s.activity = Activity::kWaitForSipi;
+  return s;
+}
+
+}  // namespace
+
+// Everything that has arrived at this boundary, up to what ends the run or makes it stand still: kNone if nothing does.
+Input::Kind Machine::Impl::apply_inputs(Inputs& inputs) {
+  for (;;) {
+    const Input input = inputs.take(position(), now());
+    switch (input.kind) {
+      case Input::Kind::kNone:
+      case Input::Kind::kStop:
+      case Input::Kind::kControl: return input.kind;
+      case Input::Kind::kConsole: board->console_input(now(), input.data); break;
+    }
+  }
+}
+
+// --- whose turn it is ---
+
+bool Machine::Impl::can_run(uint32_t n) const {
+  const RunControl& control = controls[n];
+  switch (standing[n].activity) {
+    case Activity::kRunning:
+    case Activity::kShutdown: return true;  // the engine tells of a shutdown
+    case Activity::kWaitForSipi: return false;
+    case Activity::kHalted: break;
+  }
+  return standing[n].event_waits || control.nmi || control.signalled || (control.intr && standing[n].interrupts_on);
+}
+
+bool Machine::Impl::another_can_run(uint32_t vcpu) const {
+  for (uint32_t n = 0; n < config.vcpus; ++n)
+    if (n != vcpu && can_run(n)) return true;
+  return false;
+}
+
+bool Machine::Impl::nobody_can_run() const { return !can_run(schedule.current) && !another_can_run(schedule.current); }
+
+// False: nobody can run.
+bool Machine::Impl::choose() {
+  if (!several() || (at.value < schedule.slice_end && can_run(schedule.current))) return true;
+  for (uint32_t k = 1; k <= config.vcpus; ++k) {
+    const uint32_t n = (schedule.current + k) % config.vcpus;
+    if (!can_run(n)) continue;
+    schedule.current = n;
+    schedule.slice_end = at.value + config.slice;
+    ++schedule.slices;
+    return true;
+  }
+  return false;
+}
+
+// --- INIT and STARTUP (SDM vol. 3, 9.4.4) ---
+
+void Machine::Impl::take_init(uint32_t n) {
+  engine->get_state(n, vcpus[n]);
+  vcpus[n] = after_init(vcpus[n], n, at);
+  engine->set_state(n, vcpus[n]);
+  board->init(n, now());
+  standing[n] = engine->standing(n);
+}
+
+void Machine::Impl::start_up(uint32_t n, uint8_t vector) {
+  engine->get_state(n, vcpus[n]);
+  VcpuState& s = vcpus[n];
+  s.activity = Activity::kRunning;
+  s.rip = 0;
+  s.segment[kCs].selector = static_cast<uint16_t>(vector << 8);
+  s.segment[kCs].base = uint64_t{vector} << 12;
+  engine->set_state(n, s);
+  standing[n] = engine->standing(n);
+}
+
+// What the local APICs hold for their vCPUs; NMIs are for the next run.
+void Machine::Impl::take_signals() {
+  for (uint32_t n = 0; n < config.vcpus; ++n) {
+    if (!controls[n].signalled) continue;
+    if (board->take_init(n)) take_init(n);
+    uint8_t vector = 0;
+    if (board->take_startup(n, vector) && standing[n].activity == Activity::kWaitForSipi) start_up(n, vector);
+  }
+}
+
+// --- the loop ---
+
+std::string Machine::Impl::why_asleep() {
+  pull();
+  if (several())
+    return fmt::format("every vCPU is halted or waits to be started, and nothing will wake one; vCPU {} ",
+                       schedule.current) +
+           describe_registers(vcpus[schedule.current]);
+  return standing[0].interrupts_on ? "halted, and nothing will wake it, " + describe_registers(vcpus[0])
+                                   : "halted with interrupts disabled, " + describe_registers(vcpus[0]);
+}
+
+// Every vCPU is halted: skips to the next event. False: nothing will ever wake one.
+bool Machine::Impl::sleep(Inputs& inputs) {
+  const bool can_wake = std::any_of(standing.begin(), standing.end(), [](const Standing& s) {
+    return s.activity == Activity::kHalted && s.interrupts_on;
+  });
+  const Nanos before = now();
+  if (can_wake && halted_at != at) {
+    halted_at = at;
+    halted_since = before;
+  }
+  const Nanos to = can_wake ? inputs.idle(position(), before, board->next_event()) : before;
+  CHECK(to >= before);
+  if (to == before || (to - halted_since).value > kHaltedForeverNs) {
+    detail = why_asleep();
+    return false;
+  }
+  set_time_base(clock.time_base_ns + (to - before).value);
+  return true;
+}
+
+StopReason Machine::Impl::run_current(Retired until, Inputs& inputs, ExitHandler& exits) {
+  const uint32_t n = schedule.current;
+  RunControl& control = controls[n];
+  control.until = std::min(until, std::max(inputs.next_poll(position()), at + 1));
+  const Nanos event = std::min(board->next_event(), time_limit);
+  if (event != kNever)
+    control.until = std::min(control.until, Retired{std::max(event.value - clock.time_base_ns, at.value)});
+  if (several()) {
+    control.until = std::min(control.until, Retired{schedule.slice_end});
+    if (control.signalled && board->take_nmi(n)) control.nmi = true;
+  }
+  control.from = at;
+  const StopReason why = engine->run(n, control, exits);
+  standing[n] = engine->standing(n);
+  if (several()) turns[n].executed += standing[n].retired.value - at.value;
+  at = standing[n].retired;
+  if (control.paused) schedule.slice_end = at.value;
+  control.paused = false;
+  return why;
+}
+
+std::optional<RunEnd> Machine::Impl::after_stop(StopReason why) {
+  const uint32_t n = schedule.current;
+  switch (why) {
+    case StopReason::kLimit:
+    case StopReason::kStopped:
+    case StopReason::kHalted: return std::nullopt;
+    case StopReason::kBreak: return RunEnd::kUntil;
+    case StopReason::kInit:
+      controls[n].init = false;
+      take_init(n);
+      return std::nullopt;
+    case StopReason::kShutdown:
+      pull();
+      detail = "triple fault " + describe_registers(vcpus[n]);
+      return RunEnd::kTripleFault;
+    case StopReason::kUnimplemented: detail = engine->detail(); return RunEnd::kUnimplemented;
+    case StopReason::kError:
+      pull();
+      detail = engine->detail() + "; " + describe_registers(vcpus[n]);
+      return RunEnd::kEngineError;
+  }
+  return std::nullopt;
+}
+
+RunEnd Machine::Impl::run(Retired until, Inputs& inputs, ExitHandler& exits) {
+  pull();
+  detail.clear();
+  bool asleep = false;  // every vCPU is halted and an idle skip has just failed
+  for (;;) {
+    for (RunControl& control : controls) control.stop = false;
+    board->advance(now());
+    switch (board->request()) {
+      case Board::Request::kNone: break;
+      case Board::Request::kPowerOff: return RunEnd::kPowerOff;
+      case Board::Request::kDebugExit: return RunEnd::kDebugExit;
+      case Board::Request::kReset:
+        if (config.rom_bytes == 0) return RunEnd::kReset;
+        reset();
+        continue;
+    }
+    if (at >= until || now() >= time_limit) return RunEnd::kUntil;
+    const Input::Kind taken = apply_inputs(inputs);
+    if (taken == Input::Kind::kStop) return RunEnd::kUserStop;
+    if (taken == Input::Kind::kControl) return RunEnd::kUntil;
+    if (several()) take_signals();
+    if (asleep && nobody_can_run()) return RunEnd::kHaltedForever;
+    asleep = false;
+
+    bool halted = true;
+    if (choose()) {
+      const StopReason why = run_current(until, inputs, exits);
+      if (const std::optional<RunEnd> end = after_stop(why)) return *end;
+      halted = why == StopReason::kHalted;
+    }
+    if (!halted || (several() && !nobody_can_run())) continue;
+    board->advance(now());
+    if (at < until && now() < time_limit && board->request() == Board::Request::kNone) asleep = !sleep(inputs);
+  }
+}
+
+}  // namespace dejavm
