@@ -175,6 +175,14 @@ class Engine {
   // Human-readable cause of kUnimplemented or kError, with address, bytes and disassembly where there are any.
   virtual std::string detail() const { return {}; }
 
+  // An NMI has come for a vCPU of several; it takes it when it runs next.
+  virtual void post_nmi(uint32_t vcpu) {
+    VcpuState s;
+    get_state(vcpu, s);
+    s.nmi_pending = true;
+    set_state(vcpu, s);
+  }
+
   // set_state of a vCPU that has just been switched on: what else it has is as after RESET too.
   virtual void power_on(uint32_t vcpu, const VcpuState& s) { set_state(vcpu, s); }
 

@@ -88,20 +88,22 @@ Result<void> interrupts_taken(const TraceReader& trace, const std::function<void
   LoggedDma dma(trace, start);
   LoneBoard board(trace.header().config, nullptr, dma);
   if (auto done = board.load(*snapshot); !done) return trace.damaged(start.frame, done.error().message);
-  std::optional<Nanos> raised;
+  std::vector<std::optional<Nanos>> raised(trace.header().config.vcpus);  // of each vCPU's INTR
   auto look = [&](Nanos now) {
-    if (!board.intr()) raised.reset();
-    else if (!raised) raised = now;
+    for (uint32_t n = 0; n < raised.size(); ++n) {
+      if (!board.intr(n)) raised[n].reset();
+      else if (!raised[n]) raised[n] = now;
+    }
   };
   EventCursor cursor(trace, start);
   for (; const Event* e = cursor.peek(); cursor.pop()) {
-    if (e->at.vcpu != 0) continue;
+    if (e->at.vcpu >= raised.size()) continue;
     board.pass(*e, look);
     const Nanos now = board.now(*e);
     board.feed(*e);
     if (e->kind == EventKind::kInterrupt && e->value != kNoVector) {
-      taken({static_cast<uint8_t>(e->value), e->at, raised.value_or(now), now});
-      raised.reset();
+      taken({static_cast<uint8_t>(e->value), e->at, raised[e->at.vcpu].value_or(now), now});
+      raised[e->at.vcpu].reset();
     }
     look(board.now(*e));
   }

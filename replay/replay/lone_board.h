@@ -98,6 +98,7 @@ class LoneBoard {
   // Every device's fields against a keyframe's; at most a few lines.
   std::vector<std::string> compare(const Snapshot& s, Retired at) {
     board_.advance(board_.now({0, at}));
+    take_signals(at);
     std::vector<StoredChunk> wanted;
     const auto refs = board_.chunks();
     for (const StoredChunk& c : s.chunks)
@@ -119,7 +120,7 @@ class LoneBoard {
     look(to);
   }
   Nanos now(const Event& e) const { return board_.now(e.at); }
-  bool intr() const { return controls_[0].intr; }
+  bool intr(uint32_t vcpu) const { return controls_[vcpu].intr; }
 
   // What the board answers to an event of the log, as an event.
   Event feed(const Event& e) {
@@ -156,6 +157,7 @@ class LoneBoard {
         board_.advance(board_.now(e.at));
         break;
     }
+    take_signals(is_exit(e.kind) ? e.at.retired + 1 : e.at.retired);
     // A reset that the guest asked for takes place when the instruction that asked is complete.
     if (board_.request() == Board::Request::kReset) board_.reset(board_.now({e.at.vcpu, e.at.retired + 1}));
     return a;
@@ -164,6 +166,17 @@ class LoneBoard {
   std::vector<ChunkRef> chunks() { return board_.chunks(); }
 
  private:
+  // As the machine takes them for its vCPUs.
+  void take_signals(Retired at) {
+    for (uint32_t n = 0; n < controls_.size(); ++n) {
+      if (!controls_[n].signalled) continue;
+      uint8_t vector;
+      if (board_.take_init(n)) board_.init(n, board_.now({n, at}));
+      board_.take_startup(n, vector);
+      board_.take_nmi(n);
+    }
+  }
+
   std::vector<RunControl> controls_;
   Board board_;
 };

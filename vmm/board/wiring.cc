@@ -305,13 +305,13 @@ void Board::Impl::drive_vcpus() {
 }
 
 // Of several vCPUs most are not running: what is sent to them stays in their local APICs, and so in each snapshot,
-// until the machine takes it for them, at once (the running engine stops) but for an NMI to one that is not running.
+// until the machine takes it for them, at the next instruction boundary.
 void Board::Impl::signal_vcpus() {
   bool stop = false;
   for (size_t i = 0; i < controls.size(); ++i) {
     const uint64_t lines = Vlapic::lines(m.get_all<Vlapic>()[i]);
     controls[i].signalled = lines & (Vlapic::kNmi | Vlapic::kInit | Vlapic::kStartup);
-    stop |= (lines & (Vlapic::kInit | Vlapic::kStartup)) || (i == acting && (lines & Vlapic::kNmi));
+    stop |= controls[i].signalled;
   }
   if (!stop) return;
   for (RunControl& control : controls) control.stop = true;

@@ -14,7 +14,6 @@ struct Board::Impl {
   Nanos time_at(Position at) const { return {at.retired.value + controls[at.vcpu].time_base_ns}; }
   // At the begin of an exit: everything up to its time, which is the answer.
   Nanos enter(Position at) {
-    acting = at.vcpu;
     const Nanos now = time_at(at);
     advance(now);
     return now;
@@ -37,7 +36,6 @@ struct Board::Impl {
   GuestDma* dma;
   const CpuModel* cpu;
   BoardModels m;
-  uint32_t acting = 0;   // the vCPU whose exit is carried out, or was the last
   uint32_t present = 0;  // bit n: the table's row n is part of this machine
   Nanos next_event{0};   // no model changes by time alone before this ...
   Nanos next_seen{0};    // ... and nothing that a vCPU could notice without asking a model, before this

@@ -53,7 +53,7 @@ bool Machine::Impl::can_run(uint32_t n) const {
     case Activity::kWaitForSipi: return false;
     case Activity::kHalted: break;
   }
-  return standing[n].event_waits || control.nmi || control.signalled || (control.intr && standing[n].interrupts_on);
+  return standing[n].event_waits || control.nmi || (control.intr && standing[n].interrupts_on);
 }
 
 bool Machine::Impl::another_can_run(uint32_t vcpu) const {
@@ -78,7 +78,7 @@ bool Machine::Impl::choose() {
   return false;
 }
 
-// --- INIT and STARTUP (SDM vol. 3, 9.4.4) ---
+// --- INIT, STARTUP and NMI (SDM vol. 3, 9.4.4) ---
 
 void Machine::Impl::take_init(uint32_t n) {
   engine->get_state(n, vcpus[n]);
@@ -96,16 +96,17 @@ void Machine::Impl::start_up(uint32_t n, uint8_t vector) {
   s.segment[kCs].selector = static_cast<uint16_t>(vector << 8);
   s.segment[kCs].base = uint64_t{vector} << 12;
   engine->set_state(n, s);
-  standing[n] = engine->standing(n);
 }
 
-// What the local APICs hold for their vCPUs; NMIs are for the next run.
+// What the local APICs hold for their vCPUs.
 void Machine::Impl::take_signals() {
   for (uint32_t n = 0; n < config.vcpus; ++n) {
     if (!controls[n].signalled) continue;
     if (board->take_init(n)) take_init(n);
     uint8_t vector = 0;
     if (board->take_startup(n, vector) && standing[n].activity == Activity::kWaitForSipi) start_up(n, vector);
+    if (board->take_nmi(n)) engine->post_nmi(n);
+    standing[n] = engine->standing(n);
   }
 }
 
@@ -148,10 +149,7 @@ StopReason Machine::Impl::run_current(Retired until, Inputs& inputs, ExitHandler
   const Nanos event = std::min(board->next_event(), time_limit);
   if (event != kNever)
     control.until = std::min(control.until, Retired{std::max(event.value - clock.time_base_ns, at.value)});
-  if (several()) {
-    control.until = std::min(control.until, Retired{schedule.slice_end});
-    if (control.signalled && board->take_nmi(n)) control.nmi = true;
-  }
+  if (several()) control.until = std::min(control.until, Retired{schedule.slice_end});
   control.from = at;
   const StopReason why = engine->run(n, control, exits);
   standing[n] = engine->standing(n);

@@ -57,6 +57,8 @@ class SoftEngine final : public Engine {
     forget_fast(c);
   }
 
+  void post_nmi(uint32_t vcpu) override { vcpus_[vcpu]->cpu.s.nmi_pending = true; }
+
   void power_on(uint32_t vcpu, const VcpuState& s) override {
     vcpus_[vcpu]->cpu.avx = {};
     set_state(vcpu, s);
