@@ -316,7 +316,14 @@ TEST(TraceHeader, OfAMachineThatThisBuildCannotMakeIsRefused) {
   EXPECT_THAT(refusal([](TraceHeader& h) { h.config.cpu_model = "dejavm-v9"; }),
               testing::HasSubstr("CPU model 'dejavm-v9'"));
   EXPECT_THAT(refusal([](TraceHeader& h) { h.engine = "steam"; }), testing::HasSubstr("engine 'steam'"));
-  EXPECT_THAT(refusal([](TraceHeader& h) { h.config.vcpus = 2; }), testing::HasSubstr("2 vCPUs"));
+  EXPECT_THAT(refusal([](TraceHeader& h) { h.config.vcpus = 0; }), testing::HasSubstr("0 vCPUs"));
+  EXPECT_THAT(refusal([](TraceHeader& h) { h.config.vcpus = 65; }), testing::HasSubstr("65 vCPUs"));
+  EXPECT_EQ(refusal([](TraceHeader& h) { h.config.vcpus = 64; }), "taken");
+  EXPECT_THAT(refusal([](TraceHeader& h) {
+                h.config.vcpus = 2;
+                h.config.slice = 0;
+              }),
+              testing::HasSubstr("slices of 0"));
   EXPECT_THAT(refusal([](TraceHeader& h) { h.config.memory_bytes = uint64_t{1} << 41; }),
               testing::HasSubstr("memory of"));
   EXPECT_THAT(refusal([](TraceHeader& h) { h.config.memory_bytes = 4097; }), testing::HasSubstr("memory of 4097"));

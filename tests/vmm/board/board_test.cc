@@ -186,11 +186,23 @@ TEST_F(ThreeProcessors, AFixedMessageGoesToAllThatMatch) {
   EXPECT_EQ(takers(), 6u);
 }
 
-TEST_F(ThreeProcessors, InitReachesItsProcessor) {
-  apic(0, kIcrHigh, 2u << 24);
-  apic(0, kIcrLow, 0x4500);
-  EXPECT_TRUE(controls[2].init);
-  EXPECT_FALSE(controls[1].init);
+// Signals wait in the local APIC, which snapshots have, until they are taken; the vCPU that runs stops for it.
+TEST_F(ThreeProcessors, SignalsReachTheirProcessorAndWaitThere) {
+  for (const uint32_t command : {0x4500u, 0x4699u, 0x4400u}) {
+    for (RunControl& control : controls) control.stop = false;
+    apic(0, kIcrHigh, 2u << 24);
+    apic(0, kIcrLow, command);
+    EXPECT_TRUE(controls[2].signalled);
+    EXPECT_FALSE(controls[1].signalled);
+    EXPECT_TRUE(controls[0].stop);
+    uint8_t vector = 0;
+    EXPECT_EQ(board->take_init(2), command == 0x4500);
+    EXPECT_EQ(board->take_startup(2, vector), command == 0x4699);
+    EXPECT_EQ(vector, command == 0x4699 ? 0x99 : 0);
+    EXPECT_EQ(board->take_nmi(2), command == 0x4400);
+    EXPECT_FALSE(controls[2].signalled);
+    EXPECT_FALSE(controls[2].init || controls[2].nmi);
+  }
 }
 
 // One processor's board with a PIT that somebody has programmed and nobody listens to.
