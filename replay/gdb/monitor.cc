@@ -48,7 +48,7 @@ Error usage(std::string why) { return {ErrorKind::kHost, std::move(why)}; }
 VcpuState Monitor::state() {
   VcpuState s;
   timeline_.machine().sync_out();
-  timeline_.machine().engine().get_state(0, s);
+  timeline_.machine().engine().get_state(timeline_.machine().position().vcpu, s);
   return s;
 }
 

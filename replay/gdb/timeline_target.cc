@@ -21,7 +21,7 @@ size_t read_linear(Machine& machine, const VcpuState& s, uint64_t address, std::
 VcpuState TimelineTarget::state() {
   VcpuState s;
   timeline_.machine().sync_out();
-  timeline_.machine().engine().get_state(0, s);
+  timeline_.machine().engine().get_state(timeline_.machine().position().vcpu, s);
   return s;
 }
 

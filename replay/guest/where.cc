@@ -57,7 +57,8 @@ std::string disassemble(const VcpuState& s, std::span<const uint8_t> bytes) {
   return out + "  " + text;
 }
 
-std::string describe_instruction(Machine& machine, uint32_t vcpu) {
+std::string describe_instruction(Machine& machine, std::optional<uint32_t> which) {
+  const uint32_t vcpu = which.value_or(machine.position().vcpu);
   VcpuState s;
   machine.sync_out();
   machine.engine().get_state(vcpu, s);
@@ -66,7 +67,8 @@ std::string describe_instruction(Machine& machine, uint32_t vcpu) {
   return out + disassemble(s, instruction_bytes(machine.memory(), s));
 }
 
-std::string describe_place(Machine& machine, uint32_t vcpu) {
+std::string describe_place(Machine& machine, std::optional<uint32_t> which) {
+  const uint32_t vcpu = which.value_or(machine.position().vcpu);
   std::string out = describe_instruction(machine, vcpu);
   VcpuState s;
   machine.engine().get_state(vcpu, s);

@@ -21,12 +21,18 @@ struct Timeline::Impl {
   bool delivered = false;  // the machine has stopped at a debug point: events of this boundary may have come in
 
   Machine& machine() { return *replay->machine; }
+  // On every vCPU.
+  bool watch(DebugPoints* points) {
+    bool can = true;
+    for (uint32_t n = 0; n < machine().config().vcpus; ++n) can &= machine().engine().set_debug_points(n, points);
+    return can;
+  }
   Retired at() { return machine().position().retired; }
   Retired end() const { return limit_of(trace, kForever); }
   uint64_t address() {
     machine().sync_out();
     VcpuState s;
-    machine().engine().get_state(0, s);
+    machine().engine().get_state(machine().position().vcpu, s);
     return linear_rip(s);
   }
 
@@ -110,8 +116,7 @@ struct Timeline::Impl {
     const Retired last = end(), limit = std::min(until, last);
     Stop stop{at() >= last ? Why::kEnd : Why::kLimit, {}};
     if (at() >= limit) return stop;
-    if (!machine().engine().set_debug_points(0, &points))
-      return Error{ErrorKind::kHost, "this engine cannot stop at debug points"};
+    if (!watch(&points)) return Error{ErrorKind::kHost, "this engine cannot stop at debug points"};
     Result<bool> there = true;
     while (at() < limit) {
       const Retired next = std::min(limit, at() + kSparse);
@@ -127,7 +132,7 @@ struct Timeline::Impl {
       if (at() >= last) stop.why = Why::kEnd;
       if (wanted && wanted()) break;
     }
-    machine().engine().set_debug_points(0, nullptr);
+    watch(nullptr);
     if (!there) return there.error();
     return stop;
   }

@@ -24,9 +24,10 @@ def seabios(image):
     said = run("record", "-o", "a.dvt", "--force", *boot, status=4)[0]
     # In this order: what it finds, and what it does without a disk.
     lines = ["SeaBIOS (version", "Found QEMU fw_cfg", "QEMU fw_cfg DMA interface supported", "qemu/e820: addr 0x0000000000000000 len 0x0000000004000000 [RAM]",
-             "Relocating init", "Found 1 PCI devices (max PCI bus is 00)", "Found 1 cpu(s) max supported 1 cpu(s)", "table(50434146)=", "CPU Mhz=1000",
+             "Relocating init", "Found 1 PCI devices (max PCI bus is 00)", "Found 1 cpu(s) max supported 1 cpu(s)", "CPU Mhz=1000",
              "Found 1 serial ports", "PS2 keyboard initialized", "All threads complete.",
              "3: 0000000000100000 - 0000000003fff000 = 1 RAM", "enter handle_19:", "enter handle_18:"]
+    if image.endswith("256k.bin"): lines.insert(lines.index("CPU Mhz=1000"), "table(50434146)=")  # the small one reads no ACPI tables
     at = 0
     for line in lines:
         found = said.find(line, at)

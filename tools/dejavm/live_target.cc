@@ -15,10 +15,16 @@ Error refused() { return {ErrorKind::kHost, "a guest that is recorded cannot be 
 
 }  // namespace
 
+bool LiveTarget::watch(DebugPoints* points) {
+  bool can = true;
+  for (uint32_t n = 0; n < machine_.config().vcpus; ++n) can &= machine_.engine().set_debug_points(n, points);
+  return can;
+}
+
 VcpuState LiveTarget::state() {
   VcpuState s;
   machine_.sync_out();
-  machine_.engine().get_state(0, s);
+  machine_.engine().get_state(machine_.position().vcpu, s);
   return s;
 }
 
@@ -26,7 +32,7 @@ Result<void> LiveTarget::set_state(const VcpuState& s) {
   if (recorded_()) return refused();
   if (const char* why = Vcpu::invalid(s)) return Error{ErrorKind::kHost, why};
   machine_.sync_out();
-  machine_.engine().set_state(0, s);
+  machine_.engine().set_state(machine_.position().vcpu, s);
   machine_.sync_out();
   return {};
 }
@@ -59,10 +65,10 @@ Result<gdb::Target::Stop> LiveTarget::resume(How how, const DebugPoints& points,
   points_.known_at = at;
   points_.known_address = linear_rip(state());
   if (how == How::kStep) points_.code.clear();
-  if (!machine_.engine().set_debug_points(0, &points_))
+  if (!watch(&points_))
     return Error{ErrorKind::kHost, "this engine cannot stop at debug points: run with --engine deterministic"};
   const bool goes_on = advance_(how == How::kStep ? at + 1 : kForever, wanted);
-  machine_.engine().set_debug_points(0, nullptr);
+  watch(nullptr);
   if (!goes_on) return Stop{Why::kExited, {}};
   if (points_.hit) return Stop{Why::kHit, points_.hit};
   return Stop{how == How::kStep ? Why::kStepped : Why::kInterrupted, {}};

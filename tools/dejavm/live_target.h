@@ -25,6 +25,7 @@ class LiveTarget final : public gdb::Target {
   std::string monitor(std::string_view command) override;
 
  private:
+  bool watch(DebugPoints*);  // on every vCPU; nullptr: nothing. False: this engine cannot
   Machine& machine_;
   Advance advance_;
   std::function<bool()> recorded_;

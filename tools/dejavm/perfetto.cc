@@ -55,7 +55,8 @@ class Exporter {
   Exporter(const TraceReader& trace, AtomicFile& file, uint64_t time_base)
       : trace_(trace), out_(file), base_(time_base) {
     out_.event({{"ph", "M"}, {"name", "process_name"}, {"pid", 1}, {"args", {{"name", "guest: " + trace_.name()}}}});
-    for (const char* name : {"vCPU 0", "interrupts", "console"}) track(name);
+    for (uint32_t n = 0; n < trace.header().config.vcpus; ++n) track(name_of_vcpu(n));
+    for (const char* name : {"interrupts", "console"}) track(name);
   }
 
   Result<void> run() {
@@ -65,6 +66,7 @@ class Exporter {
       if (!out_.result()) return out_.result();
     }
     end_line();
+    end_turn();
     if (cursor.error()) return *cursor.error();
     return out_.finish();
   }
@@ -87,8 +89,39 @@ class Exporter {
     out_.event(event);
   }
 
+  bool several() const { return trace_.header().config.vcpus > 1; }
+  static std::string name_of_vcpu(uint32_t n) { return fmt::format("vCPU {}", n); }
+
+  // From `from` to `to`, on its track.
+  void span(const std::string& name, const char* category, const std::string& on, uint64_t from, uint64_t to,
+            const json& arguments) {
+    out_.event({{"ph", "X"},
+                {"name", name},
+                {"cat", category},
+                {"pid", 1},
+                {"tid", track(on)},
+                {"ts", us(from)},
+                {"dur", us(to - from)},
+                {"args", arguments}});
+  }
+
+  // Of several vCPUs: as far as the log tells, the one whose exits follow each other without another's between them.
+  void take_turn(const Event& e, uint64_t now) {
+    if (e.at.vcpu != acting_) {
+      end_turn();
+      acting_ = e.at.vcpu;
+      turn_begin_ = now;
+    }
+    turn_end_ = now;
+  }
+  void end_turn() {
+    if (several() && turn_end_ > turn_begin_)
+      span("acts", "turn", name_of_vcpu(acting_), turn_begin_, turn_end_, json::object());
+  }
+
   void show(const Event& e, uint64_t number) {
     const uint64_t now = e.at.retired.value + base_;
+    if (several() && descriptor_of(e.kind).role == EventRole::kExit) take_turn(e, now);
     const json where{{"event", number}, {"instruction", e.at.retired.value}, {"what", describe(e)}};
     switch (descriptor_of(e.kind).role) {
       case EventRole::kPlace: return;
@@ -99,7 +132,8 @@ class Exporter {
     }
     if (e.kind == EventKind::kInterrupt) {
       if (e.value != kNoVector)
-        instant("p", fmt::format("vector {:#x}", e.value), "interrupt", "interrupts", now, where);
+        instant("p", fmt::format("vector {:#x}", e.value), "interrupt",
+                several() ? name_of_vcpu(e.at.vcpu) : "interrupts", now, where);
       return;
     }
     const std::string device = device_of(e) == "-" ? "machine" : std::string(device_of(e));
@@ -111,15 +145,10 @@ class Exporter {
   }
 
   void sleep(const Event& e, uint64_t now, const json& where) {
-    if (e.value > now)
-      out_.event({{"ph", "X"},
-                  {"name", "asleep"},
-                  {"cat", "idle"},
-                  {"pid", 1},
-                  {"tid", track("vCPU 0")},
-                  {"ts", us(now)},
-                  {"dur", us(e.value - now)},
-                  {"args", where}});
+    end_turn();
+    turn_begin_ = turn_end_ = std::max(now, e.value);
+    for (uint32_t n = 0; n < trace_.header().config.vcpus && e.value > now; ++n)
+      span("asleep", "idle", name_of_vcpu(n), now, e.value, where);
     base_ = e.value - e.at.retired.value;
   }
 
@@ -140,6 +169,8 @@ class Exporter {
   Writer out_;
   std::map<std::string, int> tracks_;
   uint64_t base_;  // now - retired
+  uint32_t acting_ = 0;
+  uint64_t turn_begin_ = 0, turn_end_ = 0;
   std::string line_;
   uint64_t line_at_ = 0;
 };

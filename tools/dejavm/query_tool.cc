@@ -82,8 +82,9 @@ struct Query {
     VcpuState s;
     Machine& m = timeline->machine();
     const std::string text = describe_instruction(m);
-    m.engine().get_state(0, s);
-    json j{{"instruction", timeline->now().at.value},
+    m.engine().get_state(m.position().vcpu, s);
+    json j{{"vcpu", m.position().vcpu},
+           {"instruction", timeline->now().at.value},
            {"now_ns", m.now().value},
            {"rip", fmt::format("{:#x}", linear_rip(s))},
            {"text", text}};
@@ -219,7 +220,7 @@ Result<json> who_asks(Query& q, std::optional<GuestTasks>& tasks, const DiskRequ
   if (auto done = q.timeline->seek(request.at.retired); !done) return done.error();
   Machine& machine = q.timeline->machine();
   VcpuState s;
-  machine.engine().get_state(0, s);
+  machine.engine().get_state(request.at.vcpu, s);
   find_kernel_again(q, tasks, machine.memory(), linear_rip(s));
   json who = json::object();
   if (const std::string symbol = q.symbols.name(linear_rip(s)); !symbol.empty()) who["symbol"] = symbol;
