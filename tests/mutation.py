@@ -62,7 +62,7 @@ FAULTS = [
     ("vrtc.cc", "return encode(s, (hour + 11) % 12 + 1) | (hour >= 12 ? kPm : 0);", "return encode(s, (hour + 11) % 12 + 1) | (hour > 12 ? kPm : 0);", "noon is AM"),
     ("vrtc.cc", "value &= static_cast<uint8_t>(~RegB::kUie);  // SET", "value &= static_cast<uint8_t>(~RegB::kAie);  // SET", "SET clears AIE, not UIE"),
     ("vrtc.cc", "(rate <= 2 ? rate + 6 : rate - 1)", "(rate <= 1 ? rate + 6 : rate - 1)", "periodic rate 2 is not that of 9"),
-    ("vrtc.cc", "      s.cmos[kC] = 0;\n", "", "reading register C does not clear it"),
+    ("vrtc.cc", "      s.cmos[kC] = 0;\n      return", "      return", "reading register C does not clear it"),
     ("vrtc.cc", "constexpr uint64_t kUipTicks = 8;", "constexpr uint64_t kUipTicks = 7;", "UIP comes 213 us before the update"),
     ("uart16550.cc", "constexpr uint8_t kLevels[] = {1, 4, 8, 14};", "constexpr uint8_t kLevels[] = {1, 4, 8, 16};", "a trigger level of 16"),
     ("uart16550.cc", "if (after & Msr::kRi) deltas &=", "if (before & Msr::kRi) deltas &=", "TERI at the leading edge"),
