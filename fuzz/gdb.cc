@@ -8,6 +8,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace dejavm::gdb;
   if (size == 0) return 0;
   FakeTarget target;
+  target.count = 1 + data[0] % 4u;
   FakeWire wire({reinterpret_cast<const char*>(data) + 1, size - 1}, 1 + data[0] % 64u);
   serve(wire, target);
   PacketReader reader;

@@ -126,6 +126,8 @@ struct DebugPoints {
   // Of an instruction at this address and count the debugger knows already.
   uint64_t known_address = 0;
   Retired known_at = kForever;
+  // Before each instruction, too. Passing: at some of them, the begin of each run among those; they do not count.
+  bool every = false;
   // Hits are not stops: the latest is kept in `last`. The run stops, without one, where it stands at what is known.
   bool passing = false;
   std::optional<Hit> hit;  // set with kBreak; to be cleared before the next run

@@ -13,6 +13,7 @@
 #include "replay/replay/replayer.h"
 #include "replay/state/describe.h"
 #include "replay/state/state_codec.h"
+#include "vmm/machine/schedule.h"
 
 namespace dejavm::gdb {
 namespace {
@@ -26,6 +27,7 @@ constexpr const char* kHelp =
     "keyframes                    the states that the trace holds\n"
     "mark NAME                    gives this position a name, for POSITION\n"
     "last-write ADDRESS [BYTES]   which instruction before here wrote there last\n"
+    "schedule [N]                 of several vCPUs: the last N turns before here, and what each vCPU does\n"
     "diff POSITION POSITION       what of the machine differs between the two\n"
     "phys ADDRESS [BYTES]         guest-physical memory\n"
     "POSITION: INSTRUCTIONS (5000000, 5M), @event:N, @time:T (20ms, 1.5s), @keyframe:N, begin, end, a mark, or . for "
@@ -76,6 +78,10 @@ Result<std::string> Monitor::obey(const std::vector<std::string>& words) {
   if (what == "exits" && count <= 1) {
     const auto n = value(1, 10);
     return n ? exits(*n) : Result<std::string>(usage("exits N: N is a number"));
+  }
+  if (what == "schedule" && count <= 1) {
+    const auto n = value(1, 10);
+    return n ? schedule(*n) : Result<std::string>(usage("schedule N: N is a number"));
   }
   if (what == "devices" && count == 0) return devices();
   if (what == "device" && count == 1) return device(words[1]);
@@ -140,6 +146,22 @@ Result<std::string> Monitor::exits(uint64_t count) {
     out += fmt::format("{}{} {}\n", cursor.index() == next ? "next: " : "", cursor.index(), describe(*e));
   }
   if (cursor.error()) return *cursor.error();
+  return out;
+}
+
+Result<std::string> Monitor::schedule(uint64_t count) {
+  Machine* machine = &timeline_.machine();
+  if (machine->config().vcpus == 1) return std::string("one vCPU, whose turn it always is\n");
+  auto turns = timeline_.turns(std::min<uint64_t>(count, 100'000));
+  if (!turns) return turns.error();
+  std::string out;
+  for (const Turn& turn : *turns) out += fmt::format("from instruction {}: vCPU {}\n", turn.begin.value, turn.vcpu);
+  machine = &timeline_.machine();
+  machine->sync_out();
+  for (const ChunkRef& c : machine->chunks())
+    if (c.schema == &schema_of<VcpuTurn>())
+      out += fmt::format("{}: {} instructions of its own so far\n", names_.of(*machine, c.instance),
+                         static_cast<const VcpuTurn::State*>(c.data)->executed);
   return out;
 }
 

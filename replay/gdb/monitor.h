@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "devices/core/result.h"
+#include "replay/gdb/thread_names.h"
 #include "replay/guest/symbols.h"
 #include "replay/timeline/timeline.h"
 #include "replay/trace/reader.h"
@@ -29,6 +30,7 @@ class Monitor {
   std::string here();
   std::string at(Timeline::Moment) const;
   Result<std::string> exits(uint64_t count);
+  Result<std::string> schedule(uint64_t count);
   Result<std::string> device(const std::string& name);
   Result<std::string> devices();
   std::string keyframes() const;
@@ -39,6 +41,7 @@ class Monitor {
   const TraceReader& trace_;
   Timeline& timeline_;
   Symbols symbols_;
+  ThreadNames names_;
   std::map<std::string, Timeline::Moment> marks_;
 };
 

@@ -16,7 +16,7 @@
 
 namespace dejavm::gdb {
 
-// What is debugged: one vCPU and its memory.
+// What is debugged: vCPUs, which gdb knows as threads, and their memory.
 class Target {
  public:
   enum class How : uint8_t { kStep, kContinue, kStepBack, kContinueBack };
@@ -26,15 +26,24 @@ class Target {
     std::optional<DebugPoints::Hit> hit{};
   };
   virtual ~Target() = default;
-  virtual VcpuState state() = 0;
+  virtual uint32_t vcpus() const { return 1; }
+  virtual uint32_t current() const { return 0; }  // the vCPU that ran last
+  // For `info threads`: what it does.
+  virtual std::string about(uint32_t vcpu) { return "vCPU " + std::to_string(vcpu); }
+  virtual VcpuState state(uint32_t vcpu) = 0;
   // Errors: it is a recording, or no state that a vCPU can have.
-  virtual Result<void> set_state(const VcpuState&) = 0;
-  // Linear addresses. How many bytes could be read, from the first on.
-  virtual size_t read(uint64_t address, std::span<uint8_t> to) = 0;
-  virtual Result<void> write(uint64_t address, std::span<const uint8_t> from) = 0;
+  virtual Result<void> set_state(uint32_t vcpu, const VcpuState&) = 0;
+  // Linear addresses, as this vCPU's page tables have them. How many bytes could be read, from the first on.
+  virtual size_t read(uint32_t vcpu, uint64_t address, std::span<uint8_t> to) = 0;
+  virtual Result<void> write(uint32_t vcpu, uint64_t address, std::span<const uint8_t> from) = 0;
   virtual bool reversible() const = 0;
+  // Which vCPU a step is of, and whether the others are held meanwhile; those of a recording do what they did.
+  struct Who {
+    uint32_t vcpu = 0;
+    bool alone = false;
+  };
   // Until a hit, the end, or `wanted`.
-  virtual Result<Stop> resume(How, const DebugPoints&, const std::function<bool()>& wanted) = 0;
+  virtual Result<Stop> resume(How, Who, const DebugPoints&, const std::function<bool()>& wanted) = 0;
   // The answer to gdb's `monitor COMMAND`, lines.
   virtual std::string monitor(std::string_view command) = 0;
 };

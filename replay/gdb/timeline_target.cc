@@ -18,10 +18,10 @@ size_t read_linear(Machine& machine, const VcpuState& s, uint64_t address, std::
   return done;
 }
 
-VcpuState TimelineTarget::state() {
+VcpuState TimelineTarget::state(uint32_t vcpu) {
   VcpuState s;
   timeline_.machine().sync_out();
-  timeline_.machine().engine().get_state(timeline_.machine().position().vcpu, s);
+  timeline_.machine().engine().get_state(vcpu, s);
   return s;
 }
 
@@ -33,20 +33,22 @@ Error unchangeable() {
 
 }  // namespace
 
-Result<void> TimelineTarget::set_state(const VcpuState&) { return unchangeable(); }
-Result<void> TimelineTarget::write(uint64_t, std::span<const uint8_t> from) {
+Result<void> TimelineTarget::set_state(uint32_t, const VcpuState&) { return unchangeable(); }
+Result<void> TimelineTarget::write(uint32_t, uint64_t, std::span<const uint8_t> from) {
   if (from.empty()) return {};  // gdb asks so whether it may write
   return unchangeable();
 }
-size_t TimelineTarget::read(uint64_t address, std::span<uint8_t> to) {
-  return read_linear(timeline_.machine(), state(), address, to);
+size_t TimelineTarget::read(uint32_t vcpu, uint64_t address, std::span<uint8_t> to) {
+  return read_linear(timeline_.machine(), state(vcpu), address, to);
 }
 
-Result<Target::Stop> TimelineTarget::resume(How how, const DebugPoints& points, const std::function<bool()>& wanted) {
+Result<Target::Stop> TimelineTarget::resume(How how, Who who, const DebugPoints& points,
+                                            const std::function<bool()>& wanted) {
+  const std::optional<uint32_t> of = vcpus() > 1 ? std::optional(who.vcpu) : std::nullopt;
   auto gone = [&]() -> Result<Timeline::Stop> {
     switch (how) {
-      case How::kStep: return timeline_.step();
-      case How::kStepBack: return timeline_.step_back();
+      case How::kStep: return timeline_.step(of);
+      case How::kStepBack: return timeline_.step_back(of);
       case How::kContinue: return timeline_.forward(points, kForever, wanted);
       case How::kContinueBack: return timeline_.backward(points, wanted);
     }

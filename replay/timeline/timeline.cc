@@ -18,17 +18,38 @@ struct Timeline::Impl {
   Checkpoints checkpoints;
   const ReplayOptions options{};
   std::unique_ptr<Replay> replay{};
+  std::optional<uint32_t> only{};  // debug points are for this vCPU, or all but it
+  bool all_but = false;
   bool delivered = false;  // the machine has stopped at a debug point: events of this boundary may have come in
 
   Machine& machine() { return *replay->machine; }
   // On every vCPU.
   bool watch(DebugPoints* points) {
     bool can = true;
-    for (uint32_t n = 0; n < machine().config().vcpus; ++n) can &= machine().engine().set_debug_points(n, points);
+    for (uint32_t n = 0; n < machine().config().vcpus; ++n)
+      can &= machine().engine().set_debug_points(n, watches(n) ? points : nullptr);
     return can;
   }
+  bool watches(uint32_t n) const { return !only || (n == *only) != all_but; }
+  // Runs, or passes, to where one of these vCPUs is about to execute an instruction.
+  Result<Stop> onwards_to_vcpu(DebugPoints& points, uint32_t vcpu, bool other, Retired until) {
+    only = vcpu;
+    all_but = other;
+    points.every = true;
+    auto stop = onwards(points, until, {});
+    only.reset();
+    return stop;
+  }
   Retired at() { return machine().position().retired; }
+  Retired begin() const { return trace.keyframes().front().at; }
   Retired end() const { return limit_of(trace, kForever); }
+  Moment now() {
+    Moment moment{at(), {}};
+    if (delivered) moment.address = address();
+    return moment;
+  }
+  Result<void> seek(Moment);
+  Result<std::optional<Retired>> last_of(uint32_t vcpu, Retired before_this);
   uint64_t address() {
     machine().sync_out();
     VcpuState s;
@@ -155,7 +176,7 @@ Result<std::unique_ptr<Timeline>> Timeline::open(const TraceReader& trace, Conso
   return t;
 }
 
-Retired Timeline::begin() const { return impl_->trace.keyframes().front().at; }
+Retired Timeline::begin() const { return impl_->begin(); }
 Retired Timeline::end() const { return impl_->end(); }
 Machine& Timeline::machine() { return impl_->machine(); }
 Hash128 Timeline::digest() { return take_snapshot(machine(), impl_->replay->summer).digest; }
@@ -171,37 +192,34 @@ std::map<uint64_t, Hash128> Timeline::page_hashes() {
 size_t Timeline::checkpoints() const { return impl_->checkpoints.count(); }
 uint64_t Timeline::checkpoint_bytes() const { return impl_->checkpoints.bytes(); }
 
-Timeline::Moment Timeline::now() const {
-  Moment m{impl_->at(), {}};
-  if (impl_->delivered) m.address = impl_->address();
-  return m;
-}
+Timeline::Moment Timeline::now() const { return impl_->now(); }
 
-Result<void> Timeline::seek(Moment to) {
-  Impl& m = *impl_;
+Result<void> Timeline::seek(Moment to) { return impl_->seek(to); }
+
+Result<void> Timeline::Impl::seek(Moment to) {
   if (to.at > end() || to.at < begin())
-    return Error{ErrorKind::kHost, fmt::format("{}: goes from instruction {} to {}; cannot go to {}", m.trace.name(),
+    return Error{ErrorKind::kHost, fmt::format("{}: goes from instruction {} to {}; cannot go to {}", trace.name(),
                                                begin().value, end().value, to.at.value)};
-  if (m.replay && !m.replay->log.stop() && now() == to) return {};
-  if (auto done = m.nearest(to.at); !done) return done;
-  while (m.at() < to.at) {
-    const uint64_t left = to.at - m.at();
-    const Retired next = left > 2 * kDense ? m.at() + std::min(std::max(left / 2, kDense), kSparse) : to.at;
-    auto there = m.run(next);
+  if (replay && !replay->log.stop() && now() == to) return {};
+  if (auto done = nearest(to.at); !done) return done;
+  while (at() < to.at) {
+    const uint64_t left = to.at - at();
+    const Retired next = left > 2 * kDense ? at() + std::min(std::max(left / 2, kDense), kSparse) : to.at;
+    auto there = run(next);
     if (!there) return there.error();
-    if (m.at() != next)
-      return Error{ErrorKind::kHost, fmt::format("{}: the run ended at instruction {}; cannot go to {}", m.trace.name(),
-                                                 m.at().value, to.at.value)};
-    if (next != to.at) m.checkpoint();
+    if (at() != next)
+      return Error{ErrorKind::kHost, fmt::format("{}: the run ended at instruction {}; cannot go to {}", trace.name(),
+                                                 at().value, to.at.value)};
+    if (next != to.at) checkpoint();
   }
   if (!to.address) return {};
   DebugPoints there_only;
   there_only.code = {*to.address};
-  auto there = m.onwards(there_only, to.at + 1, {});
+  auto there = onwards(there_only, to.at + 1, {});
   if (!there) return there.error();
   if (!there->hit || there->hit->at != to.at)
-    return Error{ErrorKind::kHost, fmt::format("{}: at instruction {} the machine does not come to {:#x}",
-                                               m.trace.name(), to.at.value, *to.address)};
+    return Error{ErrorKind::kHost, fmt::format("{}: at instruction {} the machine does not come to {:#x}", trace.name(),
+                                               to.at.value, *to.address)};
   return {};
 }
 
@@ -250,18 +268,83 @@ Result<uint64_t> Timeline::count(const DebugPoints& what, Retired until) {
   return points.passed;
 }
 
-Result<Timeline::Stop> Timeline::step() {
+Result<Timeline::Stop> Timeline::step(std::optional<uint32_t> vcpu) {
   if (impl_->at() >= end()) return Stop{Why::kEnd, {}};
+  const bool turn_is_over = vcpu && *vcpu != machine().position().vcpu;
+  if (!turn_is_over) {
+    if (auto done = seek(Moment{impl_->at() + 1, {}}); !done) return done.error();
+    if (!vcpu || *vcpu == machine().position().vcpu) return Stop{Why::kLimit, {}};
+  }
+  DebugPoints points;
+  auto stop = impl_->onwards_to_vcpu(points, *vcpu, false, kForever);
+  if (!stop || stop->why != Why::kHit) return stop;
   if (auto done = seek(Moment{impl_->at() + 1, {}}); !done) return done.error();
   return Stop{Why::kLimit, {}};
 }
 
-Result<Timeline::Stop> Timeline::step_back() {
+Result<Timeline::Stop> Timeline::step_back(std::optional<uint32_t> vcpu) {
   const Moment here = now();
   if (!here.address && here.at <= begin()) return Stop{Why::kBegin, {}};
-  if (auto done = seek(here.address ? Moment{here.at, {}} : Moment{Retired{here.at.value - 1}, {}}); !done)
-    return done.error();
+  if (!vcpu) {
+    if (auto done = seek(here.address ? Moment{here.at, {}} : Moment{Retired{here.at.value - 1}, {}}); !done)
+      return done.error();
+    return Stop{Why::kLimit, {}};
+  }
+  auto last = impl_->last_of(*vcpu, here.at);
+  if (!last) return last.error();
+  if (!*last) {
+    if (auto done = seek(begin()); !done) return done.error();
+    return Stop{Why::kBegin, {}};
+  }
+  if (auto done = seek(**last); !done) return done.error();
+  if (machine().position().vcpu == *vcpu) return Stop{Why::kLimit, {}};
+  DebugPoints points;  // its turn begins here
+  if (auto stop = impl_->onwards_to_vcpu(points, *vcpu, false, **last + 1); !stop) return stop.error();
   return Stop{Why::kLimit, {}};
+}
+
+// Where a vCPU's last instruction before a moment is about to be executed, if there is one.
+Result<std::optional<Retired>> Timeline::Impl::last_of(uint32_t vcpu, Retired before_this) {
+  if (before_this <= begin()) return std::optional<Retired>();
+  if (auto done = seek({before_this, {}}); !done) return done.error();
+  if (machine().position().vcpu == vcpu) return std::optional(Retired{before_this.value - 1});
+  // A moment of its last turn, and from there to the end of that.
+  for (Retired to = before_this; to > begin();) {
+    const Retired from = before(Retired{to.value - 1});
+    if (auto done = seek({from, {}}); !done) return done.error();
+    DebugPoints points;
+    points.passing = true;
+    if (auto stop = onwards_to_vcpu(points, vcpu, false, to); !stop) return stop.error();
+    to = from;
+    if (!points.last) continue;
+    if (auto done = seek({points.last->at, {}}); !done) return done.error();
+    DebugPoints end_of_turn;
+    // It is about to begin here, or has begun.
+    if (machine().position().vcpu != vcpu)
+      if (auto stop = onwards_to_vcpu(end_of_turn, vcpu, false, before_this); !stop) return stop.error();
+    if (auto stop = onwards_to_vcpu(end_of_turn, vcpu, true, before_this); !stop) return stop.error();
+    return std::optional(Retired{at().value - 1});
+  }
+  return std::optional<Retired>();
+}
+
+Result<std::vector<Turn>> Timeline::turns(size_t count) {
+  const Moment here = now();
+  std::vector<Turn> out;
+  for (Retired to = here.at; to > begin() && out.size() < count;) {
+    const Retired from = impl_->before(Retired{to.value - 1});
+    if (auto done = seek(from); !done) return done.error();
+    std::vector<Turn> of_window;
+    machine().watch_turns([&](const Turn& turn) { of_window.push_back(turn); });
+    const auto there = impl_->run(to);
+    machine().watch_turns(nullptr);
+    if (!there) return there.error();
+    out.insert(out.begin(), of_window.begin(), of_window.end());
+    to = from;
+  }
+  if (out.size() > count) out.erase(out.begin(), out.end() - static_cast<std::ptrdiff_t>(count));
+  if (auto done = seek(here); !done) return done.error();
+  return out;
 }
 
 Result<KernelAt> find_kernel(const TraceReader& trace) {

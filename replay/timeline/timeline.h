@@ -55,9 +55,11 @@ class Timeline {
   // How often instructions at points.code are executed from now to `until`, where it then stands; each time is counted,
   // also one that faults.
   Result<uint64_t> count(const DebugPoints&, Retired until = kForever);
-  // One instruction; at the begin or the end, nothing.
-  Result<Stop> step();
-  Result<Stop> step_back();
+  // One instruction; at the begin or the end, nothing. Of this vCPU: the others do before it what they did.
+  Result<Stop> step(std::optional<uint32_t> vcpu = {});
+  Result<Stop> step_back(std::optional<uint32_t> vcpu = {});
+  // Of several vCPUs: the last `count` turns before now, in their order; fewer from the begin.
+  Result<std::vector<Turn>> turns(size_t count);
 
   // To be looked at. Who changes its dirty flags (a MemorySummer of his own) calls mark_all_written() after.
   Machine& machine();

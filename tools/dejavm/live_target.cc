@@ -15,36 +15,37 @@ Error refused() { return {ErrorKind::kHost, "a guest that is recorded cannot be 
 
 }  // namespace
 
-bool LiveTarget::watch(DebugPoints* points) {
+bool LiveTarget::watch(DebugPoints* points, std::optional<uint32_t> vcpu) {
   bool can = true;
-  for (uint32_t n = 0; n < machine_.config().vcpus; ++n) can &= machine_.engine().set_debug_points(n, points);
+  for (uint32_t n = 0; n < machine_.config().vcpus; ++n)
+    can &= machine_.engine().set_debug_points(n, !vcpu || n == *vcpu ? points : nullptr);
   return can;
 }
 
-VcpuState LiveTarget::state() {
+VcpuState LiveTarget::state(uint32_t vcpu) {
   VcpuState s;
   machine_.sync_out();
-  machine_.engine().get_state(machine_.position().vcpu, s);
+  machine_.engine().get_state(vcpu, s);
   return s;
 }
 
-Result<void> LiveTarget::set_state(const VcpuState& s) {
+Result<void> LiveTarget::set_state(uint32_t vcpu, const VcpuState& s) {
   if (recorded_()) return refused();
   if (const char* why = Vcpu::invalid(s)) return Error{ErrorKind::kHost, why};
   machine_.sync_out();
-  machine_.engine().set_state(machine_.position().vcpu, s);
+  machine_.engine().set_state(vcpu, s);
   machine_.sync_out();
   return {};
 }
 
-size_t LiveTarget::read(uint64_t address, std::span<uint8_t> to) {
-  return gdb::read_linear(machine_, state(), address, to);
+size_t LiveTarget::read(uint32_t vcpu, uint64_t address, std::span<uint8_t> to) {
+  return gdb::read_linear(machine_, state(vcpu), address, to);
 }
 
-Result<void> LiveTarget::write(uint64_t address, std::span<const uint8_t> from) {
+Result<void> LiveTarget::write(uint32_t vcpu, uint64_t address, std::span<const uint8_t> from) {
   if (from.empty()) return {};
   if (recorded_()) return refused();
-  const VcpuState s = state();
+  const VcpuState s = state(vcpu);
   // All of it or nothing.
   for (const bool really : {false, true})
     for (size_t done = 0; done < from.size();) {
@@ -59,19 +60,47 @@ Result<void> LiveTarget::write(uint64_t address, std::span<const uint8_t> from) 
   return {};
 }
 
-Result<gdb::Target::Stop> LiveTarget::resume(How how, const DebugPoints& points, const std::function<bool()>& wanted) {
-  const Retired at = machine_.position().retired;
-  points_ = points;
-  points_.known_at = at;
-  points_.known_address = linear_rip(state());
-  if (how == How::kStep) points_.code.clear();
-  if (!watch(&points_))
+Result<bool> LiveTarget::go(Retired until, std::optional<uint32_t> vcpu, const std::function<bool()>& wanted) {
+  if (!watch(&points_, vcpu))
     return Error{ErrorKind::kHost, "this engine cannot stop at debug points: run with --engine deterministic"};
-  const bool goes_on = advance_(how == How::kStep ? at + 1 : kForever, wanted);
+  const bool goes_on = advance_(until, wanted);
   watch(nullptr);
-  if (!goes_on) return Stop{Why::kExited, {}};
-  if (points_.hit) return Stop{Why::kHit, points_.hit};
-  return Stop{how == How::kStep ? Why::kStepped : Why::kInterrupted, {}};
+  return goes_on;
+}
+
+// One instruction of this vCPU: at once, or when it is its turn next.
+Result<gdb::Target::Stop> LiveTarget::step(Who who, const std::function<bool()>& wanted) {
+  points_.code.clear();
+  for (bool at_once = who.vcpu == current();; at_once = true) {
+    points_.every = !at_once;
+    const auto goes_on = at_once ? go(machine_.position().retired + 1, {}, wanted) : go(kForever, who.vcpu, wanted);
+    if (!goes_on) return goes_on.error();
+    if (!*goes_on) return Stop{Why::kExited, {}};
+    if (at_once && points_.hit) return Stop{Why::kHit, points_.hit};
+    if (at_once && who.vcpu == current()) return Stop{Why::kStepped, {}};
+    if (at_once) return step(who, wanted);  // another's turn came instead
+    if (!points_.hit) return Stop{Why::kInterrupted, {}};
+    points_.hit.reset();
+  }
+}
+
+Result<gdb::Target::Stop> LiveTarget::resume(How how, Who who, const DebugPoints& points,
+                                             const std::function<bool()>& wanted) {
+  points_ = points;
+  points_.known_at = machine_.position().retired;
+  points_.known_address = linear_rip(state(current()));
+  // Of a run that is recorded the turns are as its options have them.
+  if (who.alone && !recorded_()) machine_.hold_others(who.vcpu);
+  const auto stop = [&]() -> Result<Stop> {
+    if (how == How::kStep) return step(who, wanted);
+    const auto goes_on = go(kForever, {}, wanted);
+    if (!goes_on) return goes_on.error();
+    if (!*goes_on) return Stop{Why::kExited, {}};
+    if (points_.hit) return Stop{Why::kHit, points_.hit};
+    return Stop{Why::kInterrupted, {}};
+  }();
+  machine_.hold_others({});
+  return stop;
 }
 
 std::string LiveTarget::monitor(std::string_view command) {

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "replay/gdb/session.h"
+#include "replay/gdb/thread_names.h"
 #include "vmm/machine/machine.h"
 
 namespace dejavm::cli {
@@ -16,20 +17,28 @@ class LiveTarget final : public gdb::Target {
   LiveTarget(Machine& machine, Advance advance, std::function<bool()> recorded)
       : machine_(machine), advance_(std::move(advance)), recorded_(std::move(recorded)) {}
 
-  VcpuState state() override;
-  Result<void> set_state(const VcpuState&) override;
-  size_t read(uint64_t address, std::span<uint8_t> to) override;
-  Result<void> write(uint64_t address, std::span<const uint8_t> from) override;
+  uint32_t vcpus() const override { return machine_.config().vcpus; }
+  uint32_t current() const override { return machine_.position().vcpu; }
+  std::string about(uint32_t vcpu) override { return names_.of(machine_, vcpu); }
+  VcpuState state(uint32_t vcpu) override;
+  Result<void> set_state(uint32_t vcpu, const VcpuState&) override;
+  size_t read(uint32_t vcpu, uint64_t address, std::span<uint8_t> to) override;
+  Result<void> write(uint32_t vcpu, uint64_t address, std::span<const uint8_t> from) override;
   bool reversible() const override { return false; }
-  Result<Stop> resume(How, const DebugPoints&, const std::function<bool()>& wanted) override;
+  Result<Stop> resume(How, Who, const DebugPoints&, const std::function<bool()>& wanted) override;
   std::string monitor(std::string_view command) override;
 
  private:
-  bool watch(DebugPoints*);  // on every vCPU; nullptr: nothing. False: this engine cannot
+  // On this vCPU, or every one; nullptr: nothing. False: this engine cannot.
+  bool watch(DebugPoints*, std::optional<uint32_t> vcpu = {});
+  // To the next stop; false: the run has ended.
+  Result<bool> go(Retired until, std::optional<uint32_t> vcpu, const std::function<bool()>& wanted);
+  Result<Stop> step(Who, const std::function<bool()>& wanted);
   Machine& machine_;
   Advance advance_;
   std::function<bool()> recorded_;
   DebugPoints points_;
+  gdb::ThreadNames names_;
 };
 
 }  // namespace dejavm::cli

@@ -195,6 +195,9 @@ Result<void> Machine::switch_engine(std::string_view engine_name) {
   return {};
 }
 
+void Machine::watch_turns(std::function<void(const Turn&)> watcher) { impl_->turn_watcher = std::move(watcher); }
+void Machine::hold_others(std::optional<uint32_t> than_vcpu) { impl_->held_for = than_vcpu; }
+
 void Machine::wrap_engine(const std::function<std::unique_ptr<Engine>(std::unique_ptr<Engine>)>& wrap) {
   impl_->engine = wrap(std::move(impl_->engine));
 }

@@ -33,6 +33,12 @@ enum class RunEnd : uint8_t {
   kReset
 };
 
+struct Turn {
+  Retired begin;
+  uint32_t vcpu = 0;
+  bool operator==(const Turn&) const = default;
+};
+
 // The machine's own clock state: chunk "clock".
 struct MachineClock {
   static constexpr std::string_view kName = "clock";
@@ -74,6 +80,11 @@ class Machine {
 
   // Between two runs: the same machine goes on under another engine. Error: it cannot be had, and nothing has changed.
   Result<void> switch_engine(std::string_view engine_name);
+
+  // Of several vCPUs: who is told of each turn that begins, from now on; nullptr: nobody.
+  void watch_turns(std::function<void(const Turn&)>);
+  // Only this one has turns, until called again with none: the run is then another than it would be.
+  void hold_others(std::optional<uint32_t> than_vcpu);
 
   // Puts another engine around the present one, at its state.
   void wrap_engine(const std::function<std::unique_ptr<Engine>(std::unique_ptr<Engine>)>&);

@@ -26,6 +26,8 @@ struct Machine::Impl final : GuestDma, Turns {
   MachineClock::State clock;
   Schedule::State schedule;  // `retired`: as of the last pull()
   std::vector<VcpuTurn::State> turns;
+  std::function<void(const Turn&)> turn_watcher;
+  std::optional<uint32_t> held_for;  // all but this one are
   std::string detail;
   Retired at;  // the machine's count, between runs of the engine
   Nanos time_limit = kNever;

@@ -47,6 +47,7 @@ Input::Kind Machine::Impl::apply_inputs(Inputs& inputs) {
 
 bool Machine::Impl::can_run(uint32_t n) const {
   const RunControl& control = controls[n];
+  if (held_for && n != *held_for) return false;
   switch (standing[n].activity) {
     case Activity::kRunning:
     case Activity::kShutdown: return true;  // the engine tells of a shutdown
@@ -73,6 +74,7 @@ bool Machine::Impl::choose() {
     schedule.current = n;
     schedule.slice_end = at.value + config.slice;
     ++schedule.slices;
+    if (turn_watcher) turn_watcher({at, n});
     return true;
   }
   return false;

@@ -19,9 +19,10 @@ bool stands_at_debug_point(Cpu& c) {
   DebugPoints& debug = *c.debug;
   const uint64_t linear = code_linear(c);
   if (debug.known_at == Retired{c.retired} && debug.known_address == linear) return debug.passing;
-  if (std::find(debug.code.begin(), debug.code.end(), linear) == debug.code.end()) return false;
+  const bool named = std::find(debug.code.begin(), debug.code.end(), linear) != debug.code.end();
+  if (!named && !debug.every) return false;
   (debug.passing ? debug.last : debug.hit) = {DebugPoints::Kind::kCode, linear, Retired{c.retired}};
-  debug.passed += debug.passing ? 1 : 0;
+  debug.passed += debug.passing && named ? 1 : 0;
   return !debug.passing;
 }
 

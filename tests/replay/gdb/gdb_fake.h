@@ -14,29 +14,39 @@ struct FakeTarget final : Target {
   std::vector<uint8_t> memory = std::vector<uint8_t>(256);
   uint64_t position = 0;
   bool endless = false;
+  uint32_t count = 1, acting = 0;
+  Who asked{};
 
   FakeTarget() {
     for (size_t n = 0; n < memory.size(); ++n) memory[n] = static_cast<uint8_t>(n);
   }
-  VcpuState state() override { return vcpu; }
-  Result<void> set_state(const VcpuState& s) override {
+  uint32_t vcpus() const override { return count; }
+  uint32_t current() const override { return acting; }
+  VcpuState state(uint32_t n) override {
+    VcpuState s = vcpu;
+    s.gpr[0] = n;
+    return s;
+  }
+  Result<void> set_state(uint32_t, const VcpuState& s) override {
     vcpu = s;
     return {};
   }
-  size_t read(uint64_t address, std::span<uint8_t> to) override {
+  size_t read(uint32_t, uint64_t address, std::span<uint8_t> to) override {
     if (address - 0x1000 >= memory.size()) return 0;
     const size_t from = address - 0x1000, n = std::min(to.size(), memory.size() - from);
     std::copy_n(memory.begin() + static_cast<std::ptrdiff_t>(from), n, to.begin());
     return n;
   }
-  Result<void> write(uint64_t address, std::span<const uint8_t> from) override {
+  Result<void> write(uint32_t, uint64_t address, std::span<const uint8_t> from) override {
     if (address - 0x1000 > memory.size() || from.size() > memory.size() - (address - 0x1000))
       return Error{ErrorKind::kHost, "no memory there"};
     std::copy(from.begin(), from.end(), memory.begin() + static_cast<std::ptrdiff_t>(address - 0x1000));
     return {};
   }
   bool reversible() const override { return true; }
-  Result<Stop> resume(How how, const DebugPoints& points, const std::function<bool()>& wanted) override {
+  Result<Stop> resume(How how, Who who, const DebugPoints& points, const std::function<bool()>& wanted) override {
+    acting = who.vcpu;
+    asked = who;
     if (endless) {
       for (int n = 0; n < 1000; ++n)
         if (wanted()) return Stop{Why::kInterrupted, {}};

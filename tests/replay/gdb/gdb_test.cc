@@ -116,6 +116,43 @@ TEST(GdbSession, AnswersWhatGdbAsks) {
   EXPECT_EQ(ask(t, "qRcmd,6869"), frame_packet("O" + to_hex_bytes(std::string_view("hi\n"))) + frame_packet("OK"));
 }
 
+TEST(GdbSession, EachVcpuIsAThread) {
+  FakeTarget t;
+  t.count = 3;
+  t.acting = 1;
+  EXPECT_EQ(ask(t, "?"), frame_packet("T05thread:2;"));
+  EXPECT_EQ(ask(t, "qfThreadInfo"), frame_packet("m1,2,3"));
+  EXPECT_EQ(ask(t, "qC"), frame_packet("QC2"));
+  EXPECT_EQ(ask(t, "T3"), frame_packet("OK"));
+  for (const char* none : {"T4", "T0", "Hg4", "Hx1", "vCont;s:4", "vCont;x", "qThreadExtraInfo,9"})
+    EXPECT_EQ(ask(t, none), frame_packet("E01")) << none;
+  EXPECT_EQ(ask(t, "qThreadExtraInfo,3"), frame_packet(to_hex_bytes(std::string_view("vCPU 2"))));
+  EXPECT_EQ(ask(t, "p0"), frame_packet("0100000000000000"));
+
+  FakeWire wire(frame_packet("QStartNoAckMode") + frame_packet("Hg3") + frame_packet("p0") +
+                frame_packet("vCont;s:1;c") + frame_packet("p0") + frame_packet("Hc2") + frame_packet("s"));
+  serve(wire, t);
+  const std::string ok = frame_packet("OK");
+  EXPECT_EQ(wire.received, "+" + ok + ok + frame_packet("0200000000000000") + frame_packet("T05thread:1;") +
+                               frame_packet("0000000000000000") + ok + frame_packet("T05thread:2;"));
+}
+
+TEST(GdbSession, WithoutTheOthersAThreadRunsAlone) {
+  const auto asked = [](const char* packet) {
+    FakeTarget t;
+    t.count = 3;
+    ask(t, packet);
+    return t.asked;
+  };
+  EXPECT_EQ(asked("vCont;s:2").vcpu, 1u);
+  EXPECT_TRUE(asked("vCont;s:2").alone);
+  EXPECT_FALSE(asked("vCont;s:2;c").alone);
+  EXPECT_FALSE(asked("vCont;s:2;c:-1").alone);
+  EXPECT_TRUE(asked("vCont;c:3").alone);
+  EXPECT_EQ(asked("vCont;c:3").vcpu, 2u);
+  EXPECT_FALSE(asked("vCont;c").alone);
+}
+
 TEST(GdbSession, RunsToItsPoints) {
   FakeTarget t;
   FakeWire wire(frame_packet("QStartNoAckMode") + frame_packet("Z1,1010,1") + frame_packet("Z2,1080,8") +
