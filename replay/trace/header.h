@@ -12,6 +12,7 @@
 #include "replay/state/schema_table.h"
 #include "replay/store/cbor.h"
 #include "replay/store/hash.h"
+#include "replay/trace/config_codec.h"
 #include "vmm/machine/machine.h"
 #include "vmm/state/config.h"
 
@@ -49,10 +50,6 @@ struct TraceEnd {
 inline constexpr size_t kMaxDetailBytes = 16 << 10;
 std::string_view name_of(RunEnd);
 
-void encode_config(CborWriter&, const MachineConfig&);
-MachineConfig decode_config(CborReader&);  // errors: the reader's
-// Empty, or why no machine can be built from it, whoever wrote it.
-std::string invalid_config(const MachineConfig&);
 // The name of an engine that this build has.
 std::string decode_engine(CborReader&);
 

@@ -23,7 +23,12 @@ for how in "3 50000" "4 1" "4 2" "4 7" "5 1000" "8 50000"; do
   grep -q "powered off" log
 done
 
-for slice in 3 977; do
+for how in random random:7 pct:1 pct:3 pct:5:9:1000000; do
+  machine run --vcpus 4 --schedule "$how" --console file:out --force 2> log
+  expect "$(cat out)" AXFHNBGSLKPQCVI
+done
+
+for slice in 3 977 "977 --schedule random:2" "200 --schedule pct:4:1:2000000"; do
   record="record --vcpus 4 --slice $slice --keyframe-every 300000 --console none --force"
   # shellcheck disable=SC2086
   machine $record -o t.dvt 2> log
@@ -44,12 +49,12 @@ for slice in 3 977; do
   rm small.dvt
   last=$(sed -n 's/.*; \([0-9]*\) instructions.*/\1/p' log | tail -n 1)
   moments=""
-  for n in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do
-    moments="$moments --snapshot-at $((last * n / 16 + n)):$n.dvs"
+  for n in 1 2 3 4 5 6 7; do
+    moments="$moments --snapshot-at $((last * n / 8 + n)):$n.dvs"
   done
   # shellcheck disable=SC2086
-  machine run --vcpus 4 --slice "$slice" --console none $moments 2> /dev/null
-  for n in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do
+  machine run --vcpus 4 --slice $slice --console none $moments 2> /dev/null
+  for n in 1 2 3 4 5 6 7; do
     "$dejavm" restore "$n.dvs" --console none --digest --verify 2> restored
     expect "$(digest restored)" "$(digest log)"
     rm "$n.dvs"

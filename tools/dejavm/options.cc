@@ -4,6 +4,7 @@
 #include <ctime>
 
 #include "replay/replay/position.h"
+#include "tools/dejavm/vcpu_options.h"
 #include "vmm/state/cpu_model.h"
 
 namespace dejavm::cli {
@@ -230,18 +231,9 @@ void add_machine_options(CLI::App& app, Options& o) {
       ->transform(size_in_bytes());
   app.parse_complete_callback([&app, &o] {
     if (o.boots_from_disk && app.count("--memory") == 0) o.config.memory_bytes = uint64_t{1} << 30;
-    if (o.config.vcpus == 1) o.config.slice = kDefaultSlice;
+    settle_vcpu_options(o);
   });
-  app.add_option("--vcpus", o.config.vcpus,
-                 "processors of the guest, 1 to 64; they take turns, always in the same way [1]")
-      ->type_name("N")
-      ->check(CLI::Range(uint32_t{1}, kMaxVcpus));
-  app.add_option(
-         "--slice", o.config.slice,
-         "instructions that a vCPU executes before it is the next one's turn, unless it halts or pauses earlier; few "
-         "show more races, many are faster [50000]")
-      ->type_name("N")
-      ->check(CLI::Range(uint64_t{1}, kMaxSlice));
+  add_vcpu_options(app, o);
   app.add_option("--seed", o.config.seed, "what RDRAND and the kernel's random seed are drawn from [0]")
       ->type_name("N");
   app.add_option_function<std::string>(

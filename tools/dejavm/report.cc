@@ -167,6 +167,10 @@ std::string unusual(const MachineConfig& c) {
   if (c.firmware_log) out += ", firmware's log";
   if (c.rng) out += ", virtio entropy device";
   if (c.vcpus > 1 && c.slice != kDefaultSlice) out += fmt::format(", slices of {}", c.slice);
+  if (c.schedule.kind == ScheduleKind::kRandom) out += fmt::format(", random turns of seed {}", c.schedule.seed);
+  if (c.schedule.kind == ScheduleKind::kPct)
+    out +=
+        fmt::format(", PCT turns of depth {}, seed {}, over {}", c.schedule.depth, c.schedule.seed, c.schedule.length);
   if (c.test_device) out += ", test device";
   if (c.strict) out += ", strict";
   if (!c.cpu_without.empty()) out += fmt::format(", CPU without {}", fmt::join(c.cpu_without, " "));

@@ -142,6 +142,7 @@ Result<std::unique_ptr<Machine>> Machine::create(const MachineConfig& config, co
   m.vcpus.resize(config.vcpus);
   m.standing.resize(config.vcpus);
   m.turns.resize(config.vcpus);
+  first_priorities(config, m.turns);
   m.board = std::make_unique<Board>(m.config, m.controls, console, &m);
   auto engine = m.make_engine(choice.name);
   if (!engine) return engine.error();

@@ -68,16 +68,16 @@ bool Machine::Impl::nobody_can_run() const { return !can_run(schedule.current) &
 // False: nobody can run.
 bool Machine::Impl::choose() {
   if (!several() || (at.value < schedule.slice_end && can_run(schedule.current))) return true;
-  for (uint32_t k = 1; k <= config.vcpus; ++k) {
-    const uint32_t n = (schedule.current + k) % config.vcpus;
-    if (!can_run(n)) continue;
-    schedule.current = n;
-    schedule.slice_end = at.value + config.slice;
-    ++schedule.slices;
-    if (turn_watcher) turn_watcher({at, n});
-    return true;
-  }
-  return false;
+  uint64_t who = 0;
+  for (uint32_t n = 0; n < config.vcpus; ++n) who |= uint64_t{can_run(n)} << n;
+  if (who == 0) return false;
+  const NextTurn next = next_turn(config, schedule, turns, who, at);
+  schedule.current = next.vcpu;
+  schedule.slice_end = at.value + next.instructions;
+  schedule.paused = 0;
+  ++schedule.slices;
+  if (turn_watcher) turn_watcher({at, next.vcpu});
+  return true;
 }
 
 // --- INIT, STARTUP and NMI (SDM vol. 3, 9.4.4) ---
@@ -157,8 +157,11 @@ StopReason Machine::Impl::run_current(Retired until, Inputs& inputs, ExitHandler
   standing[n] = engine->standing(n);
   if (several()) turns[n].executed += standing[n].retired.value - at.value;
   at = standing[n].retired;
-  if (control.paused) schedule.slice_end = at.value;
-  control.paused = false;
+  if (control.paused) {
+    schedule.slice_end = at.value;
+    schedule.paused = config.schedule.kind == ScheduleKind::kPct ? 1 : 0;
+    control.paused = false;
+  }
   return why;
 }
 

@@ -31,6 +31,17 @@ struct DiskConfig {
 };
 inline constexpr size_t kMaxDisks = 16, kMaxVirtioDisks = 11;
 
+// Whose turn comes next (vmm/machine/schedule.h).
+enum class ScheduleKind : uint8_t { kRoundRobin, kRandom, kPct };
+struct ScheduleConfig {
+  ScheduleKind kind = ScheduleKind::kRoundRobin;
+  uint64_t seed = 0;    // of kRandom and kPct
+  uint32_t depth = 1;   // of kPct, 1-64: one more than there are changes of priority ...
+  uint64_t length = 0;  // ... which lie within so many instructions
+  bool operator==(const ScheduleConfig&) const = default;
+};
+inline constexpr uint32_t kMaxPctDepth = 64;
+
 inline constexpr uint32_t kMaxVcpus = 64;
 inline constexpr uint64_t kDefaultSlice = 50'000, kMaxSlice = uint64_t{1} << 40;
 
@@ -38,7 +49,8 @@ struct MachineConfig {
   uint32_t revision = kMachineRevision;
   uint64_t memory_bytes = 256 << 20;
   uint32_t vcpus = 1;
-  uint64_t slice = kDefaultSlice;         // of several vCPUs: instructions of one before it is another's turn
+  uint64_t slice = kDefaultSlice;  // of several vCPUs: instructions of one before it is another's turn
+  ScheduleConfig schedule{};
   std::string cpu_model = "dejavm-v1";    // vmm/state/cpu_model.h
   uint64_t seed = 0;                      // RDRAND, RDSEED
   int64_t start_time_unix_s = 946684800;  // what the RTC shows at virtual time 0; default 2000-01-01T00:00:00Z

@@ -324,6 +324,16 @@ TEST(TraceHeader, OfAMachineThatThisBuildCannotMakeIsRefused) {
                 h.config.slice = 0;
               }),
               testing::HasSubstr("slices of 0"));
+  EXPECT_THAT(refusal([](TraceHeader& h) {
+                h.config.vcpus = 2;
+                h.config.schedule = {.kind = ScheduleKind::kPct, .depth = 65};
+              }),
+              testing::HasSubstr("depth 65"));
+  EXPECT_EQ(refusal([](TraceHeader& h) {
+              h.config.vcpus = 2;
+              h.config.schedule = {.kind = ScheduleKind::kPct, .seed = 4, .depth = 3, .length = 1000};
+            }),
+            "taken");
   EXPECT_THAT(refusal([](TraceHeader& h) { h.config.memory_bytes = uint64_t{1} << 41; }),
               testing::HasSubstr("memory of"));
   EXPECT_THAT(refusal([](TraceHeader& h) { h.config.memory_bytes = 4097; }), testing::HasSubstr("memory of 4097"));
