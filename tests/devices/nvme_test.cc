@@ -44,6 +44,7 @@ class NvmeTest : public ::testing::Test {
       std::vector<uint8_t> out;
       const bool ok = carry_out(t, out);
       Nvme::transferred(s, {now}, ok, out);
+      EXPECT_EQ(Nvme::invalid(s), nullptr) << "each state on the way can be saved and restored";
     }
   }
   bool carry_out(const Transfer& t, std::vector<uint8_t>& out) {

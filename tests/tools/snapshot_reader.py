@@ -73,10 +73,14 @@ class Snapshot:
             value = cbor2.loads(payload)
             require(cbor2.dumps(value, canonical=True) == payload, "canonical CBOR")
             self.chunks.append((desc[32:32 + label].decode(), instance, version, payload, value))
-        by_name = {name: value for name, _, _, _, value in self.chunks}
+        by_name = {name: value for name, instance, _, _, value in self.chunks if instance == 0}
         self.about, self.config, self.memory = (by_name["file." + n] for n in ("snapshot", "config", "memory"))
         self.blocks_of_zeros = next(version for name, _, version, _, _ in self.chunks if name == "file.memory") == 1
         self.vcpu = by_name["vcpu"]
+        for gpa, size, _ in self.memory["extents"]:
+            if gpa >= 1 << 52: continue
+            flags = [h[1] for h in self.headers if h[0] == 1 and h[4] == gpa and h[6] == size and h[3] in (gpa, gpa + (1 << 48))]
+            require(7 in flags, "a PT_LOAD of an extent, with every right")
         require(self.chunks[-1][0] == "file.seal", "the seal is last")
         require(xxh(front[:start]) == int.from_bytes(by_name["file.seal"], "big"), "the seal")
         state = [c for c in self.chunks if not c[0].startswith("file.")]
