@@ -18,8 +18,8 @@ SESSION = [
     ("for n in 1 2 3 4; do seq $((n * 100000)) | sha256sum & done | sort; wait", None),
     ("for n in 1 2 3 4; do sqlite3 /root/$n.db \"create table t(a, b); with recursive n(i) as (select 1 union all select i + 1 from n where i < 3000)"
      " insert into t select i, i * i % 997 from n; select count(*), sum(b), max(b) from t; pragma integrity_check\" & done | sort; wait; rm /root/?.db", None),
-    ("sqlite3 /root/c.db 'pragma journal_mode=wal; create table t(a)' >/dev/null; for n in 1 2 3 4; do (for k in $(seq 40); do sqlite3 -cmd '.timeout 20000'"
-     " /root/c.db \"insert into t values($n)\"; done) & done; wait; sqlite3 /root/c.db 'select a, count(*) from t group by a; pragma integrity_check'; rm /root/c.db*", None),
+    ("sqlite3 /root/c.db 'pragma journal_mode=wal; create table t(a)' >/dev/null; (for n in 1 2 3 4; do (for k in $(seq 40); do sqlite3 -cmd '.timeout 20000'"
+     " /root/c.db \"insert into t values($n)\"; done) & done; wait); sqlite3 /root/c.db 'select a, count(*) from t group by a; pragma integrity_check'; rm /root/c.db*", None),
     ("seq 300000 > s; xz -T4 --block-size=200K -k s && xz -dc s.xz | cmp - s && xz -l s.xz | tail -n1 | awk '{print $1, $2}'; rm s s.xz", None),
     ("python3 -c \"import multiprocessing as m; print(sum(m.Pool(4).map(pow, range(3000), [3] * 3000)) if 0 else sum(m.Pool(4).starmap(pow, [(k, 3) for k in range(3000)])))\"", None),
     ("python3 -c \"import threading as t, mmap; m = mmap.mmap(-1, 1 << 20); l = t.Lock()\ndef w(k):\n  for i in range(2000):\n    with l: m[k] = (m[k] + 1) % 251; m[99] = (m[99] + 1) % 241\n"
@@ -29,7 +29,7 @@ SESSION = [
     ("hackbench -g 3 -l 60 2>&1 | grep -c Time", r"^1\b"),
     ("stress-ng --fork 2 --futex 2 --mutex 2 --pipe 2 --sem 2 --switch 2 --mmap 2 --clone 2 --membarrier 2 --signal 2 --timeout 2s 2>&1 | grep -iE 'fail|passed|successful' | tail -n 3",
      r"successful run completed"),
-    ("n=$(nproc); for c in $(seq 1 $((n - 1))); do echo 0 > /sys/devices/system/cpu/cpu$c/online; done; nproc; for c in $(seq 1 $((n - 1))); do echo 1 > /sys/devices/system/cpu/cpu$c/online; done;"
+    ("dmesg -n 1; n=$(nproc); for c in $(seq 1 $((n - 1))); do echo 0 > /sys/devices/system/cpu/cpu$c/online; done; nproc; for c in $(seq 1 $((n - 1))); do echo 1 > /sys/devices/system/cpu/cpu$c/online; done;"
      " [ $(nproc) = $n ] && echo all back", r"^1\s+all back"),
     ("dmesg --level=emerg,alert,crit,err,warn | grep -iE 'rcu|stall|lockup|tsc|mtrr|apic|smp|BUG|Oops'; echo errors-above", r"^\s*errors-above"),
 ]
