@@ -99,8 +99,13 @@ class SoftEngine final : public Engine {
   }
   std::vector<std::pair<std::string_view, uint64_t>> counters() const override {
     const Translator::Counts translated = translator_ ? translator_->counts() : Translator::Counts{};
-    return {{"unlogged_reads", vcpus_[0]->cpu.unlogged_reads},
-            {"single_steps", vcpus_[0]->cpu.single_steps},
+    uint64_t unlogged_reads = 0, single_steps = 0;
+    for (const auto& one : vcpus_) {
+      unlogged_reads += one->cpu.unlogged_reads;
+      single_steps += one->cpu.single_steps;
+    }
+    return {{"unlogged_reads", unlogged_reads},
+            {"single_steps", single_steps},
             {"translated_blocks", translated.blocks},
             {"translated_as_calls", translated.left_to_functions}};
   }
