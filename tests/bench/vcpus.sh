@@ -14,7 +14,7 @@ timed() {
   shift
   /usr/bin/time -f "%U %S" -o "$work/time" "$@" >/dev/null 2>"$work/said"
   instructions=$(sed -n 's/.*; \([0-9]*\) instructions.*/\1/p' "$work/said" | tail -n 1)
-  awk -v name="$name" -v n="$instructions" '{ printf "%s %.4f %d\n", name, ($1 + $2) * 1e9 / n, n }' "$work/time" >>"$work/all"
+  awk -v name="$name" -v n="$instructions" '{ printf "%s %.4f %.0f\n", name, ($1 + $2) * 1e9 / n, n }' "$work/time" >>"$work/all"
 }
 machine() {
   vcpus=$1 mode=$2
