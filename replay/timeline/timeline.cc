@@ -80,6 +80,7 @@ struct Timeline::Impl {
     machine().sync_out();
     if (auto done = load_chunks(snapshot->chunks, machine().chunks()); !done)
       return trace.damaged(keyframe.frame, done.error().message);
+    if (const char* why = machine().misfit()) return trace.damaged(keyframe.frame, why);
     machine().sync_in(true);
     if (take_snapshot(machine(), replay->summer).memory != snapshot->memory)
       return trace.damaged(keyframe.frame, "its pages do not make the memory that it had");

@@ -33,6 +33,7 @@ def seabios(image):
         found = said.find(line, at)
         assert found >= 0, (line, said[-3000:])
         at = found
+    assert "Found 4 cpu(s) max supported 4 cpu(s)" in run("run", "--vcpus", "4", *boot, status=4)[0], image
     run("record", "-o", "b.dvt", "--force", "--console", "none", "--translate", "off", *boot, status=4)
     assert sum_of("a.dvt") == sum_of("b.dvt"), image
     assert "replay: identical" in "".join(run("replay", "a.dvt")), image

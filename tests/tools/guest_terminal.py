@@ -1,5 +1,5 @@
 """What tests of whole systems share: running commands, and a guest's terminal to type at. In the current folder "log" has what dejavm says."""
-import os, re, subprocess
+import os, re, subprocess, time
 
 
 def require(condition, what):
@@ -31,6 +31,23 @@ class Terminal:
     def type(self, line):
         self.process.stdin.write(line.encode() + b"\n")
         self.process.stdin.flush()
+
+    def log_in(self):
+        """As root, to a shell that shows nothing but what its commands print."""
+        self.wait_for(rb"debian login: ")
+        self.type("root")
+        self.wait_for(rb"root@debian:~# ")
+        self.type("stty -echo; PS1=; bind 'set enable-bracketed-paste off'; export LC_ALL=C; cd /var/tmp; set +m; echo no-''echo")
+        self.wait_for(rb"no-echo\r\n")
+        self.asked = 0
+
+    def ask(self, line):
+        """What these commands print, and how many seconds of this host they took."""
+        self.asked += 1
+        self.type(f"{line}; echo; echo end-''of-{self.asked}-")
+        begun = time.time()
+        output = self.wait_for(b"end-of-%d-\r\n" % self.asked)
+        return output.replace("\r", "").replace(f"end-of-{self.asked}-", "").strip(), time.time() - begun
 
     def end(self):
         self.process.stdout.read()

@@ -3,7 +3,7 @@
 one vCPU. Recorded with four: replayed whole and by the devices alone, saved at moments and gone on from each to one end; run without
 translation to the same end. Usage: parallel_test.py DEJAVM DIR [SEED [MOMENTS]]
 DIR: of tools/get-system with PACKAGES; status 77 without it"""
-import os, random, re, shutil, sys, tempfile, time
+import os, random, re, shutil, sys, tempfile
 
 from guest_terminal import Terminal, require, run
 
@@ -43,18 +43,12 @@ def machine(vcpus, image="debian.img"):
 def session(command, vcpus, of_one):
     """Its answers; an error if one is not as it is to be."""
     terminal = Terminal([dejavm, *command, *machine(vcpus)])
-    terminal.wait_for(rb"debian login: ")
-    terminal.type("root")
-    terminal.wait_for(rb"root@debian:~# ")
-    terminal.type("stty -echo; PS1=; bind 'set enable-bracketed-paste off'; export LC_ALL=C; cd /var/tmp; set +m; echo no-''echo")
-    terminal.wait_for(rb"no-echo\r\n")
+    terminal.log_in()
     answers, failures = [], []
     for number, (typed, expected) in enumerate(SESSION):
-        terminal.type(f"{typed}; echo; echo end-''of-{number}-")
-        begun = time.time()
-        output = terminal.wait_for(b"end-of-%d-\r\n" % number).replace("\r", "").replace(f"end-of-{number}-", "").strip()
+        output, seconds = terminal.ask(typed)
         good = re.search(expected, output, re.S | re.M) if expected else output and (of_one is None or output == of_one[number])
-        print(("ok   " if good else "FAIL ") + f"{vcpus} vCPUs {time.time() - begun:5.0f} s  " + typed[:90].replace("\n", ";"),
+        print(("ok   " if good else "FAIL ") + f"{vcpus} vCPUs {seconds:5.0f} s  " + typed[:90].replace("\n", ";"),
               "" if good else "\n" + output[-1500:], flush=True)
         answers.append(output)
         if not good: failures.append((typed, expected or of_one[number], output))

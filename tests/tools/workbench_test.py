@@ -2,7 +2,7 @@
 """A Debian that works: PostgreSQL, git, gcc, apt, fio, RAID1, xfs, btrfs and device-mapper on NVMe and virtio disks, recorded; replayed without
 the images; its disks taken out of the trace and judged by e2fsck, xfs_repair and btrfs.
 Usage: workbench_test.py DEJAVM DIR [run]     DIR: of tools/get-system with PACKAGES; status 77 without it; run: not recorded"""
-import os, re, shutil, subprocess, sys, tempfile, time
+import os, re, shutil, subprocess, sys, tempfile
 
 from guest_terminal import Terminal, require, run
 
@@ -43,18 +43,12 @@ SESSION = [
 def session(command):
     terminal = Terminal([dejavm] + command + ["debian.img,serial=SYSTEM", "--disk", "xfs.img", "--disk", "mirror.img", "--disk", "btrfs.img,if=virtio", "--disk",
                                    "other.img,if=virtio,block=512", "--memory", "1G"])
-    terminal.wait_for(rb"debian login: ")
-    terminal.type("root")
-    terminal.wait_for(rb"root@debian:~# ")
-    terminal.type("stty -echo; PS1=; bind 'set enable-bracketed-paste off'; export LC_ALL=C; cd /var/tmp; echo no-''echo")
-    terminal.wait_for(rb"no-echo\r\n")
+    terminal.log_in()
     failures = []
-    for number, (typed, expected) in enumerate(SESSION):
-        terminal.type(f"{typed}; echo; echo end-''of-{number}-")
-        begun = time.time()
-        output = terminal.wait_for(b"end-of-%d-\r\n" % number).replace("\r", "").replace(f"end-of-{number}-", "").strip()
+    for typed, expected in SESSION:
+        output, seconds = terminal.ask(typed)
         good = re.search(expected, output, re.S | re.M)
-        print(("ok   " if good else "FAIL ") + f"{time.time() - begun:5.0f} s  " + typed[:100], "" if good else "\n" + output[-1500:], flush=True)
+        print(("ok   " if good else "FAIL ") + f"{seconds:5.0f} s  " + typed[:100], "" if good else "\n" + output[-1500:], flush=True)
         if not good:
             failures.append((typed, expected, output))
     terminal.type("systemctl poweroff")

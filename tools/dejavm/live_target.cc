@@ -68,19 +68,25 @@ Result<bool> LiveTarget::go(Retired until, std::optional<uint32_t> vcpu, const s
   return goes_on;
 }
 
-// One instruction of this vCPU: at once, or when it is its turn next.
+// One instruction of this vCPU: at once, or if another's turn comes instead, when it is its turn next.
 Result<gdb::Target::Stop> LiveTarget::step(Who who, const std::function<bool()>& wanted) {
   points_.code.clear();
-  for (bool at_once = who.vcpu == current();; at_once = true) {
-    points_.every = !at_once;
-    const auto goes_on = at_once ? go(machine_.position().retired + 1, {}, wanted) : go(kForever, who.vcpu, wanted);
+  for (bool at_its_turn = who.vcpu == current();;) {
+    if (at_its_turn) {
+      const auto goes_on = go(machine_.position().retired + 1, {}, wanted);
+      if (!goes_on) return goes_on.error();
+      if (!*goes_on) return Stop{Why::kExited, {}};
+      if (points_.hit) return Stop{Why::kHit, points_.hit};
+      if (who.vcpu == current()) return Stop{Why::kStepped, {}};
+    }
+    points_.every = true;
+    const auto goes_on = go(kForever, who.vcpu, wanted);
+    points_.every = false;
     if (!goes_on) return goes_on.error();
     if (!*goes_on) return Stop{Why::kExited, {}};
-    if (at_once && points_.hit) return Stop{Why::kHit, points_.hit};
-    if (at_once && who.vcpu == current()) return Stop{Why::kStepped, {}};
-    if (at_once) return step(who, wanted);  // another's turn came instead
     if (!points_.hit) return Stop{Why::kInterrupted, {}};
     points_.hit.reset();
+    at_its_turn = true;
   }
 }
 
@@ -89,8 +95,8 @@ Result<gdb::Target::Stop> LiveTarget::resume(How how, Who who, const DebugPoints
   points_ = points;
   points_.known_at = machine_.position().retired;
   points_.known_address = linear_rip(state(current()));
-  // Of a run that is recorded the turns are as its options have them.
-  if (who.alone && !recorded_()) machine_.hold_others(who.vcpu);
+  // Of a run that is recorded the turns are as its options have them; and who does not run waits for the others.
+  if (who.alone && !recorded_() && state(who.vcpu).activity == Activity::kRunning) machine_.hold_others(who.vcpu);
   const auto stop = [&]() -> Result<Stop> {
     if (how == How::kStep) return step(who, wanted);
     const auto goes_on = go(kForever, {}, wanted);

@@ -71,7 +71,8 @@ class Printer {
   bool show(const Event& e, uint64_t index, Timeline* timeline) {
     if (printed_++ >= o_.limit) return false;
     std::string code, where;
-    if (timeline) {
+    // An event of a vCPU that the machine does not have is not one of its instructions.
+    if (timeline && e.at.vcpu < timeline->machine().config().vcpus) {
       Machine& m = timeline->machine();
       code = describe_instruction(m, e.at.vcpu);
       VcpuState s;
