@@ -50,6 +50,7 @@ Result<ReplaySummary> replay(const TraceReader& trace, Console* console, const R
     return Error{ErrorKind::kHost, fmt::format("cannot stop at instruction {}: keyframe {} is at instruction {}",
                                                options.until.value, options.from_keyframe, start.value)};
   Replay r(trace, restored.take(), options.from_keyframe, options);
+  if (options.at_begin) options.at_begin(*r.machine);
   const Retired limit = limit_of(trace, options.until);
   // A run that ended at its last instruction needs a step beyond it to say so (power-off, a halt for ever); one that
   // was told to stop there needs none.

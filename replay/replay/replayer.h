@@ -25,6 +25,7 @@ struct ReplayOptions {
   Retired until = kForever;  // stop there, with the machine's digest
   EngineChoice engine{};     // empty: the one that recorded
   std::function<void(const Progress&)> progress{};
+  std::function<void(Machine&)> at_begin{};  // called with the machine before it runs
   // Called at a divergence with a machine that stands before the instruction that diverged; its text is appended to the
   // report (instruction, registers). Default: describe_instruction.
   std::function<std::string(Machine&)> explain{};

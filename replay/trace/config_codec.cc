@@ -66,12 +66,52 @@ bool decode_flag(CborReader& r, std::string_view key) {
 
 bool has_schedule(const MachineConfig& c) { return c.vcpus > 1 && c.schedule.kind != ScheduleKind::kRoundRobin; }
 
+std::string_view name_of(ScheduleKind kind) {
+  switch (kind) {
+    case ScheduleKind::kRoundRobin: break;
+    case ScheduleKind::kRandom: return "random";
+    case ScheduleKind::kPct: return "pct";
+    case ScheduleKind::kList: return "list";
+  }
+  return "round-robin";
+}
+
+void encode_switches(CborWriter& w, const std::vector<ScheduledSwitch>& switches) {
+  w.text("switches");
+  w.array(switches.size() * 3);
+  for (const ScheduledSwitch& one : switches) {
+    w.unsigned_int(one.vcpu);
+    w.unsigned_int(one.executed);
+    w.unsigned_int(one.next);
+  }
+}
+
+std::vector<ScheduledSwitch> decode_switches(CborReader& r) {
+  const uint64_t numbers = r.array();
+  if (r.ok() && (numbers == 0 || numbers % 3 != 0 || numbers / 3 > kMaxSwitches))
+    r.fail(fmt::format("{} numbers in a schedule's 'switches'; they are 1 to {} times three", numbers, kMaxSwitches));
+  std::vector<ScheduledSwitch> out;
+  for (uint64_t n = 0; n < numbers && r.ok(); n += 3) {
+    ScheduledSwitch& one = out.emplace_back();
+    one.vcpu = static_cast<uint32_t>(number_up_to(r, kMaxVcpus - 1));
+    one.executed = r.unsigned_int();
+    one.next = static_cast<uint32_t>(number_up_to(r, kMaxVcpus - 1));
+  }
+  return out;
+}
+
 void encode_schedule(CborWriter& w, const ScheduleConfig& s) {
   const bool pct = s.kind == ScheduleKind::kPct;
+  const bool list = s.kind == ScheduleKind::kList;
   w.text("schedule");
-  w.map(pct ? 4 : 2);
+  w.map((pct ? 4 : 2) + (s.from != 0 ? 1 : 0));
+  if (s.from != 0) {
+    w.text("from");
+    w.unsigned_int(s.from);
+  }
   w.text("kind");
-  w.text(pct ? "pct" : "random");
+  w.text(name_of(s.kind));
+  if (list) return encode_switches(w, s.switches);
   w.text("seed");
   w.unsigned_int(s.seed);
   if (!pct) return;
@@ -83,18 +123,24 @@ void encode_schedule(CborWriter& w, const ScheduleConfig& s) {
 
 ScheduleConfig decode_schedule(CborReader& r) {
   ScheduleConfig s;
-  unsigned seen = 0;
+  unsigned seen = 0;  // of the keys that are always there
   CborMap map(r);
   for (std::string_view key; map.next(key); ++seen) {
     if (key == "kind") {
       const std::string_view kind = r.text();
-      if (r.ok() && kind != "pct" && kind != "random")
+      for (const ScheduleKind known : {ScheduleKind::kRandom, ScheduleKind::kPct, ScheduleKind::kList})
+        if (kind == name_of(known)) s.kind = known;
+      if (r.ok() && s.kind == ScheduleKind::kRoundRobin)
         r.fail(fmt::format("a schedule of kind '{}'; a newer dejavm may have written it", kind));
-      s.kind = kind == "pct" ? ScheduleKind::kPct : ScheduleKind::kRandom;
-    } else if (key == "seed") s.seed = r.unsigned_int();
+    } else if (key == "from") {
+      --seen;
+      s.from = r.unsigned_int();
+      if (r.ok() && s.from == 0) r.fail("a schedule 'from' 0, which is left out as the default");
+    } else if (key == "seed" && s.kind != ScheduleKind::kList) s.seed = r.unsigned_int();
     else if (key == "depth" && s.kind == ScheduleKind::kPct)
       s.depth = static_cast<uint32_t>(number_up_to(r, 0xffffffff));
     else if (key == "length" && s.kind == ScheduleKind::kPct) s.length = r.unsigned_int();
+    else if (key == "switches" && s.kind == ScheduleKind::kList) s.switches = decode_switches(r);
     else r.fail(fmt::format("unknown key of a schedule '{}'; a newer dejavm may have written it", key));
   }
   if (r.ok() && seen != (s.kind == ScheduleKind::kPct ? 4 : 2)) r.fail("a key of the schedule is missing");
@@ -223,6 +269,9 @@ std::string invalid_config(const MachineConfig& c) {
   if (c.vcpus == 1 && c.schedule.kind != ScheduleKind::kRoundRobin) return "a schedule, for one vCPU";
   if (c.schedule.depth < 1 || c.schedule.depth > kMaxPctDepth)
     return fmt::format("a PCT schedule of depth {}; it is 1 to {}", c.schedule.depth, kMaxPctDepth);
+  for (const ScheduledSwitch& one : c.schedule.switches)
+    if (one.vcpu >= c.vcpus || one.next >= c.vcpus)
+      return fmt::format("a schedule with vCPU {}; the machine has {}", std::max(one.vcpu, one.next), c.vcpus);
   if (c.slice < 1 || c.slice > kMaxSlice) return fmt::format("slices of {} instructions", c.slice);
   if (find_cpu_model(c.cpu_model) == nullptr)
     return fmt::format("CPU model '{}', which this build does not know; a newer dejavm may have written it",

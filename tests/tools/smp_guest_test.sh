@@ -28,6 +28,49 @@ for how in random random:7 pct:1 pct:3 pct:5:9:1000000; do
   expect "$(cat out)" AXFHNBGSLKPQCVI
 done
 
+# The turns of a run, as a list of switches, are the same run; and so they are from a snapshot on.
+bounded() {
+  ended=0
+  "$dejavm" "$@" --console none --max-instructions 700000 || ended=$?
+  [ "$ended" = 4 ] || return "$ended"
+}
+short() { bounded record --memory 4M --kernel "$guest" --vcpus 4 --force "$@"; }
+later() { bounded restore s.dvs --schedule "$1" --force record -o "$2"; }
+for how in random:2 pct:4:1:2000000 round-robin; do
+  short --slice 300 --schedule "$how" -o t.dvt --snapshot-at 450000:s.dvs 2> log
+  "$dejavm" trace schedule t.dvt -o turns --force > listed
+  short --schedule file:turns -o other.dvt 2> log
+  "$dejavm" trace dump t.dvt > events
+  "$dejavm" trace dump other.dvt | cmp - events
+  later random:5 t.dvt 2> log
+  "$dejavm" replay t.dvt > replayed
+  expect "$(digest replayed)" "$(digest log)"
+  "$dejavm" trace schedule t.dvt -o later --force >> listed
+  later file:later other.dvt 2> log
+  "$dejavm" trace dump t.dvt > events
+  "$dejavm" trace dump other.dvt | cmp - events
+done
+grep -q '^turns: 0 switches, slices of 300' listed
+echo "0 1 1" > turns
+status=0
+later file:turns other.dvt 2> log || status=$?
+expect "$status" 1
+grep -q 'did not come up' log
+"$dejavm" replay other.dvt > replayed
+{ echo "0 1 1"; echo "0 seven 1"; } > turns
+refused() {
+  status=0
+  short --schedule file:turns -o none.dvt 2> log || status=$?
+  expect "$status" 2
+  grep -q "$1" log
+  test ! -e none.dvt
+}
+refused 'turns: line 2: a switch is'
+echo "0 1 4" > turns
+refused 'turns: a switch names vCPU 4, and the machine has 4'
+echo "slice 0" > turns
+refused "turns: line 1: 'slice N'"
+
 for slice in 3 977 "977 --schedule random:2" "200 --schedule pct:4:1:2000000"; do
   record="record --vcpus 4 --slice $slice --keyframe-every 300000 --console none --force"
   # shellcheck disable=SC2086

@@ -314,6 +314,19 @@ void Driver::report_lost_disk() {
                                      recording_ ? ", and its trace is whole up to there" : "")});
 }
 
+void Driver::report_missed_switches() {
+  if (options_.schedule_file.empty()) return;
+  const auto [missed, to_come] = machine_.switches_left();
+  const bool stopped = end_ == RunEnd::kUntil || end_ == RunEnd::kUserStop;
+  if (missed == 0 && (to_come == 0 || stopped)) return;
+  failed(
+      {ErrorKind::kHost,
+       fmt::format("{}: of its {} switches {} did not come up, for the vCPU had executed more by then or the next one "
+                   "could not run, and {} were still to come when the run ended; is it of this guest, with these "
+                   "options?",
+                   options_.schedule_file, machine_.config().schedule.switches.size(), missed, to_come)});
+}
+
 Outcome Driver::run(std::function<void(const Progress&)> progress) {
   progress_ = std::move(progress);
   const auto begin = std::chrono::steady_clock::now();
@@ -328,6 +341,7 @@ Outcome Driver::run(std::function<void(const Progress&)> progress) {
   if ((!control_ || serve()) && (gdb_ == nullptr || debug())) advance(kForever, {});
   report_save(saver_.wait());
   report_lost_disk();
+  report_missed_switches();
   warn_of_changed_images();
   if (writer_ && !recording_) begin_recording();  // ended before its first instruction: a trace of that
   if (recording_) {

@@ -41,6 +41,7 @@ class Driver {
   class ControlledInputs;
   std::vector<RunStop> stops();
   void report_lost_disk();
+  void report_missed_switches();
   void warn_of_changed_images() const;
   std::string image_name(unsigned disk) const;  // empty: it is no file of its own
   void report_save(std::optional<Result<Saved>> result);

@@ -337,6 +337,11 @@ void add_restore_options(CLI::App& app, Options& o) {
   app.add_option("snapshot", o.snapshot, "a snapshot that --snapshot-at or ctl wrote")->type_name("FILE")->required();
   add_engine_option(
       app, o, "what executes the guest: deterministic or kvm; any snapshot goes on on either [the one that saved it]");
+  add_schedule_options(app, o);
+  app.parse_complete_callback([&app, &o] {
+    o.reschedule = app.count("--schedule") + app.count("--slice") != 0;
+    o.has_slice = app.count("--slice") != 0;
+  });
   add_console_option(app, o, "the serial port: stdio, none or file:PATH [stdio]");
   app.add_option_function<std::vector<std::string>>(
          "--bind",
@@ -357,10 +362,8 @@ void add_restore_options(CLI::App& app, Options& o) {
 
 std::vector<NamedFile> inputs_of(const Options& o) {
   std::vector<NamedFile> out = {
-      {"--kernel", o.boot.kernel},
-      {"--firmware", o.boot.firmware},
-      {"--initrd", o.boot.initrd},
-      {"the snapshot", o.snapshot},
+      {"--kernel", o.boot.kernel},  {"--firmware", o.boot.firmware}, {"--initrd", o.boot.initrd},
+      {"the snapshot", o.snapshot}, {"--schedule", o.schedule_file},
   };
   for (const DiskOption& disk : o.disks) out.push_back({"--disk", disk.path});
   for (const BoundImage& image : o.images) out.push_back({"--bind", image.path});

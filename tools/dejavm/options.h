@@ -39,6 +39,9 @@ struct Options {
   EngineChoice engine;  // without a name: deterministic, or a snapshot's own
   bool step = false;    // kvm-step
   BootSource boot;
+  std::string schedule_file;
+  bool reschedule = false;  // restore: with the schedule of `config`
+  bool has_slice = false;   // ... and its slice
   std::string console = "stdio";
   std::string trace;              // record's output, replay's input
   uint64_t max_instructions = 0;  // 0: no limit

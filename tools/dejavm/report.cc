@@ -171,6 +171,8 @@ std::string unusual(const MachineConfig& c) {
   if (c.schedule.kind == ScheduleKind::kPct)
     out +=
         fmt::format(", PCT turns of depth {}, seed {}, over {}", c.schedule.depth, c.schedule.seed, c.schedule.length);
+  if (c.schedule.kind == ScheduleKind::kList)
+    out += fmt::format(", turns by a list of {} switches", c.schedule.switches.size());
   if (c.test_device) out += ", test device";
   if (c.strict) out += ", strict";
   if (!c.cpu_without.empty()) out += fmt::format(", CPU without {}", fmt::join(c.cpu_without, " "));

@@ -22,6 +22,7 @@
 #include "tools/dejavm/image_commit.h"
 #include "tools/dejavm/report.h"
 #include "tools/dejavm/sandbox.h"
+#include "tools/dejavm/vcpu_options.h"
 #include "vmm/boot/boot.h"
 #include "vmm/boot/firmware.h"
 #include "vmm/machine/host.h"
@@ -191,6 +192,7 @@ int run(const Options& given) {
   auto source = boot_source_of(o);
   if (!source) return fail(source.error(), kUsage);
   o.boot = source.take();
+  if (auto done = read_schedule_of(o); !done) return fail(done.error());
   Session s;
   if (auto done = s.boot(o); !done) return fail(done.error(), kUsage);
   return run_session(s, o, o.trace.empty() ? "run" : "record");
@@ -205,7 +207,25 @@ static void on_lost_file(int) {
   ::_exit(kBadFile);
 }
 
-int restore(const Options& o) {
+// --schedule and --slice, as far as they are given.
+static Result<void> reschedule(Machine& machine, Options& o) {
+  const MachineConfig& config = machine.config();
+  if (!o.reschedule || config.vcpus == 1) return {};
+  o.config.vcpus = config.vcpus;
+  if (!o.has_slice) o.config.slice = config.slice;
+  const uint64_t begin = machine.position().retired.value;
+  ScheduleConfig& schedule = o.config.schedule;
+  if (schedule.kind == ScheduleKind::kPct && schedule.length == 0 && o.max_instructions > begin)
+    schedule.length = o.max_instructions - begin;
+  settle_vcpu_options(o);
+  if (auto done = read_schedule_of(o); !done) return done;
+  if (schedule.kind == ScheduleKind::kRandom || schedule.kind == ScheduleKind::kPct) schedule.from = begin;
+  machine.set_schedule(schedule, o.config.slice);
+  return {};
+}
+
+int restore(const Options& given) {
+  Options o = given;  // outlives the session, which refers to it
   Session s;
   std::signal(SIGBUS, on_lost_file);
   if (auto done = s.open(o); !done) return fail(done.error(), kUsage);
@@ -213,6 +233,7 @@ int restore(const Options& o) {
       restore_file(o.snapshot, s.console.get(), {.engine = engine_of(o, ""), .verify = o.verify, .images = o.images});
   if (!restored) return fail(restored.error());
   s.machine = std::move(restored->machine);
+  if (auto done = reschedule(*s.machine, o); !done) return fail(done.error());
   const SnapshotHead& head = restored->chain->head();
   s.about.boot = head.boot;
   s.about.append = head.append;

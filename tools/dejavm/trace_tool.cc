@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "replay/explore/schedule_of.h"
 #include "replay/replay/devices_only.h"
 #include "replay/replay/replayer.h"
 #include "replay/store/atomic_file.h"
@@ -177,6 +178,25 @@ int copy(const TraceOptions& o, bool upgrade) {
   return kDone;
 }
 
+int print_schedule(const TraceOptions& o) {
+  auto trace = TraceReader::open(o.file, TraceReader::Check::kAll);
+  if (!trace) return fail(trace.error());
+  auto schedule = schedule_of(**trace);
+  if (!schedule) return fail(schedule.error());
+  const std::string text = to_text(*schedule);
+  if (o.output.empty()) {
+    std::fputs(text.c_str(), stdout);
+    return kDone;
+  }
+  auto file = AtomicFile::create(o.output, o.force);
+  if (!file) return fail(file.error(), kUsage);
+  auto done = (*file)->write_at(0, {reinterpret_cast<const uint8_t*>(text.data()), text.size()});
+  if (done) done = (*file)->commit();
+  if (!done) return fail(done.error(), kUsage);
+  print(fmt::format("{}: {} switches, slices of {}", o.output, schedule->switches.size(), schedule->slice));
+  return kDone;
+}
+
 }  // namespace
 
 void add_trace_tool(CLI::App& app, TraceOptions& o) {
@@ -225,6 +245,10 @@ void add_trace_tool(CLI::App& app, TraceOptions& o) {
       ->type_name("FILE")
       ->required();
   s->add_flag("--force", o.force, "replace an existing file");
+  s = app.add_subcommand("schedule", "the turns of its vCPUs, for --schedule file:PATH");
+  s->add_option("trace", o.file, "a trace of a machine with several vCPUs")->type_name("FILE")->required();
+  s->add_option("-o,--output", o.output, "the file to write; else standard output")->type_name("FILE");
+  s->add_flag("--force", o.force, "replace an existing file");
   filters(sub("tail", "a line for each event as it is recorded, until the recording ends"));
 }
 
@@ -238,6 +262,7 @@ int run_trace(const CLI::App& app, const TraceOptions& o) {
     if (auto done = export_perfetto(**trace, o.output, o.force); !done) return fail(done.error());
     return kDone;
   }
+  if (what == "schedule") return print_schedule(o);
   if (what == "devices" || what == "upgrade") return copy(o, what == "upgrade");
   return what == "info" ? info(o) : what == "dump" ? dump_trace(o) : tail_trace(o);
 }

@@ -196,6 +196,24 @@ Result<void> Machine::switch_engine(std::string_view engine_name) {
   return {};
 }
 
+void Machine::set_schedule(const ScheduleConfig& how, uint64_t slice) {
+  Impl& m = *impl_;
+  m.config.schedule = how;
+  m.config.slice = slice;
+  m.schedule.slice_end = m.at.value;
+  m.schedule.changes = 0;
+  m.schedule.missed = 0;
+  m.schedule.paused = 0;
+  for (VcpuTurn::State& turn : m.turns) turn.priority = 0;
+  first_priorities(m.config, m.turns);
+}
+
+Machine::SwitchesLeft Machine::switches_left() const {
+  const std::vector<ScheduledSwitch>& list = impl_->config.schedule.switches;
+  if (list.empty()) return {};
+  return {impl_->schedule.missed, list.size() - impl_->schedule.changes};
+}
+
 void Machine::watch_turns(std::function<void(const Turn&)> watcher) { impl_->turn_watcher = std::move(watcher); }
 void Machine::hold_others(std::optional<uint32_t> than_vcpu) { impl_->held_for = than_vcpu; }
 

@@ -36,6 +36,10 @@ enum class RunEnd : uint8_t {
 struct Turn {
   Retired begin;
   uint32_t vcpu = 0;
+  uint32_t after = 0;           // whose turn it was before
+  uint32_t in_order = 0;        // whose turn it would be by round robin
+  uint64_t executed_after = 0;  // instructions by `after` so far
+  bool cut_short = false;       // the turn before ended though its vCPU could go on, and did not pause
   bool operator==(const Turn&) const = default;
 };
 
@@ -82,6 +86,14 @@ class Machine {
   Result<void> switch_engine(std::string_view engine_name);
 
   // Of several vCPUs: who is told of each turn that begins, from now on; nullptr: nobody.
+  // From here on other turns, which begin at once.
+  void set_schedule(const ScheduleConfig&, uint64_t slice);
+  // Of a list's switches: those that did not come up, and those that are still to come.
+  struct SwitchesLeft {
+    uint64_t missed = 0;
+    uint64_t to_come = 0;
+  };
+  SwitchesLeft switches_left() const;
   void watch_turns(std::function<void(const Turn&)>);
   // Only this one has turns, until called again with none: the run is then another than it would be.
   void hold_others(std::optional<uint32_t> than_vcpu);

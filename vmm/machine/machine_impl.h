@@ -27,6 +27,7 @@ struct Machine::Impl final : GuestDma, Turns {
   Schedule::State schedule;  // `retired`: as of the last pull()
   std::vector<VcpuTurn::State> turns;
   std::function<void(const Turn&)> turn_watcher;
+  bool ended_by_pause = false;       // the last turn; for who watches
   std::optional<uint32_t> held_for;  // all but this one are
   std::string detail;
   Retired at;  // the machine's count, between runs of the engine

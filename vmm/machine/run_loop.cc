@@ -71,12 +71,19 @@ bool Machine::Impl::choose() {
   uint64_t who = 0;
   for (uint32_t n = 0; n < config.vcpus; ++n) who |= uint64_t{can_run(n)} << n;
   if (who == 0) return false;
+  Turn turn{.begin = at,
+            .after = schedule.current,
+            .in_order = next_in_order(config, schedule, who),
+            .executed_after = turns[schedule.current].executed,
+            .cut_short = can_run(schedule.current) && !ended_by_pause};
   const NextTurn next = next_turn(config, schedule, turns, who, at);
   schedule.current = next.vcpu;
   schedule.slice_end = at.value + next.instructions;
   schedule.paused = 0;
+  ended_by_pause = false;
   ++schedule.slices;
-  if (turn_watcher) turn_watcher({at, next.vcpu});
+  turn.vcpu = next.vcpu;
+  if (turn_watcher) turn_watcher(turn);
   return true;
 }
 
@@ -159,6 +166,7 @@ StopReason Machine::Impl::run_current(Retired until, Inputs& inputs, ExitHandler
   at = standing[n].retired;
   if (control.paused) {
     schedule.slice_end = at.value;
+    ended_by_pause = true;
     schedule.paused = config.schedule.kind == ScheduleKind::kPct ? 1 : 0;
     control.paused = false;
   }

@@ -25,10 +25,40 @@ uint32_t nth(uint64_t set, uint64_t n) {
 }
 
 NextTurn round_robin(const MachineConfig& config, const Schedule::State& s, uint64_t can_run) {
-  uint32_t vcpu = s.current;
-  do vcpu = (vcpu + 1) % config.vcpus;
-  while (!is_in(can_run, vcpu));
-  return {vcpu, config.slice};
+  return {next_in_order(config, s, can_run), config.slice};
+}
+
+// The list's next switch that can still come up.
+const ScheduledSwitch* coming(const MachineConfig& config, Schedule::State& s,
+                              const std::vector<VcpuTurn::State>& turns) {
+  const std::vector<ScheduledSwitch>& list = config.schedule.switches;
+  for (; s.changes < list.size(); ++s.changes) {
+    const ScheduledSwitch& next = list[s.changes];
+    if (turns[next.vcpu].executed <= next.executed) return &next;
+    ++s.missed;
+  }
+  return nullptr;
+}
+
+NextTurn by_list(const MachineConfig& config, Schedule::State& s, const std::vector<VcpuTurn::State>& turns,
+                 uint64_t can_run) {
+  for (;;) {
+    uint32_t vcpu = next_in_order(config, s, can_run);
+    const ScheduledSwitch* next = coming(config, s, turns);
+    if (next != nullptr && next->vcpu == s.current && turns[next->vcpu].executed == next->executed) {
+      ++s.changes;
+      if (!is_in(can_run, next->next)) {
+        ++s.missed;
+        continue;
+      }
+      vcpu = next->next;
+      next = coming(config, s, turns);
+    }
+    s.current = vcpu;
+    if (next == nullptr || next->vcpu != vcpu) return {vcpu, config.slice};
+    const uint64_t left = next->executed - turns[vcpu].executed;
+    if (left > 0) return {vcpu, std::min(config.slice, left)};
+  }
 }
 
 NextTurn by_chance(const MachineConfig& config, const Schedule::State& s, uint64_t can_run, Retired at) {
@@ -45,7 +75,7 @@ NextTurn by_chance(const MachineConfig& config, const Schedule::State& s, uint64
 uint64_t change_at(const MachineConfig& config, uint64_t n) {
   std::vector<uint64_t> all(config.schedule.depth - 1);
   for (size_t k = 0; k < all.size(); ++k)
-    all[k] = draw(config, kChange, k) % std::max<uint64_t>(config.schedule.length, 1);
+    all[k] = config.schedule.from + draw(config, kChange, k) % std::max<uint64_t>(config.schedule.length, 1);
   std::sort(all.begin(), all.end());
   return n < all.size() ? all[n] : ~uint64_t{0};
 }
@@ -68,6 +98,13 @@ NextTurn by_priority(const MachineConfig& config, Schedule::State& s, std::vecto
 
 }  // namespace
 
+uint32_t next_in_order(const MachineConfig& config, const Schedule::State& s, uint64_t can_run) {
+  uint32_t vcpu = s.current;
+  do vcpu = (vcpu + 1) % config.vcpus;
+  while (!is_in(can_run, vcpu));
+  return vcpu;
+}
+
 void first_priorities(const MachineConfig& config, std::vector<VcpuTurn::State>& turns) {
   if (config.schedule.kind != ScheduleKind::kPct) return;
   std::vector<uint32_t> order(turns.size());
@@ -80,7 +117,13 @@ void first_priorities(const MachineConfig& config, std::vector<VcpuTurn::State>&
 
 NextTurn next_turn(const MachineConfig& config, Schedule::State& s, std::vector<VcpuTurn::State>& turns,
                    uint64_t can_run, Retired at) {
+  if (at.value < config.schedule.from) {
+    NextTurn next = round_robin(config, s, can_run);
+    next.instructions = std::min(next.instructions, config.schedule.from - at.value);
+    return next;
+  }
   switch (config.schedule.kind) {
+    case ScheduleKind::kList: return by_list(config, s, turns, can_run);
     case ScheduleKind::kRandom: return by_chance(config, s, can_run, at);
     case ScheduleKind::kPct: return by_priority(config, s, turns, can_run, at);
     case ScheduleKind::kRoundRobin: break;

@@ -32,15 +32,25 @@ struct DiskConfig {
 inline constexpr size_t kMaxDisks = 16, kMaxVirtioDisks = 11;
 
 // Whose turn comes next (vmm/machine/schedule.h).
-enum class ScheduleKind : uint8_t { kRoundRobin, kRandom, kPct };
+enum class ScheduleKind : uint8_t { kRoundRobin, kRandom, kPct, kList };
+// Once `vcpu` has executed so many instructions of its own, it is the turn of `next`.
+struct ScheduledSwitch {
+  uint32_t vcpu = 0;
+  uint32_t next = 0;
+  uint64_t executed = 0;
+  bool operator==(const ScheduledSwitch&) const = default;
+};
 struct ScheduleConfig {
   ScheduleKind kind = ScheduleKind::kRoundRobin;
+  uint64_t from = 0;    // of kRandom and kPct: the machine's count at which it begins; until there, round robin
   uint64_t seed = 0;    // of kRandom and kPct
   uint32_t depth = 1;   // of kPct, 1-64: one more than there are changes of priority ...
   uint64_t length = 0;  // ... which lie within so many instructions
+  std::vector<ScheduledSwitch> switches{};  // of kList, in the order in which they come up
   bool operator==(const ScheduleConfig&) const = default;
 };
 inline constexpr uint32_t kMaxPctDepth = 64;
+inline constexpr size_t kMaxSwitches = 250'000;  // that a trace's header has room for
 
 inline constexpr uint32_t kMaxVcpus = 64;
 inline constexpr uint64_t kDefaultSlice = 50'000, kMaxSlice = uint64_t{1} << 40;

@@ -334,6 +334,26 @@ TEST(TraceHeader, OfAMachineThatThisBuildCannotMakeIsRefused) {
               h.config.schedule = {.kind = ScheduleKind::kPct, .seed = 4, .depth = 3, .length = 1000};
             }),
             "taken");
+  EXPECT_EQ(refusal([](TraceHeader& h) {
+              h.config.vcpus = 2;
+              h.config.schedule = {.kind = ScheduleKind::kRandom, .from = 1'000'000, .seed = 4};
+            }),
+            "taken");
+  EXPECT_EQ(refusal([](TraceHeader& h) {
+              h.config.vcpus = 2;
+              h.config.schedule = {.kind = ScheduleKind::kList, .switches = {{.vcpu = 1, .next = 0, .executed = 7}}};
+            }),
+            "taken");
+  EXPECT_THAT(refusal([](TraceHeader& h) {
+                h.config.vcpus = 2;
+                h.config.schedule = {.kind = ScheduleKind::kList, .switches = {{.vcpu = 2, .next = 0, .executed = 7}}};
+              }),
+              testing::HasSubstr("vCPU 2; the machine has 2"));
+  EXPECT_THAT(refusal([](TraceHeader& h) {
+                h.config.vcpus = 2;
+                h.config.schedule = {.kind = ScheduleKind::kList};
+              }),
+              testing::HasSubstr("0 numbers in a schedule"));
   EXPECT_THAT(refusal([](TraceHeader& h) { h.config.memory_bytes = uint64_t{1} << 41; }),
               testing::HasSubstr("memory of"));
   EXPECT_THAT(refusal([](TraceHeader& h) { h.config.memory_bytes = 4097; }), testing::HasSubstr("memory of 4097"));

@@ -25,6 +25,7 @@ struct Game {
     EXPECT_GE(turn.instructions, 1u);
     state.current = turn.vcpu;
     ++state.slices;
+    turns[turn.vcpu].executed += turn.instructions;
     at += turn.instructions;
     return turn;
   }
@@ -129,6 +130,40 @@ TEST(Schedule, LoopsThatWaitWithoutPauseGetWhatTheyWaitFor) {
   for (int n = 0; n < 4000; ++n) ++count[game.next(0xf).vcpu];
   EXPECT_EQ(count.size(), 4u);
   for (const auto& [vcpu, turns] : count) EXPECT_GT(turns, 10) << vcpu;
+}
+
+TEST(Schedule, AListAddsItsSwitchesToRoundRobin) {
+  Game game({.kind = ScheduleKind::kList,
+             .switches = {{.vcpu = 1, .next = 0, .executed = 300},
+                          {.vcpu = 0, .next = 3, .executed = 1100},
+                          {.vcpu = 3, .next = 3, .executed = 999},
+                          {.vcpu = 3, .next = 1, .executed = 1500}}});
+  using Turns = std::vector<std::pair<uint32_t, uint64_t>>;
+  EXPECT_EQ(game.play(9),
+            (Turns{{1, 300}, {0, 1000}, {1, 1000}, {2, 1000}, {3, 1000}, {0, 100}, {3, 500}, {1, 1000}, {2, 1000}}))
+      << "the third switch was behind vCPU 3 before the second came up";
+  EXPECT_EQ(game.state.missed, 1u);
+  EXPECT_EQ(game.state.changes, 4u);
+}
+
+TEST(Schedule, ASwitchOfAListToWhoCannotRunDoesNotComeUp) {
+  Game game({.kind = ScheduleKind::kList,
+             .switches = {{.vcpu = 1, .next = 3, .executed = 10}, {.vcpu = 1, .next = 2, .executed = 10}}});
+  EXPECT_EQ(game.play(2, 0x7), (std::vector<std::pair<uint32_t, uint64_t>>{{1, 10}, {2, 1000}}));
+  EXPECT_EQ(game.state.missed, 1u);
+}
+
+TEST(Schedule, ASwitchWhereItsVcpuStandsIsDoneWhenItsTurnComes) {
+  Game game({.kind = ScheduleKind::kList, .switches = {{.vcpu = 2, .next = 0, .executed = 0}}});
+  EXPECT_EQ(game.play(3), (std::vector<std::pair<uint32_t, uint64_t>>{{1, 1000}, {0, 1000}, {1, 1000}}));
+}
+
+TEST(Schedule, UntilItBeginsTurnsGoInOrder) {
+  Game game({.kind = ScheduleKind::kRandom, .from = 4500, .seed = 5});
+  auto expected = Game({}).play(4);
+  expected.emplace_back(1, 500);
+  EXPECT_EQ(game.play(5), expected);
+  EXPECT_NE(game.play(40), Game({}).play(40));
 }
 
 }  // namespace
