@@ -12,6 +12,7 @@
 #include "tools/dejavm/debug_tool.h"
 #include "tools/dejavm/device_tool.h"
 #include "tools/dejavm/disk_tool.h"
+#include "tools/dejavm/explore_tool.h"
 #include "tools/dejavm/golden_tool.h"
 #include "tools/dejavm/host_tool.h"
 #include "tools/dejavm/lockstep_tool.h"
@@ -128,6 +129,9 @@ class Commands {
     add_symbols_tool(*add("symbols", "a Linux guest's kernel symbols, out of its own memory, for gdb",
                           [this] { return run_symbols(symbols_); }),
                      symbols_);
+    add_explore_tool(*add("explore", "look for the turns of several vCPUs by which a guest fails",
+                          [this] { return run_explore(explore_); }),
+                     explore_);
     CLI::App* query = add("query", "questions about a recorded run: who wrote there, when was this executed",
                           [this] { return run_query(*app_.get_subcommand("query"), query_); });
     add_query_tool(*query, query_);
@@ -148,6 +152,7 @@ class Commands {
   HostOptions host_;
   DebugOptions debug_;
   SymbolsOptions symbols_;
+  ExploreToolOptions explore_;
   QueryOptions query_;
   TraceOptions trace_;
 };

@@ -36,6 +36,17 @@ SnapshotRequest parse_snapshot(const std::string& text) {
   return {*at, text.substr(colon + 1)};
 }
 
+void add_limit_options(CLI::App& app, Options& o) {
+  app.add_option_function<std::string>(
+         "--max-time", [&o](const std::string& v) { o.max_time_ns = parse_duration(v); },
+         "stop once so many seconds of the guest's time have passed, with status 4; 10m and 2h, too")
+      ->type_name("SECONDS");
+  app.add_option("--max-instructions", o.max_instructions,
+                 "stop once so many are complete, with status 4; 5M is 5000000")
+      ->type_name("N")
+      ->transform(instruction_count());
+}
+
 void add_snapshot_options(CLI::App& app, Options& o) {
   app.add_option_function<std::vector<std::string>>(
          "--snapshot-at",
@@ -59,14 +70,7 @@ void add_snapshot_options(CLI::App& app, Options& o) {
   app.add_flag("--delta", o.delta, "save only what changed since the snapshot before, where there is one");
   app.add_flag("--external-base", o.external_base,
                "leave the images of disks out of snapshots; restore finds them by 'diskN', size and hash: --bind");
-  app.add_option_function<std::string>(
-         "--max-time", [&o](const std::string& v) { o.max_time_ns = parse_duration(v); },
-         "stop once so many seconds of the guest's time have passed, with status 4; 10m and 2h, too")
-      ->type_name("SECONDS");
-  app.add_option("--max-instructions", o.max_instructions,
-                 "stop once so many are complete, with status 4; 5M is 5000000")
-      ->type_name("N")
-      ->transform(instruction_count());
+  add_limit_options(app, o);
 }
 
 }  // namespace
@@ -131,16 +135,27 @@ int64_t parse_time(const std::string& text) {
   return v;
 }
 
+void add_keyframe_option(CLI::App& app, Options& o) {
+  app.add_option("--keyframe-every", o.keyframe_interval,
+                 "instructions between keyframes, from which a replay can start; 0: none [100M]")
+      ->type_name("N")
+      ->transform(instruction_count());
+}
+
+void add_sandbox_option(CLI::App& app, Options& o) {
+  app.add_option_function<std::string>(
+         "--sandbox", [&o](const std::string& v) { o.sandbox = v == "on"; },
+         "once the guest runs, dejavm can start no program, open no connection and gain no privilege: on or off [on]")
+      ->check(CLI::IsMember({"on", "off"}));
+}
+
 void add_engine_option(CLI::App& app, Options& o, const char* text) {
   app.add_option("--engine", o.engine.name, text)->check(CLI::IsMember({"deterministic", "kvm", "kvm-step"}));
   app.add_flag(
       "--step", o.step,
       "--engine kvm-step, the exact mode: KVM executes the guest step by step, and counts, exits and answers are the "
       "deterministic engine's; slow");
-  app.add_option_function<std::string>(
-         "--sandbox", [&o](const std::string& v) { o.sandbox = v == "on"; },
-         "once the guest runs, dejavm can start no program, open no connection and gain no privilege: on or off [on]")
-      ->check(CLI::IsMember({"on", "off"}));
+  add_sandbox_option(app, o);
   app.add_option_function<std::string>(
          "--translate", [&o](const std::string& v) { o.engine.translation.on = v == "on"; },
          "hot guest code becomes host code: on or off; the guest does the same either way [on]")
@@ -213,8 +228,7 @@ void add_disk_options(CLI::App& app, Options& o) {
       ->take_all();
 }
 
-void add_machine_options(CLI::App& app, Options& o) {
-  add_engine_option(app, o, "what executes the guest: deterministic, or kvm, the processor itself [deterministic]");
+static void add_hardware_options(CLI::App& app, Options& o) {
   app.add_option(
          "--kernel", o.boot.kernel,
          "Linux bzImage, or ELF kernel with a PVH or Multiboot entry; without it a small guest that is built in")
@@ -231,6 +245,7 @@ void add_machine_options(CLI::App& app, Options& o) {
       ->transform(size_in_bytes());
   app.parse_complete_callback([&app, &o] {
     if (o.boots_from_disk && app.count("--memory") == 0) o.config.memory_bytes = uint64_t{1} << 30;
+    o.has_slice = app.count("--slice") != 0;
     settle_vcpu_options(o);
   });
   add_vcpu_options(app, o);
@@ -240,8 +255,6 @@ void add_machine_options(CLI::App& app, Options& o) {
          "--start-time", [&o](const std::string& v) { o.config.start_time_unix_s = parse_time(v); },
          "what the real-time clock shows at the start [2000-01-01T00:00:00Z]")
       ->type_name("RFC3339");
-  add_console_option(app, o, "the serial port: stdio, none or file:PATH [stdio]");
-  add_snapshot_options(app, o);
   app.add_option_function<std::string>(
          "--serial-timing", [&o](const std::string& v) { o.config.serial_baud = v == "baud"; },
          "how long the serial port takes: instant, or baud, as the guest programs it [instant]")
@@ -276,15 +289,27 @@ void add_machine_options(CLI::App& app, Options& o) {
   app.add_flag("--debug-exit", o.config.debug_exit, "a write of N to port 0xf4 ends the run with status N*2+1");
   app.add_flag("--strict", o.config.strict,
                "stop, with status 4, at an instruction that the CPU model lacks, instead of raising #UD");
+}
+
+void add_machine_options(CLI::App& app, Options& o) {
+  add_engine_option(app, o, "what executes the guest: deterministic, or kvm, the processor itself [deterministic]");
+  add_hardware_options(app, o);
+  add_console_option(app, o, "the serial port: stdio, none or file:PATH [stdio]");
+  add_snapshot_options(app, o);
   app.add_flag("--json", o.json, "the result as one JSON object on standard error");
+}
+
+void add_explored_machine_options(CLI::App& app, Options& o) {
+  add_sandbox_option(app, o);
+  add_hardware_options(app, o);
+  add_limit_options(app, o);
+  add_keyframe_option(app, o);
+  app.add_flag("--json", o.json, "the result as one JSON object on standard output");
 }
 
 void add_trace_options(CLI::App& app, Options& o) {
   app.add_option("-o,--output", o.trace, "the trace to write")->type_name("FILE")->required();
-  app.add_option("--keyframe-every", o.keyframe_interval,
-                 "instructions between keyframes, from which a replay can start; 0: none [100M]")
-      ->type_name("N")
-      ->transform(instruction_count());
+  add_keyframe_option(app, o);
   app.add_option("--keyframe-at", o.keyframes_at, "another keyframe, at this instruction; may be given again")
       ->type_name("INSTRUCTION")
       ->transform(instruction_count())

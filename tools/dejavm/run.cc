@@ -15,7 +15,7 @@
 #include "replay/replay/position.h"
 #include "replay/replay/replayer.h"
 #include "replay/snapshot/restore_snapshot.h"
-#include "tools/dejavm/disks.h"
+#include "tools/dejavm/assemble.h"
 #include "tools/dejavm/distinct_files.h"
 #include "tools/dejavm/drive.h"
 #include "tools/dejavm/gdb_wire.h"
@@ -23,8 +23,6 @@
 #include "tools/dejavm/report.h"
 #include "tools/dejavm/sandbox.h"
 #include "tools/dejavm/vcpu_options.h"
-#include "vmm/boot/boot.h"
-#include "vmm/boot/firmware.h"
 #include "vmm/machine/host.h"
 
 namespace dejavm::cli {
@@ -47,27 +45,6 @@ Result<void> check_files(const Options& o, const NamedFile& recorded) {
   return distinct_files(inputs, outputs);
 }
 
-EngineChoice engine_of(const Options& o, const char* otherwise) {
-  return o.step ? EngineChoice("kvm-step", o.engine.translation) : o.engine.or_else(otherwise);
-}
-
-// What the machine starts from: where an image was given by itself, the firmware of this host.
-Result<BootSource> boot_source_of(const Options& o) {
-  BootSource source = o.boot;
-  if (!o.boots_from_disk || !source.kernel.empty() || !source.firmware.empty()) return source;
-  constexpr const char* kPlaces[] = {"/usr/share/seabios/bios-256k.bin", "/usr/share/qemu/bios-256k.bin"};
-  for (const char* place : kPlaces) {
-    if (access(place, R_OK) != 0) continue;
-    source.firmware = place;
-    return source;
-  }
-  return Error{
-      ErrorKind::kHost,
-      fmt::format("to boot from {} there is no SeaBIOS on this host (Debian: package seabios); give --firmware, "
-                  "or a --kernel",
-                  o.disks[0].path)};
-}
-
 // A machine that is ready to run, with its console and inputs.
 struct Session {
   std::unique_ptr<HostConsole> console;
@@ -84,35 +61,20 @@ struct Session {
     auto opened = open_console(o);
     if (!opened) return opened.error();
     console = opened.take();
-    about.writer = "dejavm " DEJAVM_VERSION;
-    about.bindings = {"console"};
+    describe_program(about);
     return {};
   }
   Result<void> boot(const Options& o) {
     if (auto done = open(o); !done) return done;
-    MachineConfig config = o.config;
-    if (!o.boot.firmware.empty()) {
-      auto rom = boot::firmware_rom_bytes(o.boot.firmware);
-      if (!rom) return rom.error();
-      config.rom_bytes = *rom;
-    }
     for (unsigned n = 0; n < o.disks.size(); ++n) {
       if (!o.disks[n].commit) continue;
       auto target = ImageCommit::prepare(o.disks[n].path, o.disks[n].format);
       if (!target) return target.error();
       commits[n] = target.take();
     }
-    const bool is_kept = !o.trace.empty() || !o.snapshots.empty() || !o.control.empty();
-    auto images = open_disks(o, config, is_kept ? &about.disks : nullptr);
-    if (!images) return images.error();
-    auto made = Machine::create(config, engine_of(o, "deterministic"), console.get(), images.take());
-    if (!made) return made.error();
-    machine = made.take();
-    if (auto done = machine->boot(o.boot); !done) return done;
-    auto described = describe_boot(o.boot);
-    if (!described) return described.error();
-    about.boot = described.take();
-    about.append = o.boot.append;
+    auto assembled = assemble(o, console.get(), about);
+    if (!assembled) return assembled.error();
+    machine = assembled.take();
     return begin(o);
   }
   Result<void> begin(const Options& o) {
@@ -192,6 +154,7 @@ int run(const Options& given) {
   auto source = boot_source_of(o);
   if (!source) return fail(source.error(), kUsage);
   o.boot = source.take();
+  settle_length(o, 0);
   if (auto done = read_schedule_of(o); !done) return fail(done.error());
   Session s;
   if (auto done = s.boot(o); !done) return fail(done.error(), kUsage);
@@ -215,9 +178,8 @@ static Result<void> reschedule(Machine& machine, Options& o) {
   if (!o.has_slice) o.config.slice = config.slice;
   const uint64_t begin = machine.position().retired.value;
   ScheduleConfig& schedule = o.config.schedule;
-  if (schedule.kind == ScheduleKind::kPct && schedule.length == 0 && o.max_instructions > begin)
-    schedule.length = o.max_instructions - begin;
   settle_vcpu_options(o);
+  settle_length(o, begin);
   if (auto done = read_schedule_of(o); !done) return done;
   if (schedule.kind == ScheduleKind::kRandom || schedule.kind == ScheduleKind::kPct) schedule.from = begin;
   machine.set_schedule(schedule, o.config.slice);

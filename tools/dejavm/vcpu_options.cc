@@ -81,14 +81,17 @@ void add_schedule_options(CLI::App& app, Options& o) {
 }
 
 void settle_vcpu_options(Options& o) {
-  constexpr uint64_t kUsualLength = 1'000'000'000;
   if (o.config.vcpus == 1) {
     o.config.slice = kDefaultSlice;
     o.config.schedule = {};
   }
+}
+
+void settle_length(Options& o, uint64_t begin) {
+  constexpr uint64_t kUsualLength = 1'000'000'000;
   ScheduleConfig& schedule = o.config.schedule;
   if (schedule.kind == ScheduleKind::kPct && schedule.length == 0)
-    schedule.length = o.max_instructions != 0 ? o.max_instructions : kUsualLength;
+    schedule.length = o.max_instructions > begin ? o.max_instructions - begin : kUsualLength;
 }
 
 Result<void> read_schedule_of(Options& o) {
