@@ -121,6 +121,14 @@ struct DebugPoints {
     uint64_t address = 0;  // of the instruction, or the first byte accessed that is watched
     Retired at;            // of the instruction that accesses it, or stands there
   };
+  // One that was watched for.
+  struct Access {
+    bool write = false;
+    unsigned len_bytes = 0;
+    uint64_t linear = 0;
+    uint64_t gpa = 0;  // of the first byte
+    Retired at;
+  };
   std::vector<uint64_t> code;  // linear addresses; the stop is before the instruction there is executed
   std::vector<Data> data;      // the stop is after the instruction, or the delivery of the event, that accesses it
   // Of an instruction at this address and count the debugger knows already.
@@ -133,6 +141,8 @@ struct DebugPoints {
   std::optional<Hit> hit;  // set with kBreak; to be cleared before the next run
   std::optional<Hit> last;
   uint64_t passed = 0;  // hits, of code
+  // Passing: all accesses that are hits go here, too, in their order.
+  std::vector<Access>* accesses = nullptr;
 };
 
 enum class StopReason : uint8_t {

@@ -6,13 +6,14 @@
 
 namespace dejavm {
 
-SwitchList::SwitchList(Machine& machine) : begin_(machine.position().retired) {
-  list_.slice = machine.config().slice;
+SwitchList::SwitchList(Machine& machine, uint64_t slice, size_t at_most)
+    : begin_(machine.position().retired), at_most_(at_most) {
+  list_.slice = slice;
   machine.watch_turns([this](const Turn& turn) { add(turn); });
 }
 
 void SwitchList::add(const ScheduledSwitch& one) {
-  if (++count_ <= kMaxSwitches) list_.switches.push_back(one);
+  if (++count_ <= at_most_) list_.switches.push_back(one);
 }
 
 void SwitchList::add(const Turn& turn) {
@@ -27,21 +28,37 @@ void SwitchList::add(const Turn& turn) {
   add({.vcpu = turn.after, .next = turn.vcpu, .executed = turn.executed_after});
 }
 
-Result<ScheduleFile> schedule_of(const TraceReader& trace) {
+namespace {
+
+Result<std::unique_ptr<SwitchList>> list_of(const TraceReader& trace, uint64_t slice, size_t at_most) {
   if (trace.header().config.vcpus == 1)
     return Error{ErrorKind::kHost, fmt::format("{}: a machine of one vCPU has no schedule", trace.name())};
   std::unique_ptr<SwitchList> list;
   ReplayOptions options;
   options.engine = "deterministic";
-  options.at_begin = [&](Machine& machine) { list = std::make_unique<SwitchList>(machine); };
+  options.at_begin = [&](Machine& machine) { list = std::make_unique<SwitchList>(machine, slice, at_most); };
   auto done = replay(trace, nullptr, options);
   if (!done) return done.error();
-  if (list->count() > kMaxSwitches)
+  return list;
+}
+
+}  // namespace
+
+Result<ScheduleFile> schedule_of(const TraceReader& trace) {
+  auto list = list_of(trace, trace.header().config.slice, kMaxSwitches);
+  if (!list) return list.error();
+  if ((*list)->count() > kMaxSwitches)
     return Error{ErrorKind::kHost,
                  fmt::format("{}: {} switches that round robin would not make; a list has {} at most. A shorter run, "
                              "from a snapshot or with --max-instructions, has fewer",
-                             trace.name(), list->count(), kMaxSwitches)};
-  return list->list();
+                             trace.name(), (*list)->count(), kMaxSwitches)};
+  return (*list)->list();
+}
+
+Result<ScheduleFile> first_switches_of(const TraceReader& trace, uint64_t slice, size_t at_most) {
+  auto list = list_of(trace, slice, at_most);
+  if (!list) return list.error();
+  return (*list)->list();
 }
 
 }  // namespace dejavm

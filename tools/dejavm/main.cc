@@ -16,6 +16,7 @@
 #include "tools/dejavm/golden_tool.h"
 #include "tools/dejavm/host_tool.h"
 #include "tools/dejavm/lockstep_tool.h"
+#include "tools/dejavm/minimise_tool.h"
 #include "tools/dejavm/query_tool.h"
 #include "tools/dejavm/report.h"
 #include "tools/dejavm/run.h"
@@ -132,6 +133,9 @@ class Commands {
     add_explore_tool(*add("explore", "look for the turns of several vCPUs by which a guest fails",
                           [this] { return run_explore(explore_); }),
                      explore_);
+    add_minimise_tool(*add("minimise", "the one switch of vCPUs by which a recorded run fails",
+                           [this] { return run_minimise(minimise_); }),
+                      minimise_);
     CLI::App* query = add("query", "questions about a recorded run: who wrote there, when was this executed",
                           [this] { return run_query(*app_.get_subcommand("query"), query_); });
     add_query_tool(*query, query_);
@@ -153,6 +157,7 @@ class Commands {
   DebugOptions debug_;
   SymbolsOptions symbols_;
   ExploreToolOptions explore_;
+  MinimiseToolOptions minimise_;
   QueryOptions query_;
   TraceOptions trace_;
 };

@@ -4,6 +4,7 @@
 #include <ctime>
 
 #include "replay/replay/position.h"
+#include "tools/dejavm/run_options.h"
 #include "tools/dejavm/vcpu_options.h"
 #include "vmm/state/cpu_model.h"
 
@@ -34,17 +35,6 @@ SnapshotRequest parse_snapshot(const std::string& text) {
   const auto at = colon < text.size() - 1 ? parse_instructions(std::string_view(text).substr(0, colon)) : std::nullopt;
   if (!at) refuse(text, "INSTRUCTION:FILE, such as 5M:boot.dvs");
   return {*at, text.substr(colon + 1)};
-}
-
-void add_limit_options(CLI::App& app, Options& o) {
-  app.add_option_function<std::string>(
-         "--max-time", [&o](const std::string& v) { o.max_time_ns = parse_duration(v); },
-         "stop once so many seconds of the guest's time have passed, with status 4; 10m and 2h, too")
-      ->type_name("SECONDS");
-  app.add_option("--max-instructions", o.max_instructions,
-                 "stop once so many are complete, with status 4; 5M is 5000000")
-      ->type_name("N")
-      ->transform(instruction_count());
 }
 
 void add_snapshot_options(CLI::App& app, Options& o) {
@@ -133,20 +123,6 @@ int64_t parse_time(const std::string& text) {
   const int64_t v = timegm(&t) - offset_s;
   if (t.tm_year < 70 || t.tm_year > 199) refuse(text, "between 1970 and 2099, as the RTC can show");
   return v;
-}
-
-void add_keyframe_option(CLI::App& app, Options& o) {
-  app.add_option("--keyframe-every", o.keyframe_interval,
-                 "instructions between keyframes, from which a replay can start; 0: none [100M]")
-      ->type_name("N")
-      ->transform(instruction_count());
-}
-
-void add_sandbox_option(CLI::App& app, Options& o) {
-  app.add_option_function<std::string>(
-         "--sandbox", [&o](const std::string& v) { o.sandbox = v == "on"; },
-         "once the guest runs, dejavm can start no program, open no connection and gain no privilege: on or off [on]")
-      ->check(CLI::IsMember({"on", "off"}));
 }
 
 void add_engine_option(CLI::App& app, Options& o, const char* text) {
@@ -300,11 +276,9 @@ void add_machine_options(CLI::App& app, Options& o) {
 }
 
 void add_explored_machine_options(CLI::App& app, Options& o) {
-  add_sandbox_option(app, o);
+  add_limited_options(app, o);
   add_hardware_options(app, o);
-  add_limit_options(app, o);
   add_keyframe_option(app, o);
-  app.add_flag("--json", o.json, "the result as one JSON object on standard output");
 }
 
 void add_trace_options(CLI::App& app, Options& o) {

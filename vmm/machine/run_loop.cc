@@ -167,7 +167,7 @@ StopReason Machine::Impl::run_current(Retired until, Inputs& inputs, ExitHandler
   if (control.paused) {
     schedule.slice_end = at.value;
     ended_by_pause = true;
-    schedule.paused = config.schedule.kind == ScheduleKind::kPct ? 1 : 0;
+    schedule.paused = knows_of_pause(config) ? 1 : 0;
     control.paused = false;
   }
   return why;

@@ -67,6 +67,9 @@ NextTurn by_chance(const MachineConfig& config, const Schedule::State& s, uint64
   for (uint32_t n = 0; n < config.vcpus; ++n)
     if (draw(config, kBackground, at.value / kWindow * kMaxVcpus + n) % 8 == 0) foreground &= ~(uint64_t{1} << n);
   const uint64_t length = draw(config, kLength, s.slices);
+  // Who pauses waits, perhaps for one of the background.
+  const uint64_t others = can_run & ~(uint64_t{1} << s.current);
+  if (s.paused && others != 0) foreground = others;
   return {nth(foreground != 0 ? foreground : can_run, draw(config, kWho, s.slices)),
           1 + (length >> 8) % (length % 4 == 0 ? kShort : 2 * config.slice)};
 }
@@ -103,6 +106,11 @@ uint32_t next_in_order(const MachineConfig& config, const Schedule::State& s, ui
   do vcpu = (vcpu + 1) % config.vcpus;
   while (!is_in(can_run, vcpu));
   return vcpu;
+}
+
+bool knows_of_pause(const MachineConfig& config) {
+  const ScheduleKind kind = config.schedule.kind;
+  return kind == ScheduleKind::kPct || (kind == ScheduleKind::kRandom && config.revision >= 6);
 }
 
 void first_priorities(const MachineConfig& config, std::vector<VcpuTurn::State>& turns) {

@@ -57,7 +57,8 @@ struct VcpuTurn {
 // - round robin: in their order, each for a slice.
 // - random: by chance, from the seed. A turn is up to two slices long, and of every fourth some tens of instructions.
 // In
-//   windows of virtual time some vCPUs, drawn anew for each, run only when no other can (the chaos mode of rr).
+//   windows of virtual time some vCPUs, drawn anew for each, run only when no other can (the chaos mode of rr), or
+//   another pauses.
 // - PCT: by priorities in an order from the seed: always the first that can run. At depth - 1 counts, from the seed
 // too, who
 //   runs then falls behind all others; a failure that needs d such changes is met with a likelihood of 1 / (n k^(d-1))
@@ -75,6 +76,8 @@ NextTurn next_turn(const MachineConfig&, Schedule::State&, std::vector<VcpuTurn:
                    Retired at);
 // Whose turn it is after the present one in the vCPUs' order.
 uint32_t next_in_order(const MachineConfig&, const Schedule::State&, uint64_t can_run);
+// Whether the next turn depends on the last one's having ended by PAUSE.
+bool knows_of_pause(const MachineConfig&);
 // Those of a machine at its begin.
 void first_priorities(const MachineConfig&, std::vector<VcpuTurn::State>& turns);
 

@@ -46,11 +46,12 @@ Pieces translate_all(Cpu& c, uint64_t linear, unsigned len, Access access, Right
 }
 
 // An access that a debugger waits for, made by an instruction that is executed by itself.
-void note_debug_points(Cpu& c, uint64_t linear, unsigned len, bool write) {
+void note_debug_points(Cpu& c, uint64_t linear, uint64_t gpa, unsigned len, bool write) {
   if (c.debug == nullptr) return;
   for (const DebugPoints::Data& d : c.debug->data) {
     if (!(write ? d.write : d.read) || linear >= d.start + d.len_bytes || d.start >= linear + len) continue;
     if (!c.debug->passing && !c.mmio_allowed) throw LeaveBlock{};
+    if (c.debug->accesses != nullptr) c.debug->accesses->push_back({write, len, linear, gpa, Retired{c.retired}});
     std::optional<DebugPoints::Hit>& hit = c.debug->passing ? c.debug->last : c.debug->hit;
     // Of an instruction that makes several accesses, the first.
     if (!hit || hit->at != Retired{c.retired})
@@ -181,7 +182,7 @@ void Cpu::read_linear(uint64_t linear_address, void* to, unsigned len, Rights ri
   }
   const Pieces p = translate_all(*this, linear_address, len, Access::kRead, rights);
   leave_block_for_mmio(*this, p);
-  note_debug_points(*this, linear_address, len, false);
+  note_debug_points(*this, linear_address, p.piece[0].gpa, len, false);
   uint8_t* bytes = static_cast<uint8_t*>(to);
   for (unsigned i = 0; i < p.count; bytes += p.piece[i++].len)
     read_physical(*this, p.piece[i].gpa, bytes, p.piece[i].len);
@@ -196,7 +197,7 @@ void Cpu::write_linear(uint64_t linear_address, const void* from, unsigned len, 
   }
   const Pieces p = translate_all(*this, linear_address, len, Access::kWrite, rights);
   leave_block_for_mmio(*this, p);
-  note_debug_points(*this, linear_address, len, true);
+  note_debug_points(*this, linear_address, p.piece[0].gpa, len, true);
   const uint8_t* bytes = static_cast<const uint8_t*>(from);
   for (unsigned i = 0; i < p.count; bytes += p.piece[i++].len)
     write_physical(*this, p.piece[i].gpa, bytes, p.piece[i].len);

@@ -15,7 +15,8 @@ namespace dejavm {
 // VMOVAPS's faults, the performance counters and CMCI as docs/cpu.md has them; events of a PIT that nobody sees wake
 // nothing. 3: testdma beside pctestdev. 4: PCI. 5: fw_cfg for firmware, whose PCI host
 // bridge is QEMU's; port 0x402 is there if asked for; the clock and its memory outlive a reset.
-inline constexpr uint32_t kMachineRevision = 5;
+// 6: by random turns, too, another vCPU runs after a PAUSE.
+inline constexpr uint32_t kMachineRevision = 6;
 
 enum class DiskController : uint8_t { kNvme, kVirtio };
 

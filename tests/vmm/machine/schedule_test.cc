@@ -84,6 +84,22 @@ TEST(Schedule, InItsWindowAVcpuOfTheBackgroundWaitsForTheOthers) {
   EXPECT_TRUE(met);
 }
 
+TEST(Schedule, AfterAPauseAnotherRunsByChanceToo) {
+  for (uint64_t seed = 0; seed < 20; ++seed) {
+    Game game({.kind = ScheduleKind::kRandom, .seed = seed});
+    for (int n = 0; n < 50; ++n) {
+      const uint32_t before = game.state.current;
+      EXPECT_NE(game.next(0xf, true).vcpu, before);
+    }
+    EXPECT_EQ(game.next(1, true).vcpu, 0u) << "unless there is none";
+  }
+  MachineConfig config;
+  config.schedule.kind = ScheduleKind::kRandom;
+  EXPECT_TRUE(knows_of_pause(config));
+  config.revision = 5;
+  EXPECT_FALSE(knows_of_pause(config));
+}
+
 TEST(Schedule, PctRunsTheFirstByPriorityUntilAChange) {
   const ScheduleConfig how{.kind = ScheduleKind::kPct, .seed = 3, .depth = 3, .length = 100'000};
   Game game(how);
