@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "replay/guest/modules.h"
 #include "replay/guest/where.h"
 #include "replay/replay/replayer.h"
 
@@ -40,6 +41,25 @@ StandingVcpu standing(Machine& machine, uint32_t vcpu, const Symbols& symbols) {
   return out;
 }
 
+// Those given, and what the guest's memory tells where it stands.
+Symbols symbols_there(Machine& machine, const Symbols& given) {
+  Symbols out = given;
+  const auto kernel = GuestKernel::find(machine.memory());
+  if (!kernel) return out;
+  out.add(symbols_of(*kernel));
+  for (uint32_t n = 0; n < machine.config().vcpus; ++n) {
+    VcpuState state;
+    machine.engine().get_state(n, state);
+    std::vector<std::pair<uint64_t, std::string>> named;
+    for (const ModuleSymbol& symbol : module_symbols(machine.memory(), state, *kernel))
+      named.emplace_back(symbol.address, symbol.name);
+    if (named.empty()) continue;
+    out.add(Symbols::of(named));
+    break;
+  }
+  return out;
+}
+
 }  // namespace
 
 Result<DecidingSwitch> deciding_switch(const TraceReader& trace, const Symbols& symbols) {
@@ -52,8 +72,9 @@ Result<DecidingSwitch> deciding_switch(const TraceReader& trace, const Symbols& 
   DecidingSwitch out;
   out.at = *at;
   out.which = trace.header().config.schedule.switches.back();
-  out.from = standing((*timeline)->machine(), out.which.vcpu, symbols);
-  out.to = standing((*timeline)->machine(), out.which.next, symbols);
+  out.symbols = symbols_there((*timeline)->machine(), symbols);
+  out.from = standing((*timeline)->machine(), out.which.vcpu, out.symbols);
+  out.to = standing((*timeline)->machine(), out.which.next, out.symbols);
   auto shared = shared_around(**timeline, *at, out.which.vcpu, out.which.next, kWindow, kPlaces);
   if (!shared) return shared.error();
   out.shared = shared.take();

@@ -24,10 +24,11 @@ struct DecidingSwitch {
   StandingVcpu from;  // goes on in the good run
   StandingVcpu to;    // goes on in the bad one
   std::vector<SharedPlace> shared;
+  Symbols symbols;  // that are known there
 };
 
-// `trace`: of the bad run, by a list of switches, the last of which decides. `symbols`: names for what stands outside
-// of a Linux kernel, whose own are found in its memory; may be empty.
+// `trace`: of the bad run, by a list of switches, the last of which decides. `symbols`: names, besides those of a Linux
+// guest's kernel and its modules, which are found in its memory; may be empty.
 Result<DecidingSwitch> deciding_switch(const TraceReader& trace, const Symbols& symbols);
 
 }  // namespace dejavm

@@ -15,9 +15,10 @@ class Stack {
     const bool is_64_bit = (s.efer & kEferLma) != 0 && (s.segment[kCs].attributes & kSegL) != 0;
     word_bytes_ = is_64_bit ? 8 : 4;
   }
-  uint64_t pointer(unsigned reg) const {
-    return word_bytes_ == 8 ? state_.gpr[reg] : (state_.segment[kSs].base + state_.gpr[reg]) & 0xffffffff;
+  uint64_t linear(uint64_t offset) const {
+    return word_bytes_ == 8 ? offset : (state_.segment[kSs].base + offset) & 0xffffffff;
   }
+  uint64_t pointer(unsigned reg) const { return linear(state_.gpr[reg]); }
   uint64_t word_bytes() const { return word_bytes_; }
   std::optional<uint64_t> word(uint64_t linear) const { return read(linear, word_bytes_); }
   // Whether what comes before this address is a call: to a constant, or by a register or memory.
@@ -60,7 +61,7 @@ std::vector<uint64_t> by_frames(const Stack& stack, size_t at_most) {
     if (!back || !next || !stack.follows_call(*back)) break;
     out.push_back(*back);
     below = frame + 2 * stack.word_bytes();
-    frame = *next;
+    frame = stack.linear(*next);
   }
   return out;
 }

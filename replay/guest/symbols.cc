@@ -116,6 +116,11 @@ Symbols Symbols::of(const std::vector<std::pair<uint64_t, std::string>>& symbols
   return s;
 }
 
+void Symbols::add(const Symbols& other) {
+  all_.insert(all_.end(), other.all_.begin(), other.all_.end());
+  std::stable_sort(all_.begin(), all_.end(), [](const Symbol& a, const Symbol& b) { return a.address < b.address; });
+}
+
 std::string Symbols::name(uint64_t address) const {
   const uint64_t linked = address - offset_;
   const auto after =

@@ -14,6 +14,7 @@ class Symbols {
   static Result<Symbols> load(const std::string& path);
   // In any order; of several at one address the first is kept as the name.
   static Symbols of(const std::vector<std::pair<uint64_t, std::string>>& symbols);
+  void add(const Symbols&);  // as linked, or where they run
   bool empty() const { return all_.empty(); }
   // A Linux kernel may run elsewhere than where it was linked (KASLR): its entry point for SYSCALL, which IA32_LSTAR
   // holds (0: not yet), tells how far.

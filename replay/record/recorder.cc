@@ -110,9 +110,14 @@ Result<RunSummary> record(Machine& machine, Inputs& inputs, TraceWriter& log, co
     const RunEnd end = machine.run(std::min(options.until, order.next()), recording.inputs(), recording.exits());
     if (log.failed()) return *log.error();
     if (end != RunEnd::kUntil) return recording.finish(end);
-    const bool last = machine.position().retired >= options.until;
+    const bool last = machine.position().retired >= options.until || machine.time_is_up();
     order.act(machine.position().retired, log.exits(), last);
-    if (last) return recording.finish(end);
+    if (!last) continue;
+    if (!machine.time_is_up()) return recording.finish(end);
+    // It may be asleep, at an instruction that was reached before: the log says that it ends there.
+    auto summary = recording.stop();
+    if (summary) summary->end = end;
+    return summary;
   }
 }
 
@@ -123,7 +128,7 @@ RunSummary run_plain(Machine& machine, Inputs& inputs, Retired until, bool diges
     end = machine.run(std::min(until, order.next()), inputs, machine.board());
     if (end != RunEnd::kUntil) break;
     order.act(machine.position().retired, 0, true);
-    if (machine.position().retired >= until) break;
+    if (machine.position().retired >= until || machine.time_is_up()) break;
   }
   Hash128 hash;
   if (digest) hash = machine_digest(machine);

@@ -58,7 +58,8 @@ inline constexpr uint64_t kPollInterval = 20'000'000;
 // Names, sizes and hashes of what a machine is booted from.
 Result<std::vector<BootImage>> describe_boot(const BootSource&);
 
-// From the machine's present state (freshly booted, restored, or in the middle of a run) until it ends.
+// From the machine's present state (freshly booted, restored, or in the middle of a run) until it ends; kUntil: at
+// options.until, or at its limit of time.
 Result<RunSummary> record(Machine&, Inputs&, TraceWriter&, const RecordOptions&);
 
 // The same without a trace: what `run` is measured by. Computes the digest only if asked.

@@ -85,6 +85,10 @@ def tests_may_be_commands_and_runs_begin_with_a_snapshot():
     bad = [{seed for seed, line in outcomes(folder)[1].items() if line["outcome"] == "bad"} for folder in ["snapshot", "hang"]]
     assert bad[0] == bad[1], bad
     assert not [name for name in os.listdir("snapshot") if name.endswith(".dvs")]
+    # What spins is ended by time, too, also when it is recorded.
+    spinning = explore("time", "deadlock", "--first", options=["--max-time", "0.004", "--until-bad", "hang"])
+    assert "not ended after 4000000 instructions" in spinning.stderr, spinning.stderr
+    run("replay", "time/" + [name for name in os.listdir("time") if name.endswith(".dvt")][0])
     explore("none", "lost-update", "--seeds", "10", status=0, options=["--until-bad", "console:no such line"])
     assert sorted(os.listdir("none")) == ["outcomes.jsonl"]
 

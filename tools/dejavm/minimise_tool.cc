@@ -122,7 +122,7 @@ class Minimisation {
     if (which.next != which.vcpu) out += text_of(deciding_.to);
     out += "\nMemory that both touch around it, the closest first:\n";
     if (deciding_.shared.empty()) out += "  none\n";
-    for (const SharedPlace& place : deciding_.shared) out += text_of(place, symbols_);
+    for (const SharedPlace& place : deciding_.shared) out += text_of(place, deciding_.symbols);
     out += fmt::format(
         "\nTo stand there:\n  dejavm debug {0}/bad.dvt     then in gdb: monitor goto {1}\n"
         "  dejavm debug {0}/good.dvt    the same\n",
@@ -160,8 +160,6 @@ class Minimisation {
       auto symbols = Symbols::load(o_.symbols);
       if (!symbols) return symbols.error();
       symbols_ = symbols.take();
-    } else if (auto kernel = find_kernel(*trace_)) {
-      symbols_ = symbols_of(kernel->kernel);
     }
     // Told from the usual order, whatever the run's slice was. Of a guest that hangs most are of its waiting. These
     // take 64 MB.
@@ -250,7 +248,8 @@ void add_minimise_tool(CLI::App& app, MinimiseToolOptions& o) {
       ->expected(1)
       ->take_all();
   app.add_option("--symbols", o.symbols,
-                 "a System.map or an ELF file, to name places of the guest [its kernel's own, if it is Linux]")
+                 "an ELF file or a System.map, to name places of the guest, besides those of a Linux kernel and its "
+                 "modules, which its memory tells")
       ->type_name("FILE");
   app.add_option("--jobs", o.jobs, "runs at the same time [one for each processor]")
       ->type_name("N")
