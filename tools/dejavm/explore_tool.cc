@@ -68,6 +68,13 @@ Result<Start> make_start(const ExploreToolOptions& o, Options machine) {
   return start;
 }
 
+// An image that a server gives is read by one run at a time.
+unsigned jobs_of(const ExploreToolOptions& o, Machine& machine) {
+  for (unsigned n = 0; n < machine.config().disks.size(); ++n)
+    if (const DiskImage* image = machine.disk(n).image(); image != nullptr && image->is_for_one_copy()) return 1;
+  return o.jobs != 0 ? o.jobs : std::max(1u, std::thread::hardware_concurrency());
+}
+
 void print(const ExploredRun& run, const ExploreSummary& s, const ExploreToolOptions& o) {
   const std::string name = run.in_order ? "round robin" : fmt::format("seed {}", run.seed);
   if (run.result.unknown) fmt::print(stderr, "explore: {}: no answer: {}\n", name, run.result.why);
@@ -115,7 +122,7 @@ void add_explore_tool(CLI::App& app, ExploreToolOptions& o) {
       ->type_name("FILE");
   app.add_option("--seeds", o.seeds, "how many are tried [100]")->type_name("N")->check(CLI::Range(1, 1'000'000'000));
   app.add_option("--first-seed", o.first_seed, "the first of them [0]")->type_name("N");
-  app.add_option("--jobs", o.jobs, "runs at the same time [one for each processor]")
+  app.add_option("--jobs", o.jobs, "runs at the same time; one with images that are not raw [one for each processor]")
       ->type_name("N")
       ->check(CLI::Range(1, 256));
   app.add_option("--host-seconds", o.host_seconds, "a run that takes longer than that has no answer [600]")
@@ -140,7 +147,7 @@ int run_explore(const ExploreToolOptions& o) {
                                .slice = machine.has_slice ? machine.config.slice : 0,
                                .first_seed = o.first_seed,
                                .seeds = o.seeds,
-                               .jobs = o.jobs != 0 ? o.jobs : std::max(1u, std::thread::hardware_concurrency()),
+                               .jobs = jobs_of(o, *start->machine),
                                .until_first = o.until_first,
                                .host_limit = std::chrono::seconds(o.host_seconds),
                                .folder = o.folder,

@@ -27,6 +27,8 @@ class DiskImage {
   virtual std::string problem() const { return {}; }
   // Somebody has written to it since it was opened.
   virtual bool changed() const { return false; }
+  // Copies of this process may read it, but not two of them at the same time.
+  virtual bool is_for_one_copy() const { return false; }
   // What begins at this offset, which is a multiple of kPageSize, and how far it goes at least: a multiple of
   // kPageSize again, or to the image's end or beyond. Holes of sparse files are zeros.
   struct Range {

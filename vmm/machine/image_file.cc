@@ -43,6 +43,7 @@ class NbdImage final : public ImageFile {
     return true;
   }
   std::string problem() const override { return problem_; }
+  bool is_for_one_copy() const override { return true; }
   Range range_at(uint64_t offset) const override {
     constexpr uint64_t kMost = uint64_t{1} << 30;
     const uint64_t rest = offset < len_bytes_ ? len_bytes_ - offset : 0;
