@@ -1,6 +1,7 @@
 #include "replay/explore/attempt.h"
 
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <cstdlib>
 
@@ -59,13 +60,6 @@ RunSummary run_unrecorded(const AttemptPlan& plan, Inputs& inputs) {
   return summarize(plan.machine, end, 0, {});
 }
 
-Result<void> write_file(const std::string& path, std::string_view text) {
-  auto file = AtomicFile::create(path, true);
-  if (!file) return file.error();
-  auto done = (*file)->write_at(0, {reinterpret_cast<const uint8_t*>(text.data()), text.size()});
-  return done ? (*file)->commit() : done;
-}
-
 Result<void> save_end(const AttemptPlan& plan, const std::string& path) {
   Saver saver(plan.machine, plan.about);
   if (auto done = saver.start(path, {.force = true}); !done) return done;
@@ -90,14 +84,25 @@ Result<AttemptResult> run(const AttemptPlan& plan, const Attempt& attempt) {
   out.end = name_of(summary->end);
   out.limit = summary->end == RunEnd::kUntil;
   out.instructions = summary->instructions;
-  out.missed = machine.switches_left().missed;
   out.why = why_bad(plan.tests, plan.console, *summary, out.limit);
   out.bad = !out.why.empty();
   if (!attempt.console.empty())
-    if (auto done = write_file(attempt.console, plan.console.text()); !done) return done.error();
+    if (auto done = write_text(attempt.console, plan.console.text(), true); !done) return done.error();
   if (!attempt.snapshot.empty() && !out.bad)
     if (auto done = save_end(plan, attempt.snapshot); !done) return done.error();
   return out;
+}
+
+void run_command(const std::string& command, AttemptResult& result) {
+  const int status = std::system(command.c_str());
+  const int code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  if (code == 126 || code == 127) {
+    result.unknown = true;
+    result.why = fmt::format("'{}' cannot be run", command);
+  } else if (code != 0) {
+    result.bad = true;
+    result.why = fmt::format("command: '{}' ended with status {}", command, code);
+  }
 }
 
 }  // namespace
@@ -105,8 +110,11 @@ Result<AttemptResult> run(const AttemptPlan& plan, const Attempt& attempt) {
 std::string run_attempt(const AttemptPlan& plan, const Attempt& attempt) {
   const auto done = run(plan, attempt);
   if (!done) return json{{"error", done.error().message}}.dump(-1, ' ', false, json::error_handler_t::replace);
-  return json{{"bad", done->bad},     {"why", done->why},       {"end", done->end},
-              {"limit", done->limit}, {"missed", done->missed}, {"instructions", done->instructions}}
+  return json{{"bad", done->bad},
+              {"why", done->why},
+              {"end", done->end},
+              {"limit", done->limit},
+              {"instructions", done->instructions}}
       .dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
@@ -128,25 +136,23 @@ AttemptResult result_of(const Copies::Done& done) {
   out.end = answer["end"];
   out.limit = answer["limit"];
   out.instructions = answer["instructions"];
-  out.missed = answer["missed"];
   return out;
+}
+
+void name_files_of_commands(const std::vector<BadTest>& tests, const std::string& base, Attempt& attempt) {
+  for (const BadTest& test : tests) {
+    if (test.is_command()) attempt.console = base + ".console";
+    if (test.kind() == BadKind::kSnapshot) attempt.snapshot = base + ".dvs";
+  }
 }
 
 void run_commands(const std::vector<BadTest>& tests, const Attempt& attempt, AttemptResult& result) {
   setenv("DEJAVM_CONSOLE", attempt.console.c_str(), 1);
   setenv("DEJAVM_SNAPSHOT", attempt.snapshot.c_str(), 1);
-  for (const BadTest& test : tests) {
-    if (!test.is_command() || result.bad || result.unknown) continue;
-    const int status = std::system(test.command().c_str());
-    const int code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-    if (code == 126 || code == 127) {
-      result.unknown = true;
-      result.why = fmt::format("'{}' cannot be run", test.command());
-    } else if (code != 0) {
-      result.bad = true;
-      result.why = fmt::format("command: '{}' ended with status {}", test.command(), code);
-    }
-  }
+  for (const BadTest& test : tests)
+    if (test.is_command() && !result.bad && !result.unknown) run_command(test.command(), result);
+  for (const std::string& path : {attempt.console, attempt.snapshot})
+    if (!path.empty()) ::unlink(path.c_str());
 }
 
 }  // namespace dejavm

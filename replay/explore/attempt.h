@@ -28,7 +28,6 @@ struct AttemptResult {
   std::string end;       // name_of(RunEnd)
   bool limit = false;    // ... by a limit of instructions or virtual time
   uint64_t instructions = 0;
-  uint64_t missed = 0;  // switches of a list that did not come up, or were still to come
   bool operator==(const AttemptResult&) const = default;
 };
 
@@ -48,7 +47,9 @@ struct AttemptPlan {
 std::string run_attempt(const AttemptPlan&, const Attempt&);
 // Its answer, tests that are commands not included.
 AttemptResult result_of(const Copies::Done&);
-// Runs those, for an attempt that was not bad so far. `attempt`: its files are there.
+// The files that tests which are commands look at: BASE.console, BASE.dvs.
+void name_files_of_commands(const std::vector<BadTest>&, const std::string& base, Attempt&);
+// Runs those tests, for an attempt that was not bad so far, and removes their files.
 void run_commands(const std::vector<BadTest>&, const Attempt&, AttemptResult&);
 
 }  // namespace dejavm

@@ -55,6 +55,16 @@ Result<BadTest> BadTest::parse(const std::string& text) {
                                              text)};
 }
 
+Result<std::vector<BadTest>> BadTest::parse_all(const std::vector<std::string>& all) {
+  std::vector<BadTest> out;
+  for (const std::string& text : all) {
+    auto test = parse(text);
+    if (!test) return test.error();
+    out.push_back(test.take());
+  }
+  return out;
+}
+
 std::string BadTest::command() const { return text_.substr(text_.find(':') + 1); }
 
 bool BadTest::matches(const std::string& line) const {

@@ -26,6 +26,7 @@ enum class BadKind : uint8_t { kExit, kPanic, kHang, kConsole, kCommand, kSnapsh
 class BadTest {
  public:
   static Result<BadTest> parse(const std::string& text);  // ErrorKind::kHost
+  static Result<std::vector<BadTest>> parse_all(const std::vector<std::string>&);
   BadKind kind() const { return kind_; }
   const std::string& text() const { return text_; }  // as given
   std::string command() const;                       // of kCommand, kSnapshot

@@ -18,7 +18,8 @@
 namespace dejavm {
 namespace {
 
-[[noreturn]] void be_a_copy(int fd, const std::function<std::string()>& what) {
+// What it throws ends it, and is not caught by whoever waits for it, of whom it is a copy, too.
+[[noreturn]] void be_a_copy(int fd, const std::function<std::string()>& what) noexcept {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   const std::string answer = what();
   std::string_view rest = answer;

@@ -1,6 +1,6 @@
 #include "replay/explore/explore.h"
 
-#include <unistd.h>
+#include <algorithm>
 
 #include <fmt/format.h>
 
@@ -74,33 +74,25 @@ class Search {
     }
   }
 
-  std::string file(uint64_t key, std::string_view kind) const {
-    return key == kInOrder ? fmt::format("{}/round-robin.{}", options_.folder, kind)
-                           : fmt::format("{}/seed-{}.{}", options_.folder, key, kind);
-  }
-  bool has_commands() const {
-    for (const BadTest& test : plan_.tests)
-      if (test.is_command()) return true;
-    return false;
-  }
-  bool needs_snapshot() const {
-    for (const BadTest& test : plan_.tests)
-      if (test.kind() == BadKind::kSnapshot) return true;
-    return false;
-  }
+  static std::string name(uint64_t key) { return key == kInOrder ? "round-robin" : fmt::format("seed-{}", key); }
+  std::string base(uint64_t key) const { return options_.folder + "/" + name(key); }
   Attempt attempt(uint64_t key, bool recorded) const {
     Attempt out;
     out.slice = options_.slice != 0 ? options_.slice : kDefaultSlice;
     if (key != kInOrder) {
       const uint64_t begin = plan_.machine.position().retired.value;
-      SeedTurns turns = turns_of_seed(options_, key, outcomes_.in_order()->result.instructions - begin);
+      const uint64_t end = std::max(begin + 1, outcomes_.in_order()->result.instructions);  // 0: it had no answer
+      const SeedTurns turns = turns_of_seed(options_, key, end - begin);
       out.schedule = turns.schedule;
       out.schedule.from = begin;
       out.slice = turns.slice;
     }
-    if (recorded) out.trace = file(key, "dvt");
-    if (recorded || has_commands()) out.console = file(key, "console");
-    if (!recorded && needs_snapshot()) out.snapshot = file(key, "dvs");
+    if (recorded) {
+      out.trace = base(key) + ".dvt";
+      out.console = base(key) + ".console";
+    } else {
+      name_files_of_commands(plan_.tests, base(key), out);
+    }
     return out;
   }
   void start(uint64_t key, bool recorded) {
@@ -125,15 +117,12 @@ class Search {
     AttemptResult result = result_of(*copy);
     const auto before = bad_.find(copy->key);
     if (before != bad_.end()) return recorded(copy->key, before->second, std::move(result));
-    const Attempt made = attempt(copy->key, false);
-    run_commands(plan_.tests, made, result);
-    if (!made.snapshot.empty()) ::unlink(made.snapshot.c_str());
+    run_commands(plan_.tests, attempt(copy->key, false), result);
     if (result.bad) {
       bad_[copy->key] = result;
       start(copy->key, true);
       return {};
     }
-    if (!made.console.empty()) ::unlink(made.console.c_str());
     return ended(run_of(copy->key, result));
   }
   Result<void> recorded(uint64_t key, const AttemptResult& first, AttemptResult second) {
@@ -144,8 +133,8 @@ class Search {
       return Error{ErrorKind::kHost,
                    fmt::format("{}: recorded, the run ended otherwise than before: {} at {}, not {} at {}; please "
                                "report this",
-                               file(key, "dvt"), second.end, second.instructions, first.end, first.instructions)};
-    else run.trace = file(key, "dvt").substr(options_.folder.size() + 1);
+                               name(key), second.end, second.instructions, first.end, first.instructions)};
+    else run.trace = name(key) + ".dvt";
     return ended(run);
   }
   Result<void> ended(const ExploredRun& run) {

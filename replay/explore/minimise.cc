@@ -1,7 +1,5 @@
 #include "replay/explore/minimise.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 
 #include <fmt/format.h>
@@ -24,6 +22,7 @@ class Minimiser {
 
   Result<Minimised> run() {
     const std::vector<AttemptResult> first = results({best_, {}});
+    if (interrupted()) return interruption();
     if (!first[0].bad)
       return Error{ErrorKind::kHost, fmt::format("by its own switches the run is not bad: {}{}; is it the same test, "
                                                  "with the same limits?",
@@ -42,11 +41,7 @@ class Minimiser {
     Attempt out;
     out.slice = slice_;
     if (!switches.empty()) out.schedule = {.kind = ScheduleKind::kList, .switches = switches};
-    const std::string base = fmt::format("{}/attempt-{}", options_.scratch, number);
-    for (const BadTest& test : plan_.tests) {
-      if (test.is_command()) out.console = base + ".console";
-      if (test.kind() == BadKind::kSnapshot) out.snapshot = base + ".dvs";
-    }
+    name_files_of_commands(plan_.tests, fmt::format("{}/attempt-{}", options_.scratch, number), out);
     return out;
   }
   // Of each; as many at the same time as there are jobs.
@@ -64,24 +59,23 @@ class Minimiser {
       if (!done) continue;
       AttemptResult& result = out[done->key];
       result = result_of(*done);
-      const Attempt made = attempt(all[done->key], done->key);
-      run_commands(plan_.tests, made, result);
-      if (!made.console.empty()) ::unlink(made.console.c_str());
-      if (!made.snapshot.empty()) ::unlink(made.snapshot.c_str());
+      run_commands(plan_.tests, attempt(all[done->key], done->key), result);
     }
     attempts_ += all.size();
     if (options_.progress) options_.progress(best_.size(), attempts_);
     return out;
   }
   bool is_bad(const Switches& switches) { return results({switches})[0].bad; }
-  bool enough() const { return attempts_ >= options_.attempts || (options_.wanted && !options_.wanted()); }
+  // What an interrupted attempt came to tells nothing.
+  bool interrupted() const { return options_.wanted && !options_.wanted(); }
+  bool enough() const { return attempts_ >= options_.attempts || interrupted(); }
 
   // A few attempts, which are made in any case. Between a beginning that is good and one that is bad there are two that
   // differ by one switch.
   void cut_end() {
     size_t good = 0;
     size_t bad = best_.size();
-    while (bad - good > 1) {
+    while (bad - good > 1 && !interrupted()) {
       const size_t middle = good + (bad - good) / 2;
       if (is_bad(without(best_, middle, best_.size()))) bad = middle;
       else good = middle;
@@ -131,6 +125,7 @@ class Minimiser {
     complete_ = best_.size() == 1;
   }
 
+  static Error interruption() { return {ErrorKind::kHost, "interrupted; nothing was found yet"}; }
   Result<Minimised> result() {
     Minimised out;
     out.bad = {slice_, best_};
@@ -140,6 +135,8 @@ class Minimiser {
     out.good_result = all[1];
     out.attempts = attempts_;
     out.complete = complete_;
+    if (interrupted()) return interruption();
+    CHECK(out.bad_result.bad);
     if (best_.size() > kMaxSwitches)
       return Error{ErrorKind::kHost, fmt::format("{} switches are left, and a list has {} at most; allow more attempts",
                                                  best_.size(), kMaxSwitches)};

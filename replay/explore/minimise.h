@@ -18,7 +18,7 @@ struct MinimiseOptions {
   std::chrono::milliseconds host_limit{600'000};  // of one attempt
   std::string scratch;                            // a folder, for the files of tests that are commands
   std::function<void(size_t switches, uint64_t attempts)> progress{};
-  std::function<bool()> wanted{};  // false: it ends with what it has
+  std::function<bool()> wanted{};  // false: it is interrupted, an error
 };
 
 struct Minimised {

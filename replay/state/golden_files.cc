@@ -50,13 +50,6 @@ int fail(const Error& e) {
   return kGoldenUsage;
 }
 
-Result<void> write_whole(const std::string& path, std::span<const uint8_t> content) {
-  auto file = AtomicFile::create(path, true);
-  if (!file) return file.error();
-  if (auto done = (*file)->write_at(0, content); !done) return done;
-  return (*file)->commit();
-}
-
 }  // namespace
 
 Result<Bytes> read_golden(const std::string& folder, const std::string& path) {
@@ -75,7 +68,7 @@ Result<void> write_goldens(const std::string& folder, std::span<const GoldenFile
     std::error_code error;
     fs::create_directories(fs::path(path).parent_path(), error);
     if (error) return host_error(path, "create its folder", error.value());
-    if (auto done = write_whole(path, f.content); !done) return done;
+    if (auto done = write_whole(path, f.content, true); !done) return done;
   }
   return {};
 }
@@ -171,7 +164,7 @@ int report_goldens(std::span<const GoldenRow> rows, const std::string& junit) {
   fmt::print("{}", golden_table(rows));
   if (!junit.empty()) {
     const std::string text = golden_junit(rows);
-    if (auto done = write_whole(junit, {reinterpret_cast<const uint8_t*>(text.data()), text.size()}); !done)
+    if (auto done = write_whole(junit, {reinterpret_cast<const uint8_t*>(text.data()), text.size()}, true); !done)
       return fail(done.error());
   }
   return std::ranges::all_of(rows, [](const GoldenRow& r) { return r.problems.empty(); }) ? kGoldenDone

@@ -115,4 +115,15 @@ Result<void> AtomicFile::commit() {
   return {};
 }
 
+Result<void> write_whole(const std::string& path, std::span<const uint8_t> content, bool force) {
+  auto file = AtomicFile::create(path, force);
+  if (!file) return file.error();
+  auto done = (*file)->write_at(0, content);
+  return done ? (*file)->commit() : done;
+}
+
+Result<void> write_text(const std::string& path, std::string_view text, bool force) {
+  return write_whole(path, {reinterpret_cast<const uint8_t*>(text.data()), text.size()}, force);
+}
+
 }  // namespace dejavm

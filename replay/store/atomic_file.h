@@ -6,6 +6,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "devices/core/result.h"
 #include "replay/store/file_io.h"
@@ -34,5 +35,9 @@ class AtomicFile {
   std::string path_, partial_;  // partial_: its name meanwhile; empty: it has none
   bool force_;
 };
+
+// A whole file at once.
+Result<void> write_whole(const std::string& path, std::span<const uint8_t> content, bool force);
+Result<void> write_text(const std::string& path, std::string_view text, bool force);
 
 }  // namespace dejavm

@@ -101,6 +101,10 @@ def what_makes_no_sense_is_refused():
     assert not os.path.exists("refused")
     one = run("explore", "-o", "refused", "--kernel", GUEST, "--vcpus", "1", "--until-bad", "hang", status=1)
     assert "--vcpus" in one.stderr
+    both = run("explore", "-o", "refused", "--snapshot", "s.dvs", "--vcpus", "2", "--until-bad", "hang", status=1)
+    assert "excludes" in both.stderr and not os.path.exists("refused"), both.stderr
+    own = run("explore", "-o", ".", "--snapshot", "s.dvs", "--until-bad", "hang", status=1)
+    assert "that of the snapshot" in own.stderr, own.stderr
     other = explore("lost-update", "deadlock", status=1)
     assert "holds another search" in other.stderr
     with open("no-folder", "w") as file:

@@ -81,7 +81,7 @@ def any_number_of_jobs_finds_the_same():
     trace = sorted(name for name in os.listdir("lost-update") if name.endswith(".dvt"))[0]
     results = []
     for jobs in ["1", "3"]:
-        results.append(minimise("lost-update/" + trace, "jobs", "console:lost update", "--jobs", jobs))
+        results.append(minimise("lost-update/" + trace, "jobs", "console:lost update", "--jobs", jobs, "--force"))
         results[-1].pop("attempts")
         results[-1]["schedule"] = switches("jobs/bad.schedule")
     assert results[0] == results[1]
@@ -104,6 +104,11 @@ def what_cannot_be_is_refused():
     refused(bad, "--until-bad", "luck", text="is no test of a run")
     refused(bad, "--until-bad", "hang", "--symbols", "why-lost-update/report.txt", text="neither an ELF file nor a System.map")
     refused("why-lost-update/report.txt", "--until-bad", "hang", text="report.txt", status=2)
+    done = run("minimise", bad, "-o", "why-lost-update", "--until-bad", "console:lost update", status=1)
+    assert "exists" in done.stderr, done.stderr
+    before = open(bad, "rb").read()
+    done = run("minimise", bad, "-o", "why-lost-update", "--until-bad", "console:lost update", "--force", status=1)
+    assert "bad.dvt" in done.stderr and open(bad, "rb").read() == before, done.stderr
     run("record", *MACHINE, "--append", "lost-update", "--console", "none", "-o", "order.dvt")
     refused("order.dvt", "--until-bad", "console:counted", text="there is no switch to be left out")
     run("record", "--console", "none", "-o", "one.dvt")

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <filesystem>
 #include <thread>
 
 #include <fmt/format.h>
@@ -11,6 +12,7 @@
 #include "replay/snapshot/restore_snapshot.h"
 #include "tools/dejavm/assemble.h"
 #include "tools/dejavm/report.h"
+#include "tools/dejavm/run_options.h"
 #include "tools/dejavm/sandbox.h"
 #include "tools/dejavm/vcpu_options.h"
 #include "vmm/machine/host.h"
@@ -47,11 +49,9 @@ Result<void> restore_start(const Options& o, Start& start) {
 
 Result<Start> make_start(const ExploreToolOptions& o, Options machine) {
   Start start;
-  for (const std::string& text : o.until_bad) {
-    auto test = BadTest::parse(text);
-    if (!test) return test.error();
-    start.tests.push_back(test.take());
-  }
+  auto tests = BadTest::parse_all(o.until_bad);
+  if (!tests) return tests.error();
+  start.tests = tests.take();
   start.console = std::make_unique<WatchedConsole>(start.tests);
   describe_program(start.about);
   if (!machine.snapshot.empty()) {
@@ -105,7 +105,6 @@ int report(const ExploreToolOptions& o, const ExploreSummary& s) {
 }  // namespace
 
 void add_explore_tool(CLI::App& app, ExploreToolOptions& o) {
-  o.machine.config.vcpus = 2;
   app.footer(kExamples);
   app.add_option("-o,--output", o.folder, "the folder for what is found; of an interrupted search: goes on with it")
       ->type_name("FOLDER")
@@ -118,8 +117,6 @@ void add_explore_tool(CLI::App& app, ExploreToolOptions& o) {
       ->required()
       ->expected(1)
       ->take_all();
-  app.add_option("--snapshot", o.machine.snapshot, "start from a snapshot, rather than a machine by these options")
-      ->type_name("FILE");
   app.add_option("--seeds", o.seeds, "how many are tried [100]")->type_name("N")->check(CLI::Range(1, 1'000'000'000));
   app.add_option("--first-seed", o.first_seed, "the first of them [0]")->type_name("N");
   app.add_option("--jobs", o.jobs, "runs at the same time; one with images that are not raw [one for each processor]")
@@ -129,13 +126,25 @@ void add_explore_tool(CLI::App& app, ExploreToolOptions& o) {
       ->type_name("N")
       ->check(CLI::Range(1, 1'000'000));
   app.add_flag("--first", o.until_first, "end with the first bad run");
-  add_explored_machine_options(app, o.machine);
+  add_limited_options(app, o.machine);
+  add_keyframe_option(app, o.machine);
+  const size_t of_any_machine = app.get_options().size();
+  add_hardware_options(app, o.machine);
+  const std::vector<CLI::Option*> all = app.get_options();
+  CLI::Option* snapshot =
+      app.add_option("--snapshot", o.machine.snapshot, "start from a snapshot, rather than a machine by these options")
+          ->type_name("FILE");
+  for (size_t n = of_any_machine; n < all.size(); ++n)
+    if (!all[n]->check_name("--schedule") && !all[n]->check_name("--slice")) snapshot->excludes(all[n]);
 }
 
 int run_explore(const ExploreToolOptions& o) {
   const Options& machine = o.machine;
   if (!machine.schedule_file.empty())
     return fail({ErrorKind::kHost, "explore: a file has one schedule, with which there is nothing to explore"}, kUsage);
+  if (std::error_code error;
+      !machine.snapshot.empty() && std::filesystem::equivalent(folder_of(machine.snapshot), o.folder, error))
+    return fail({ErrorKind::kHost, "explore: the folder (-o) is that of the snapshot; choose one of its own"}, kUsage);
   auto start = make_start(o, machine);
   if (!start) return fail(start.error());
   const MachineConfig& config = start->machine->config();

@@ -15,6 +15,7 @@
 #include "replay/store/atomic_file.h"
 #include "replay/trace/cursor.h"
 #include "tools/dejavm/assemble.h"
+#include "tools/dejavm/distinct_files.h"
 #include "tools/dejavm/report.h"
 #include "tools/dejavm/run_options.h"
 #include "tools/dejavm/sandbox.h"
@@ -147,11 +148,10 @@ class Minimisation {
 
  private:
   Result<void> open() {
-    for (const std::string& text : o_.until_bad) {
-      auto test = BadTest::parse(text);
-      if (!test) return test.error();
-      tests_.push_back(test.take());
-    }
+    auto tests = BadTest::parse_all(o_.until_bad);
+    if (!tests) return tests.error();
+    tests_ = tests.take();
+    if (auto done = check_outputs(); !done) return done;
     auto opened = TraceReader::open(o_.trace, TraceReader::Check::kAll);
     if (!opened) return opened.error();
     trace_ = opened.take();
@@ -190,11 +190,24 @@ class Minimisation {
             .confine = [this]() -> Result<void> { return o_.limits.sandbox ? enter_sandbox() : Result<void>(); }};
   }
 
+  // A list, a trace and a console of each run, and the report.
+  std::vector<std::string> outputs() const {
+    std::vector<std::string> out;
+    for (const char* name :
+         {"bad.schedule", "bad.dvt", "bad.console", "good.schedule", "good.dvt", "good.console", "report.txt"})
+      out.push_back(o_.folder + "/" + name);
+    return out;
+  }
+  Result<void> check_outputs() const {
+    std::vector<NamedFile> named;
+    for (const std::string& path : outputs()) {
+      if (!o_.force && ::access(path.c_str(), F_OK) == 0) return exists_error(path);
+      named.push_back({"-o", path});
+    }
+    return distinct_files({{"the trace", o_.trace}, {"--symbols", o_.symbols}}, named);
+  }
   Result<void> write(const std::string& name, const std::string& text) const {
-    auto file = AtomicFile::create(o_.folder + "/" + name, true);
-    if (!file) return file.error();
-    auto done = (*file)->write_at(0, {reinterpret_cast<const uint8_t*>(text.data()), text.size()});
-    return done ? (*file)->commit() : done;
+    return write_text(o_.folder + "/" + name, text, o_.force);
   }
   Result<void> record_both(const AttemptPlan& plan) const {
     const std::pair<const char*, const ScheduleFile*> runs[] = {{"bad", &minimised_.bad}, {"good", &minimised_.good}};
@@ -239,9 +252,7 @@ class Minimisation {
 void add_minimise_tool(CLI::App& app, MinimiseToolOptions& o) {
   app.footer(kExamples);
   app.add_option("trace", o.trace, "a recording of a bad run, such as explore keeps")->type_name("FILE")->required();
-  app.add_option("-o,--output", o.folder, "the folder for what is found; what an earlier one left there is replaced")
-      ->type_name("FOLDER")
-      ->required();
+  app.add_option("-o,--output", o.folder, "the folder for what is found")->type_name("FOLDER")->required();
   app.add_option("--until-bad", o.until_bad, "when a run is bad, as for explore; may be given again")
       ->type_name("TEST")
       ->required()
@@ -258,6 +269,7 @@ void add_minimise_tool(CLI::App& app, MinimiseToolOptions& o) {
   app.add_option("--host-seconds", o.host_seconds, "a run that takes longer than that has no answer [600]")
       ->type_name("N")
       ->check(CLI::Range(1, 1'000'000));
+  app.add_flag("--force", o.force, "replace what an earlier one has left in the folder");
   add_limited_options(app, o.limits);
 }
 

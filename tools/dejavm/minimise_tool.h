@@ -12,6 +12,7 @@ struct MinimiseToolOptions {
   std::vector<std::string> until_bad;
   Options limits;
   unsigned jobs = 0;  // 0: one for each processor of the host
+  bool force = false;
   uint64_t attempts = 5000;
   uint64_t host_seconds = 600;
 };

@@ -204,7 +204,7 @@ void add_disk_options(CLI::App& app, Options& o) {
       ->take_all();
 }
 
-static void add_hardware_options(CLI::App& app, Options& o) {
+void add_hardware_options(CLI::App& app, Options& o) {
   app.add_option(
          "--kernel", o.boot.kernel,
          "Linux bzImage, or ELF kernel with a PVH or Multiboot entry; without it a small guest that is built in")
@@ -273,12 +273,6 @@ void add_machine_options(CLI::App& app, Options& o) {
   add_console_option(app, o, "the serial port: stdio, none or file:PATH [stdio]");
   add_snapshot_options(app, o);
   app.add_flag("--json", o.json, "the result as one JSON object on standard error");
-}
-
-void add_explored_machine_options(CLI::App& app, Options& o) {
-  add_limited_options(app, o);
-  add_hardware_options(app, o);
-  add_keyframe_option(app, o);
 }
 
 void add_trace_options(CLI::App& app, Options& o) {

@@ -81,8 +81,8 @@ std::vector<NamedFile> inputs_of(const Options&);
 
 // Fills `options` from the command line of a subcommand.
 void add_machine_options(CLI::App&, Options&);
-// Of machines that are run many times: no console, no snapshots on the way.
-void add_explored_machine_options(CLI::App&, Options&);
+// What the machine is made of, without its engine, console and snapshots.
+void add_hardware_options(CLI::App&, Options&);
 void add_record_options(CLI::App&, Options&);
 void add_replay_options(CLI::App&, Options&);
 void add_restore_options(CLI::App&, Options&);

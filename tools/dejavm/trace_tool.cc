@@ -188,11 +188,7 @@ int print_schedule(const TraceOptions& o) {
     std::fputs(text.c_str(), stdout);
     return kDone;
   }
-  auto file = AtomicFile::create(o.output, o.force);
-  if (!file) return fail(file.error(), kUsage);
-  auto done = (*file)->write_at(0, {reinterpret_cast<const uint8_t*>(text.data()), text.size()});
-  if (done) done = (*file)->commit();
-  if (!done) return fail(done.error(), kUsage);
+  if (auto done = write_text(o.output, text, o.force); !done) return fail(done.error(), kUsage);
   print(fmt::format("{}: {} switches, slices of {}", o.output, schedule->switches.size(), schedule->slice));
   return kDone;
 }

@@ -81,7 +81,7 @@ void add_schedule_options(CLI::App& app, Options& o) {
 }
 
 void settle_vcpu_options(Options& o) {
-  if (o.config.vcpus == 1) {
+  if (o.config.vcpus == 1 && o.snapshot.empty()) {
     o.config.slice = kDefaultSlice;
     o.config.schedule = {};
   }

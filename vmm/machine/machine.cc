@@ -211,7 +211,7 @@ void Machine::set_schedule(const ScheduleConfig& how, uint64_t slice) {
 Machine::SwitchesLeft Machine::switches_left() const {
   const std::vector<ScheduledSwitch>& list = impl_->config.schedule.switches;
   if (list.empty()) return {};
-  return {impl_->schedule.missed, list.size() - impl_->schedule.changes};
+  return {impl_->schedule.missed, list.size() - std::min<uint64_t>(impl_->schedule.changes, list.size())};
 }
 
 void Machine::watch_turns(std::function<void(const Turn&)> watcher) { impl_->turn_watcher = std::move(watcher); }
