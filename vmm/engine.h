@@ -56,6 +56,14 @@ class Turns {
   virtual bool another_can_run(uint32_t vcpu) const = 0;
 };
 
+// The machine around an engine whose vCPUs run at once.
+class Supervisor {
+ public:
+  virtual ~Supervisor() = default;
+  // After each exit, of one vCPU at a time. False: the machine is off, or about to be reset, and nothing reaches it.
+  virtual bool exit_done(Position at) = 0;
+};
+
 class ExitHandler {
  public:
   virtual ~ExitHandler() = default;
@@ -184,6 +192,17 @@ class Engine {
   // vCPU that is halted stays so (kHalted at once) unless an interrupt or NMI wakes it. Guest faults are handled
   // inside.
   virtual StopReason run(uint32_t vcpu, RunControl& control, ExitHandler& exits) = 0;
+  // Of an engine whose vCPUs run at once, each on a thread of its own; run() is not called then.
+  virtual bool runs_together() const { return false; }
+  struct Together {
+    std::span<RunControl> controls;  // one per vCPU, `from` and `until` the same in all
+    ExitHandler& exits;              // never two at a time, at counts that ascend
+    Supervisor& supervisor;
+    uint32_t ended_by = 0;  // set to the vCPU for which the reason holds
+  };
+  // Runs all until a StopReason holds for one of them; kHalted: until it holds for all. They then stand still between
+  // two instructions, at one count.
+  virtual StopReason run_together(Together&) { return StopReason::kError; }
   // Human-readable cause of kUnimplemented or kError, with address, bytes and disassembly where there are any.
   virtual std::string detail() const { return {}; }
 

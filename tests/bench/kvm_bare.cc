@@ -24,10 +24,10 @@ int main(int argc, char** argv) {
   s.segment[kCs].selector = 0;
   s.segment[kCs].base = 0;
   s.rip = 0x1000;
-  CHECK(kvm::store_state(**vm, s, nullptr).ok());
+  CHECK(kvm::store_state((*vm)->vcpu(), s, nullptr).ok());
   const auto start = std::chrono::steady_clock::now();
   for (unsigned long n = 0; n < exits; ++n)
-    CHECK((*vm)->vcpu().call(KVM_RUN) == 0 && (*vm)->run().exit_reason == KVM_EXIT_IO);
+    CHECK((*vm)->vcpu().call(KVM_RUN) == 0 && (*vm)->vcpu().run().exit_reason == KVM_EXIT_IO);
   std::printf("%.0f\n", static_cast<double>(exits) /
                             std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
 }

@@ -51,10 +51,12 @@ std::array<uint32_t, std::size(kWords)> lacking_words(const KvmFd& system, const
 
 }  // namespace
 
-Result<void> set_cpuid(const KvmVm& m, const CpuModel& model, std::span<const std::string> without) {
+namespace {
+Table table_of(const CpuModel& model, uint32_t vcpu, uint32_t vcpus, std::span<const std::string> without) {
   Table t{};
   auto add = [&](uint32_t leaf, uint32_t subleaf, bool indexed) {
-    const CpuidResult r = without_features(model.cpuid(leaf, subleaf, 0, 0, 1), leaf, subleaf, without);
+    const CpuidResult shown = without_features(model.cpuid(leaf, subleaf, vcpu, 0, 1), leaf, subleaf, without);
+    const CpuidResult r = in_package(shown, leaf, subleaf, vcpus);
     CHECK(t.nent < kMaxEntries);
     t.entries[t.nent++] = {leaf,  subleaf, indexed ? uint32_t{KVM_CPUID_FLAG_SIGNIFCANT_INDEX} : 0, r.eax, r.ebx, r.ecx,
                            r.edx, {}};
@@ -67,8 +69,16 @@ Result<void> set_cpuid(const KvmVm& m, const CpuModel& model, std::span<const st
       for (uint32_t subleaf = 0; subleaf < subleaves; ++subleaf) add(leaf, subleaf, true);
     }
   }
-  if (m.vcpu().call(kSetCpuid2, &t) < 0)
-    return Error{ErrorKind::kHost, fmt::format("KVM refuses the CPU model {}: {}", model.name, errno_text())};
+  return t;
+}
+}  // namespace
+
+Result<void> set_cpuid(const KvmVm& m, const CpuModel& model, std::span<const std::string> without) {
+  for (uint32_t n = 0; n < m.vcpus(); ++n) {
+    const Table t = table_of(model, n, m.vcpus(), without);
+    if (m.vcpu(n).call(kSetCpuid2, &t) < 0)
+      return Error{ErrorKind::kHost, fmt::format("KVM refuses the CPU model {}: {}", model.name, errno_text())};
+  }
   return {};
 }
 

@@ -5,6 +5,8 @@
 // Its `retired` is no count of instructions, which hardware does not give, but time: ticks of the host's TSC. So the
 // guest's TSC is now_ns + tsc_adjust as on the other engine, and all clocks of the guest agree; a virtual second lasts
 // 10^9 ticks of the host's TSC. A run ends as soon as it can after RunControl.until, not exactly there.
+//
+// Several vCPUs run at once, each on a thread of its own (crew.h); one is with the board at a time.
 #pragma once
 
 #include <memory>
@@ -17,7 +19,7 @@ namespace dejavm::kvm {
 
 // Error: no /dev/kvm, no right to it, or it cannot do what is needed.
 // `without`: MachineConfig::cpu_without, of which kvm_lacks() must be part.
-Result<std::unique_ptr<Engine>> make_kvm_engine(const CpuModel& model, GuestMemory& memory,
+Result<std::unique_ptr<Engine>> make_kvm_engine(const CpuModel& model, GuestMemory& memory, uint32_t vcpus,
                                                 std::span<const std::string> without);
 // The optional features of the model that guests of this machine's KVM cannot have, sorted.
 Result<std::vector<std::string>> kvm_lacks(const CpuModel&);

@@ -54,29 +54,29 @@ void lay_out(GuestMemory& memory) {
 
 class Prober {
  public:
-  Prober(KvmVm& vm, GuestMemory& memory) : vm_(vm), memory_(memory) {}
+  Prober(KvmVcpu& vcpu, GuestMemory& memory) : vcpu_(vcpu), memory_(memory) {}
 
   bool load(std::initializer_list<uint8_t> code, VcpuState s = start_state()) {
     const std::vector<uint8_t> bytes(code);
     CHECK(memory_.write(Gpa{kCode}, bytes.data(), bytes.size()));
-    return store_state(vm_, s, nullptr).ok();
+    return store_state(vcpu_, s, nullptr).ok();
   }
   // The reason of the next exit, or 0.
-  uint32_t next() { return vm_.vcpu().call(KVM_RUN) < 0 ? 0 : vm_.run().exit_reason; }
+  uint32_t next() { return vcpu_.call(KVM_RUN) < 0 ? 0 : vcpu_.run().exit_reason; }
   uint64_t io_value() {
     uint64_t v = 0;
-    std::memcpy(&v, reinterpret_cast<uint8_t*>(&vm_.run()) + vm_.run().io.data_offset, vm_.run().io.size);
+    std::memcpy(&v, reinterpret_cast<uint8_t*>(&vcpu_.run()) + vcpu_.run().io.data_offset, vcpu_.run().io.size);
     return v;
   }
   bool out(uint16_t port) {
-    return next() == KVM_EXIT_IO && vm_.run().io.direction == KVM_EXIT_IO_OUT && vm_.run().io.port == port;
+    return next() == KVM_EXIT_IO && vcpu_.run().io.direction == KVM_EXIT_IO_OUT && vcpu_.run().io.port == port;
   }
   uint64_t rip() {
     VcpuState s;
-    return load_state(vm_, s, nullptr) ? s.rip : 0;
+    return load_state(vcpu_, s, nullptr) ? s.rip : 0;
   }
 
-  KvmVm& vm_;
+  KvmVcpu& vcpu_;
   GuestMemory& memory_;
 };
 
@@ -86,13 +86,13 @@ void probe_exits(Prober& p, KvmProbe& r) {
   p.load({0xb8, 0x78, 0x56, 0x34, 0x12, 0x89, 0x04, 0x25, 0x10, 0x00, 0x20, 0x00,
           0xf4});  // mov eax, 0x12345678; mov [0x200010], eax; hlt
   uint32_t stored = 0;
-  r.mmio = p.next() == KVM_EXIT_MMIO && p.vm_.run().mmio.is_write && p.vm_.run().mmio.phys_addr == 0x40000010;
-  std::memcpy(&stored, p.vm_.run().mmio.data, sizeof stored);
+  r.mmio = p.next() == KVM_EXIT_MMIO && p.vcpu_.run().mmio.is_write && p.vcpu_.run().mmio.phys_addr == 0x40000010;
+  std::memcpy(&stored, p.vcpu_.run().mmio.data, sizeof stored);
   r.mmio = r.mmio && stored == 0x12345678 && p.next() == KVM_EXIT_HLT;
   p.load({0xb9, 0x1b, 0x00, 0x00, 0x00, 0x0f, 0x32, 0xe7, 0x10, 0xf4});  // mov ecx, 0x1b; rdmsr; out 0x10, eax; hlt
-  if (p.next() == KVM_EXIT_X86_RDMSR && p.vm_.run().msr.index == 0x1b) {
-    p.vm_.run().msr.data = 0x1234;
-    p.vm_.run().msr.error = 0;
+  if (p.next() == KVM_EXIT_X86_RDMSR && p.vcpu_.run().msr.index == 0x1b) {
+    p.vcpu_.run().msr.data = 0x1234;
+    p.vcpu_.run().msr.error = 0;
     r.msr_exits = p.out(0x10) && p.io_value() == 0x1234;
   }
 }
@@ -102,14 +102,14 @@ void probe_state(Prober& p, KvmProbe& r) {
   offset -= __rdtsc();
   const kvm_device_attr attribute{0, KVM_VCPU_TSC_CTRL, KVM_VCPU_TSC_OFFSET, reinterpret_cast<uint64_t>(&offset)};
   p.load({0x0f, 0x31, 0x89, 0xd0, 0xe7, 0x10, 0xf4});  // rdtsc; mov eax, edx; out 0x10, eax
-  r.tsc_offset = p.vm_.vcpu().call(KVM_SET_DEVICE_ATTR, &attribute) == 0 && p.out(0x10) && p.io_value() >> 4 == 0x10;
+  r.tsc_offset = p.vcpu_.call(KVM_SET_DEVICE_ATTR, &attribute) == 0 && p.out(0x10) && p.io_value() >> 4 == 0x10;
   p.load({0xb8, 3, 0, 0, 0, 0x31, 0xd2, 0x31, 0xc9, 0x0f, 0x01, 0xd1, 0xf4});  // eax = 3, edx = ecx = 0; xsetbv; hlt
   VcpuState s;
-  r.xsetbv = p.next() == KVM_EXIT_HLT && load_state(p.vm_, s, nullptr) && s.xcr0 == 3;
+  r.xsetbv = p.next() == KVM_EXIT_HLT && load_state(p.vcpu_, s, nullptr) && s.xcr0 == 3;
 }
 
 void probe_interrupt(Prober& p, KvmProbe& r) {
-  kvm_run& run = p.vm_.run();
+  kvm_run& run = p.vcpu_.run();
   p.load({0xe6, 0x12, 0xfb, 0x90, 0x90, 0x90, 0xf4});  // out 0x12, al; sti; nop; nop; nop; hlt
   if (!p.out(0x12)) return;
   run.request_interrupt_window = 1;
@@ -118,22 +118,22 @@ void probe_interrupt(Prober& p, KvmProbe& r) {
   const uint64_t at = p.rip();
   const kvm_interrupt vector{kVector};
   r.interrupt_window =
-      at == kCode + 4 && p.vm_.vcpu().call(KVM_INTERRUPT, &vector) == 0 && p.out(0x11) && p.next() == KVM_EXIT_HLT;
+      at == kCode + 4 && p.vcpu_.call(KVM_INTERRUPT, &vector) == 0 && p.out(0x11) && p.next() == KVM_EXIT_HLT;
 }
 
 void probe_control(Prober& p, KvmProbe& r) {
   p.load({0xe6, 0x10, 0xf4});
   if (p.out(0x10)) {
-    p.vm_.run().immediate_exit = 1;
+    p.vcpu_.run().immediate_exit = 1;
     r.immediate_exit = p.next() == 0 && errno == EINTR && p.rip() == kCode + 2;
-    p.vm_.run().immediate_exit = 0;
+    p.vcpu_.run().immediate_exit = 0;
   }
   p.load({0x90, 0xff, 0xc0, 0x48, 0x89, 0xc3, 0xf4});  // nop; inc eax; mov rbx, rax; hlt
   r.single_step = true;
   for (uint64_t at : {1, 3, 6}) {
     kvm_guest_debug debug{};
     debug.control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP;
-    p.vm_.vcpu().call(KVM_SET_GUEST_DEBUG, &debug);
+    p.vcpu_.call(KVM_SET_GUEST_DEBUG, &debug);
     r.single_step = r.single_step && p.next() == KVM_EXIT_DEBUG && p.rip() == kCode + at;
   }
   p.load({0xb9, 3, 0, 0, 0, 0xbf, 0, 0x90, 0, 0, 0xf3, 0xaa, 0xf4});  // mov ecx, 3; mov edi, 0x9000; rep stosb; hlt
@@ -141,17 +141,17 @@ void probe_control(Prober& p, KvmProbe& r) {
   for (; steps < 8 && p.rip() < kCode + 12; ++steps) {
     kvm_guest_debug debug{};
     debug.control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP;
-    p.vm_.vcpu().call(KVM_SET_GUEST_DEBUG, &debug);
+    p.vcpu_.call(KVM_SET_GUEST_DEBUG, &debug);
     if (p.next() != KVM_EXIT_DEBUG) break;
   }
   r.rep_single_step = r.single_step && steps == 5;
   const kvm_guest_debug off{};
-  p.vm_.vcpu().call(KVM_SET_GUEST_DEBUG, &off);
+  p.vcpu_.call(KVM_SET_GUEST_DEBUG, &off);
   constexpr uint32_t kTurns = 2'000'000;
   const auto* n = reinterpret_cast<const uint8_t*>(&kTurns);
   p.load({0xb9, n[0], n[1], n[2], n[3], 0xff, 0xc9, 0x75, 0xfc, 0xf4});  // mov ecx, kTurns; 1: dec ecx; jnz 1b; hlt
   const auto start = std::chrono::steady_clock::now();
-  p.vm_.run().immediate_exit = 0;
+  p.vcpu_.run().immediate_exit = 0;
   if (p.next() == KVM_EXIT_HLT)
     r.kernel_minstr_per_s =
         2e-6 * kTurns / std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -170,7 +170,7 @@ Result<KvmProbe> probe_kvm() {
   if (auto done = m.filter_msrs(); !done) return done.error();
   if (auto done = set_cpuid(m, model, missing_features(m.system(), model)); !done) return done.error();
   KvmProbe r;
-  Prober p(m, **memory);
+  Prober p(m.vcpu(), **memory);
   probe_exits(p, r);
   probe_state(p, r);
   probe_interrupt(p, r);

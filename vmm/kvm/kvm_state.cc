@@ -130,9 +130,9 @@ void fpu_out(const FpuState& f, const VcpuAvx::State* avx, XsaveImage& x) {
 
 }  // namespace
 
-Result<void> store_state(const KvmVm& m, const VcpuState& s, const VcpuAvx::State* avx) {
+Result<void> store_state(const KvmVcpu& m, const VcpuState& s, const VcpuAvx::State* avx) {
   kvm_sregs sregs{};
-  if (m.vcpu().call(KVM_GET_SREGS, &sregs) < 0) return refused("segment registers");
+  if (m.call(KVM_GET_SREGS, &sregs) < 0) return refused("segment registers");
   for (unsigned n = 0; n < kSegCount; ++n) sregs.*kSegments[n] = segment_out(s.segment[n]);
   sregs.gdt.base = s.gdtr.base;
   sregs.gdt.limit = static_cast<uint16_t>(s.gdtr.limit);
@@ -144,45 +144,45 @@ Result<void> store_state(const KvmVm& m, const VcpuState& s, const VcpuAvx::Stat
   sregs.cr4 = s.cr4;
   sregs.efer = s.efer;
   std::memset(sregs.interrupt_bitmap, 0, sizeof sregs.interrupt_bitmap);
-  if (m.vcpu().call(KVM_SET_SREGS, &sregs) < 0) return refused("segment and control registers");
+  if (m.call(KVM_SET_SREGS, &sregs) < 0) return refused("segment and control registers");
   kvm_regs regs{};
   for (unsigned n = 0; n < 16; ++n) regs.*kGprs[n] = s.gpr[n];
   regs.rip = s.rip;
   regs.rflags = s.rflags;
-  if (m.vcpu().call(KVM_SET_REGS, &regs) < 0) return refused("general registers");
+  if (m.call(KVM_SET_REGS, &regs) < 0) return refused("general registers");
   MsrList msrs{};
   msrs.nmsrs = std::size(kMsrs);
   for (size_t n = 0; n < std::size(kMsrs); ++n) msrs.entries[n] = {kMsrs[n].index, 0, s.*kMsrs[n].member};
-  if (m.vcpu().call(kSetMsrs, &msrs) != static_cast<long>(std::size(kMsrs))) return refused("MSRs");
+  if (m.call(kSetMsrs, &msrs) != static_cast<long>(std::size(kMsrs))) return refused("MSRs");
   kvm_xcrs xcrs{};
   xcrs.nr_xcrs = 1;
   xcrs.xcrs[0].value = s.xcr0;
-  if (m.vcpu().call(KVM_SET_XCRS, &xcrs) < 0) return refused("XCR0");
+  if (m.call(KVM_SET_XCRS, &xcrs) < 0) return refused("XCR0");
   kvm_xsave xsave{};
   XsaveImage image{};
   // A guest that is not shown AVX cannot have any, and KVM takes none then.
   fpu_out(s.fpu, avx != nullptr && *avx != VcpuAvx::State{} ? avx : nullptr, image);
   std::memcpy(xsave.region, &image, sizeof image);
-  if (m.vcpu().call(kSetXsave, &xsave) < 0) return refused("XSAVE area");
+  if (m.call(kSetXsave, &xsave) < 0) return refused("XSAVE area");
   kvm_debugregs debug{};
   std::copy(s.dr.begin(), s.dr.end(), debug.db);
   debug.dr6 = s.dr6;
   debug.dr7 = s.dr7;
-  if (m.vcpu().call(KVM_SET_DEBUGREGS, &debug) < 0) return refused("debug registers");
+  if (m.call(KVM_SET_DEBUGREGS, &debug) < 0) return refused("debug registers");
   kvm_vcpu_events events{};
   events.flags = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW;
   events.interrupt.shadow = static_cast<uint8_t>((s.sti_shadow ? KVM_X86_SHADOW_INT_STI : 0) |
                                                  (s.movss_shadow ? KVM_X86_SHADOW_INT_MOV_SS : 0));
   events.nmi.pending = s.nmi_pending;
   events.nmi.masked = s.nmi_blocked;
-  if (m.vcpu().call(KVM_SET_VCPU_EVENTS, &events) < 0) return refused("pending events");
+  if (m.call(KVM_SET_VCPU_EVENTS, &events) < 0) return refused("pending events");
   return {};
 }
 
-Result<void> load_state(const KvmVm& m, VcpuState& s, VcpuAvx::State* avx) {
+Result<void> load_state(const KvmVcpu& m, VcpuState& s, VcpuAvx::State* avx) {
   kvm_sregs sregs{};
   kvm_regs regs{};
-  if (m.vcpu().call(KVM_GET_SREGS, &sregs) < 0 || m.vcpu().call(KVM_GET_REGS, &regs) < 0) return refused("registers");
+  if (m.call(KVM_GET_SREGS, &sregs) < 0 || m.call(KVM_GET_REGS, &regs) < 0) return refused("registers");
   for (unsigned n = 0; n < kSegCount; ++n) s.segment[n] = segment_in(sregs.*kSegments[n]);
   s.gdtr = {sregs.gdt.base, sregs.gdt.limit};
   s.idtr = {sregs.idt.base, sregs.idt.limit};
@@ -197,14 +197,14 @@ Result<void> load_state(const KvmVm& m, VcpuState& s, VcpuAvx::State* avx) {
   MsrList msrs{};
   msrs.nmsrs = std::size(kMsrs);
   for (size_t n = 0; n < std::size(kMsrs); ++n) msrs.entries[n].index = kMsrs[n].index;
-  if (m.vcpu().call(kGetMsrs, &msrs) != static_cast<long>(std::size(kMsrs))) return refused("MSRs");
+  if (m.call(kGetMsrs, &msrs) != static_cast<long>(std::size(kMsrs))) return refused("MSRs");
   for (size_t n = 0; n < std::size(kMsrs); ++n)
     if (kMsrs[n].read_back) s.*kMsrs[n].member = msrs.entries[n].data;
   kvm_xcrs xcrs{};
-  if (m.vcpu().call(KVM_GET_XCRS, &xcrs) < 0) return refused("XCR0");
+  if (m.call(KVM_GET_XCRS, &xcrs) < 0) return refused("XCR0");
   s.xcr0 = xcrs.xcrs[0].value;
   kvm_xsave xsave{};
-  if (m.vcpu().call(kGetXsave, &xsave) < 0) return refused("XSAVE area");
+  if (m.call(kGetXsave, &xsave) < 0) return refused("XSAVE area");
   XsaveImage image{};
   std::memcpy(&image, xsave.region, sizeof image);
   s.fpu = fpu_in(image);
@@ -213,12 +213,12 @@ Result<void> load_state(const KvmVm& m, VcpuState& s, VcpuAvx::State* avx) {
     if (image.xstate_bv & 4) std::copy(std::begin(image.ymm_high), std::end(image.ymm_high), avx->ymm_high.begin());
   }
   kvm_debugregs debug{};
-  if (m.vcpu().call(KVM_GET_DEBUGREGS, &debug) < 0) return refused("debug registers");
+  if (m.call(KVM_GET_DEBUGREGS, &debug) < 0) return refused("debug registers");
   std::copy(debug.db, debug.db + 4, s.dr.begin());
   s.dr6 = debug.dr6;
   s.dr7 = debug.dr7;
   kvm_vcpu_events events{};
-  if (m.vcpu().call(KVM_GET_VCPU_EVENTS, &events) < 0) return refused("pending events");
+  if (m.call(KVM_GET_VCPU_EVENTS, &events) < 0) return refused("pending events");
   s.sti_shadow = events.interrupt.shadow & KVM_X86_SHADOW_INT_STI;
   s.movss_shadow =
       events.interrupt.shadow == KVM_X86_SHADOW_INT_MOV_SS;  // AMD's processors have one shadow, and KVM then says both
@@ -227,20 +227,15 @@ Result<void> load_state(const KvmVm& m, VcpuState& s, VcpuAvx::State* avx) {
   return {};
 }
 
-VcpuAvx::State* avx_of(Engine& engine) {
+VcpuAvx::State* avx_of(Engine& engine, uint32_t vcpu) {
   for (const ChunkRef& c : engine.chunks())
-    if (c.schema == &schema_of<VcpuAvx>()) return static_cast<VcpuAvx::State*>(c.data);
+    if (c.schema == &schema_of<VcpuAvx>() && c.instance == vcpu) return static_cast<VcpuAvx::State*>(c.data);
   return nullptr;
 }
 
-std::vector<ChunkRef> avx_chunks(VcpuAvx::State* avx) {
-  if (avx == nullptr) return {};
-  return {{&schema_of<VcpuAvx>(), 0, true, avx}};
-}
-
-bool event_in_flight(const KvmVm& m) {
+bool event_in_flight(const KvmVcpu& m) {
   kvm_vcpu_events events{};
-  CHECK(m.vcpu().call(KVM_GET_VCPU_EVENTS, &events) >= 0);
+  CHECK(m.call(KVM_GET_VCPU_EVENTS, &events) >= 0);
   return events.exception.injected || events.exception.pending || events.interrupt.injected || events.nmi.injected;
 }
 

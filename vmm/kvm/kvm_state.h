@@ -9,13 +9,12 @@
 namespace dejavm::kvm {
 
 // `avx`: of CPU models that have it, else nullptr.
-Result<void> store_state(const KvmVm&, const VcpuState&, const VcpuAvx::State* avx);
-Result<void> load_state(const KvmVm&, VcpuState&, VcpuAvx::State* avx);
-// Where an engine has its vCPU's AVX state; nullptr: it has none.
-VcpuAvx::State* avx_of(Engine&);
-std::vector<ChunkRef> avx_chunks(VcpuAvx::State*);
+Result<void> store_state(const KvmVcpu&, const VcpuState&, const VcpuAvx::State* avx);
+Result<void> load_state(const KvmVcpu&, VcpuState&, VcpuAvx::State* avx);
+// Where an engine has the AVX state of a vCPU; nullptr: it has none.
+VcpuAvx::State* avx_of(Engine&, uint32_t vcpu);
 // An exception or interrupt that is on its way into the guest: VcpuState cannot hold it, the guest has to take it
 // first.
-bool event_in_flight(const KvmVm&);
+bool event_in_flight(const KvmVcpu&);
 
 }  // namespace dejavm::kvm

@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <optional>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -46,6 +48,7 @@ bool is_plain(const Decoded& d) {
     case Op::k_bound:
     case Op::k_fxsave:
     case Op::k_fxrstor:
+    case Op::k_pause:  // of several vCPUs: the end of a turn
     case Op::k_xsave:
     case Op::k_xsaveopt:
     case Op::k_xrstor: return false;
@@ -59,16 +62,25 @@ bool is_branch(const Decoded& d) { return d.operand_count != 0 && d.operands[0].
 
 class StepEngine final : public Engine {
  public:
-  StepEngine(std::unique_ptr<KvmVm> vm, const CpuModel& model, GuestMemory& memory, uint32_t revision, bool native_rep)
+  StepEngine(std::unique_ptr<KvmVm> vm, const CpuModel& model, GuestMemory& memory, uint32_t vcpus, uint32_t revision,
+             bool native_rep)
       : native_rep_(native_rep),
         vm_(std::move(vm)),
-        soft_(soft::make_soft_engine(model, memory, 1, {.strict = false, .revision = revision, .use_blocks = false})),
-        avx_(avx_of(*soft_)),
-        memory_(memory) {
-    vm_->run().kvm_valid_regs = KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS;
+        kvm_(vm_->vcpu()),
+        soft_(
+            soft::make_soft_engine(model, memory, vcpus, {.strict = false, .revision = revision, .use_blocks = false})),
+        memory_(memory),
+        states_(vcpus) {
+    for (uint32_t n = 0; n < vcpus; ++n) avx_.push_back(avx_of(*soft_, n));
+    kvm_.run().kvm_valid_regs = KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS;
   }
   std::string_view name() const override { return "kvm-step"; }
-  std::vector<ChunkRef> chunks() override { return avx_chunks(avx_); }
+  std::vector<ChunkRef> chunks() override {
+    std::vector<ChunkRef> out;
+    for (uint32_t n = 0; n < avx_.size(); ++n)
+      if (avx_[n] != nullptr) out.push_back({&schema_of<VcpuAvx>(), n, true, avx_[n]});
+    return out;
+  }
   void power_on(uint32_t vcpu, const VcpuState& s) override {
     soft_->power_on(vcpu, s);
     set_state(vcpu, s);
@@ -76,28 +88,32 @@ class StepEngine final : public Engine {
   std::vector<std::pair<std::string_view, uint64_t>> counters() const override {
     return {{"by_processor", native_}, {"by_deterministic_engine", soft_steps_}, {"steps_undone", undone_}};
   }
-  void set_state(uint32_t, const VcpuState& s) override {
-    in_kvm_ = false;
-    s_ = s;
-    give_soft();
+  void set_state(uint32_t vcpu, const VcpuState& s) override {
+    if (in_kvm_ == vcpu) in_kvm_.reset();
+    states_[vcpu] = s;
+    give_soft(vcpu);
   }
-  void get_state(uint32_t, VcpuState& s) const override {
-    s = s_;
-    if (in_kvm_) take_from_kvm(s);
+  void get_state(uint32_t vcpu, VcpuState& s) const override {
+    s = states_[vcpu];
+    if (in_kvm_ == vcpu) take_from_kvm(s);
   }
 
-  StopReason run(uint32_t, RunControl& control, ExitHandler& exits) override {
-    control.from = kForever;  // one vCPU: its count is the machine's
+  StopReason run(uint32_t vcpu, RunControl& control, ExitHandler& exits) override {
+    current_ = vcpu;
+    VcpuState& state = states_[vcpu];
+    if (control.from != kForever) state.retired = control.from.value;
+    control.from = kForever;
     while (may_step(control) && detail_.empty() && native_step()) {
       ++native_;
-      if (++s_.retired >= control.until.value) return StopReason::kLimit;
+      if (++state.retired >= control.until.value) return StopReason::kLimit;
     }
     if (!detail_.empty()) return StopReason::kError;
     to_soft();
     const Retired until = control.until;
-    control.until = std::min(until, Retired{s_.retired + 1});
-    const StopReason why = soft_->run(0, control, exits);
-    soft_->get_state(0, s_);
+    control.from = {state.retired};
+    control.until = std::min(until, Retired{state.retired + 1});
+    const StopReason why = soft_->run(vcpu, control, exits);
+    soft_->get_state(vcpu, state);
     ++soft_steps_;
     if (why == StopReason::kUnimplemented) detail_ = soft_->detail();
     return why;  // kLimit, perhaps before `until`: the run loop asks again
@@ -108,43 +124,46 @@ class StepEngine final : public Engine {
   void collect_dirty() override { vm_->collect_dirty(); }
 
  private:
-  void give_soft() {
-    soft_->set_state(0, s_);
-    soft_->get_state(0, s_);
+  void give_soft(uint32_t vcpu) {
+    soft_->set_state(vcpu, states_[vcpu]);
+    soft_->get_state(vcpu, states_[vcpu]);
     soft_->restored();  // forgets code and translations
   }
   void to_soft() {
     if (!in_kvm_) return;
-    take_from_kvm(s_);
-    in_kvm_ = false;
-    give_soft();
+    const uint32_t vcpu = *in_kvm_;
+    take_from_kvm(states_[vcpu]);
+    in_kvm_.reset();
+    give_soft(vcpu);
   }
   // PCIDs are only hints: KVM's copy does without, as not every KVM has them.
   void take_from_kvm(VcpuState& s) const {
-    const uint64_t cr3 = s_.cr3, pcide = s_.cr4 & kCr4Pcide, retired = s_.retired;
-    if (const auto done = load_state(*vm_, s, avx_); !done) detail_ = done.error().message;
+    const VcpuState& before = states_[*in_kvm_];
+    const uint64_t cr3 = before.cr3, pcide = before.cr4 & kCr4Pcide, retired = before.retired;
+    if (const auto done = load_state(kvm_, s, avx_[*in_kvm_]); !done) detail_ = done.error().message;
     s.cr3 = cr3;
     s.cr4 |= pcide;
     s.retired = retired;
   }
   bool to_kvm() {
-    if (in_kvm_) return true;
-    VcpuState s = s_;
+    if (in_kvm_ == current_) return true;
+    to_soft();
+    VcpuState s = states_[current_];
     s.cr4 &= ~kCr4Pcide;
-    if (s_.cr4 & kCr4Pcide) s.cr3 &= ~uint64_t{0xfff};
-    if (!store_state(*vm_, s, avx_)) return false;  // a state beyond this KVM: the deterministic engine's
-    CHECK(vm_->vcpu().call(KVM_GET_REGS, &regs_) >= 0 && vm_->vcpu().call(KVM_GET_SREGS, &sregs_) >= 0);
-    in_kvm_ = true;
+    if (states_[current_].cr4 & kCr4Pcide) s.cr3 &= ~uint64_t{0xfff};
+    if (!store_state(kvm_, s, avx_[current_])) return false;  // a state beyond this KVM: the deterministic engine's
+    CHECK(kvm_.call(KVM_GET_REGS, &regs_) >= 0 && kvm_.call(KVM_GET_SREGS, &sregs_) >= 0);
+    in_kvm_ = current_;
     return true;
   }
 
   // Nothing is due at this boundary, and the state is one in which a step is what it seems.
   bool may_step(const RunControl& c) const {
-    const uint64_t rflags = in_kvm_ ? regs_.rflags : s_.rflags;
-    return c.until.value > s_.retired && !c.stop && !c.init && !c.nmi && !(c.intr && (rflags & kFlagIf)) &&
-           s_.activity == Activity::kRunning && !s_.pending_debug && !s_.sti_shadow && !s_.movss_shadow &&
-           !s_.nmi_pending && !s_.init_pending && !s_.smi_pending && !(s_.dr7 & 0xff) &&
-           !(rflags & (kFlagTf | kFlagVm)) && (s_.cr0 & kCr0Pe);
+    const VcpuState& s = states_[current_];
+    const uint64_t rflags = in_kvm_ == current_ ? regs_.rflags : s.rflags;
+    return c.until.value > s.retired && !c.stop && !c.init && !c.nmi && !(c.intr && (rflags & kFlagIf)) &&
+           s.activity == Activity::kRunning && !s.pending_debug && !s.sti_shadow && !s.movss_shadow && !s.nmi_pending &&
+           !s.init_pending && !s.smi_pending && !(s.dr7 & 0xff) && !(rflags & (kFlagTf | kFlagVm)) && (s.cr0 & kCr0Pe);
   }
 
   // The next instruction, if it lies within one page of RAM.
@@ -152,7 +171,7 @@ class StepEngine final : public Engine {
     const bool mode64 = (sregs_.efer & kEferLma) && sregs_.cs.l;
     kvm_translation t{};
     t.linear_address = mode64 ? regs_.rip : (sregs_.cs.base + regs_.rip) & 0xffffffff;
-    if (vm_->vcpu().call(KVM_TRANSLATE, &t) < 0 || !t.valid) return false;
+    if (kvm_.call(KVM_TRANSLATE, &t) < 0 || !t.valid) return false;
     const uint8_t* page = memory_.page(Gpa{t.physical_address});
     if (page == nullptr) return false;
     const uint64_t offset = t.physical_address & (kPageSize - 1);
@@ -166,10 +185,10 @@ class StepEngine final : public Engine {
     if (!fetch(d) || !is_plain(d) || (d.rep != soft::Rep::kNone && !native_rep_)) return false;
     kvm_guest_debug debug{};
     debug.control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP;
-    CHECK(vm_->vcpu().call(KVM_SET_GUEST_DEBUG, &debug) >= 0);
-    kvm_run& run = vm_->run();
+    CHECK(kvm_.call(KVM_SET_GUEST_DEBUG, &debug) >= 0);
+    kvm_run& run = kvm_.run();
     long result;
-    while ((result = vm_->vcpu().call(KVM_RUN)) < 0 && (errno == EINTR || errno == EAGAIN)) {}
+    while ((result = kvm_.call(KVM_RUN)) < 0 && (errno == EINTR || errno == EAGAIN)) {}
     if (result == 0 && run.exit_reason == KVM_EXIT_DEBUG && went_on(d, run.s.regs.regs.rip)) {
       regs_ = run.s.regs.regs;
       sregs_ = run.s.regs.sregs;
@@ -188,25 +207,28 @@ class StepEngine final : public Engine {
   void undo(bool access_open) {
     ++undone_;
     if (access_open) {  // it ends as if it had been answered with zeros
-      vm_->run().immediate_exit = 1;
-      while (vm_->vcpu().call(KVM_RUN) >= 0) {}
-      vm_->run().immediate_exit = 0;
+      kvm_.run().immediate_exit = 1;
+      while (kvm_.call(KVM_RUN) >= 0) {}
+      kvm_.run().immediate_exit = 0;
     }
     kvm_vcpu_events events{};
-    CHECK(vm_->vcpu().call(KVM_GET_VCPU_EVENTS, &events) >= 0);
+    CHECK(kvm_.call(KVM_GET_VCPU_EVENTS, &events) >= 0);
     events.exception = {};
     events.interrupt.injected = 0;
-    CHECK(vm_->vcpu().call(KVM_SET_VCPU_EVENTS, &events) >= 0);
-    CHECK(vm_->vcpu().call(KVM_SET_SREGS, &sregs_) >= 0 && vm_->vcpu().call(KVM_SET_REGS, &regs_) >= 0);
+    CHECK(kvm_.call(KVM_SET_VCPU_EVENTS, &events) >= 0);
+    CHECK(kvm_.call(KVM_SET_SREGS, &sregs_) >= 0 && kvm_.call(KVM_SET_REGS, &regs_) >= 0);
   }
 
   bool native_rep_;
   std::unique_ptr<KvmVm> vm_;
+  KvmVcpu& kvm_;  // one for all, as they take turns
   std::unique_ptr<Engine> soft_;
-  VcpuAvx::State* avx_;  // of the deterministic engine; nullptr: the CPU model has none
+  std::vector<VcpuAvx::State*> avx_;  // of the deterministic engine; nullptr: the CPU model has none
   GuestMemory& memory_;
-  VcpuState s_;  // the whole state while it is the deterministic engine's; else what steps do not change
-  bool in_kvm_ = false;
+  // The whole state of each while it is the deterministic engine's; else what steps do not change.
+  std::vector<VcpuState> states_;
+  std::optional<uint32_t> in_kvm_;  // whose state is there
+  uint32_t current_ = 0;
   kvm_regs regs_{};
   kvm_sregs sregs_{};
   uint64_t native_ = 0, soft_steps_ = 0, undone_ = 0;
@@ -215,7 +237,8 @@ class StepEngine final : public Engine {
 
 }  // namespace
 
-Result<std::unique_ptr<Engine>> make_step_engine(const CpuModel& model, GuestMemory& memory, uint32_t revision) {
+Result<std::unique_ptr<Engine>> make_step_engine(const CpuModel& model, GuestMemory& memory, uint32_t vcpus,
+                                                 uint32_t revision) {
   static const Result<KvmProbe> probe = probe_kvm();
   if (!probe) return probe.error();
   if (!probe->single_step)
@@ -227,7 +250,7 @@ Result<std::unique_ptr<Engine>> make_step_engine(const CpuModel& model, GuestMem
   if (auto done = m->filter_msrs(); !done) return done.error();
   if (auto done = set_cpuid(*m, model, missing_features(m->system(), model)); !done) return done.error();
   return std::unique_ptr<Engine>(
-      std::make_unique<StepEngine>(std::move(m), model, memory, revision, probe->rep_single_step));
+      std::make_unique<StepEngine>(std::move(m), model, memory, vcpus, revision, probe->rep_single_step));
 }
 
 }  // namespace dejavm::kvm

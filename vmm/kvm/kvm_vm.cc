@@ -58,7 +58,9 @@ Result<KvmFd> open_kvm() {
   return kvm;
 }
 
-Result<std::unique_ptr<KvmVm>> KvmVm::create(GuestMemory* memory) {
+KvmVcpu::~KvmVcpu() { munmap(run_, run_bytes_); }
+
+Result<std::unique_ptr<KvmVm>> KvmVm::create(GuestMemory* memory, uint32_t vcpus) {
   auto opened = open_kvm();
   if (!opened) return opened.error();
   std::unique_ptr<KvmVm> m(new KvmVm);
@@ -68,17 +70,19 @@ Result<std::unique_ptr<KvmVm>> KvmVm::create(GuestMemory* memory) {
   m->vm_.call(KVM_SET_TSS_ADDR, kTssAddress);  // of no effect where it is not needed
   if (memory != nullptr)
     if (auto done = m->add_memory(*memory); !done) return done.error();
-  m->vcpu_ = KvmFd(static_cast<int>(m->vm_.call(KVM_CREATE_VCPU)));
-  if (!m->vcpu_.ok()) return refused("a virtual processor");
-  m->run_bytes_ = static_cast<size_t>(m->system_.call(KVM_GET_VCPU_MMAP_SIZE));
-  void* run = mmap(nullptr, m->run_bytes_, PROT_READ | PROT_WRITE, MAP_SHARED, m->vcpu_.fd(), 0);
-  if (run == MAP_FAILED) return refused("the virtual processor's shared page");
-  m->run_ = static_cast<kvm_run*>(run);
+  for (uint32_t n = 0; n < vcpus; ++n)
+    if (auto done = m->add_vcpu(n); !done) return done.error();
   return m;
 }
 
-KvmVm::~KvmVm() {
-  if (run_ != nullptr) munmap(run_, run_bytes_);
+Result<void> KvmVm::add_vcpu(uint32_t number) {
+  KvmFd fd(static_cast<int>(vm_.call(KVM_CREATE_VCPU, static_cast<unsigned long>(number))));
+  if (!fd.ok()) return refused("a virtual processor");
+  const auto run_bytes = static_cast<size_t>(system_.call(KVM_GET_VCPU_MMAP_SIZE));
+  void* run = mmap(nullptr, run_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd.fd(), 0);
+  if (run == MAP_FAILED) return refused("the virtual processor's shared page");
+  vcpus_.push_back(std::make_unique<KvmVcpu>(std::move(fd), static_cast<kvm_run*>(run), run_bytes));
+  return {};
 }
 
 Result<void> KvmVm::add_memory(GuestMemory& memory) {

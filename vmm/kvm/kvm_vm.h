@@ -1,5 +1,5 @@
-// The only place with KVM ioctls: /dev/kvm, a virtual machine with one vCPU, and the memory below it. Every call that
-// the kernel refuses is an Error that names the call, the reason and the remedy.
+// The only place with KVM ioctls: /dev/kvm, a virtual machine with its vCPUs, and the memory below them. Every call
+// that the kernel refuses is an Error that names the call, the reason and the remedy.
 #pragma once
 
 #include <linux/kvm.h>
@@ -37,15 +37,32 @@ class KvmFd {
 // Opens /dev/kvm and checks its version. The error tells an absent KVM from a missing permission, and the remedy.
 Result<KvmFd> open_kvm();
 
-// A virtual machine with one vCPU and guest memory in its slots. No interrupt controller or timer of the kernel's.
+// One vCPU, and the page that KVM shares with us for it.
+class KvmVcpu {
+ public:
+  KvmVcpu(KvmFd fd, kvm_run* run, size_t run_bytes) : fd_(std::move(fd)), run_(run), run_bytes_(run_bytes) {}
+  KvmVcpu(const KvmVcpu&) = delete;
+  ~KvmVcpu();
+  template <typename Argument = unsigned long>
+  long call(unsigned long request, Argument argument = {}) const {
+    return fd_.call(request, argument);
+  }
+  kvm_run& run() const { return *run_; }
+
+ private:
+  KvmFd fd_;
+  kvm_run* run_;
+  size_t run_bytes_;
+};
+
+// A virtual machine with its vCPUs and guest memory in its slots. No interrupt controller or timer of the kernel's.
 class KvmVm {
  public:
-  static Result<std::unique_ptr<KvmVm>> create(GuestMemory* memory);
-  ~KvmVm();
+  static Result<std::unique_ptr<KvmVm>> create(GuestMemory* memory, uint32_t vcpus = 1);
   const KvmFd& system() const { return system_; }
   const KvmFd& vm() const { return vm_; }
-  const KvmFd& vcpu() const { return vcpu_; }
-  kvm_run& run() const { return *run_; }
+  uint32_t vcpus() const { return static_cast<uint32_t>(vcpus_.size()); }
+  KvmVcpu& vcpu(uint32_t n = 0) const { return *vcpus_[n]; }
   // Which MSRs the guest uses without an exit: EFER and what SYSCALL, segment bases and RDTSCP need; all others come as
   // KVM_EXIT_X86_RDMSR and _WRMSR.
   Result<void> filter_msrs() const;
@@ -55,9 +72,9 @@ class KvmVm {
  private:
   KvmVm() = default;
   Result<void> add_memory(GuestMemory& memory);
-  KvmFd system_, vm_, vcpu_;
-  kvm_run* run_ = nullptr;
-  size_t run_bytes_ = 0;
+  Result<void> add_vcpu(uint32_t number);
+  KvmFd system_, vm_;
+  std::vector<std::unique_ptr<KvmVcpu>> vcpus_;
   GuestMemory* memory_ = nullptr;
   std::vector<uint64_t> bitmap_;
 };

@@ -96,10 +96,8 @@ Result<std::unique_ptr<Engine>> Machine::Impl::make_engine(std::string_view name
   if (name == "deterministic")
     return soft::make_soft_engine(model, *memory, config.vcpus,
                                   {.strict = config.strict, .revision = config.revision, .translation = translation});
-  if (several())
-    return host_error(fmt::format("engine '{}' runs machines of one vCPU, and this one has {}", name, config.vcpus));
-  if (name == "kvm") return kvm::make_kvm_engine(model, *memory, config.cpu_without);
-  if (name == "kvm-step") return kvm::make_step_engine(model, *memory, config.revision);
+  if (name == "kvm") return kvm::make_kvm_engine(model, *memory, config.vcpus, config.cpu_without);
+  if (name == "kvm-step") return kvm::make_step_engine(model, *memory, config.vcpus, config.revision);
   return host_error(fmt::format("unknown engine '{}'; there are 'deterministic', 'kvm' and 'kvm-step'", name));
 }
 
@@ -141,6 +139,7 @@ Result<std::unique_ptr<Machine>> Machine::create(const MachineConfig& config, co
     for (RunControl& control : m.controls) control.turns = &m;
   m.vcpus.resize(config.vcpus);
   m.standing.resize(config.vcpus);
+  m.signals.resize(config.vcpus);
   m.turns.resize(config.vcpus);
   first_priorities(config, m.turns);
   m.board = std::make_unique<Board>(m.config, m.controls, console, &m);

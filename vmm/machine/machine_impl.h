@@ -12,7 +12,7 @@ namespace dejavm {
 
 std::string describe_registers(const VcpuState&);
 
-struct Machine::Impl final : GuestDma, Turns {
+struct Machine::Impl final : GuestDma, Turns, Supervisor {
   MachineConfig config;
   TranslateOptions translation;
   std::unique_ptr<GuestMemory> memory;
@@ -23,6 +23,13 @@ struct Machine::Impl final : GuestDma, Turns {
   std::unique_ptr<Engine> engine;
   std::vector<VcpuState> vcpus;    // as of the last pull()
   std::vector<Standing> standing;  // as they are now
+  // What the local APICs held for their vCPUs, which have not got it yet.
+  struct Signals {
+    bool init = false;
+    bool nmi = false;
+    std::optional<uint8_t> startup;  // its vector
+  };
+  std::vector<Signals> signals;
   MachineClock::State clock;
   Schedule::State schedule;  // `retired`: as of the last pull()
   std::vector<VcpuTurn::State> turns;
@@ -66,10 +73,14 @@ struct Machine::Impl final : GuestDma, Turns {
   bool another_can_run(uint32_t vcpu) const override;
   bool nobody_can_run() const;
   bool choose();
+  void collect_signals(uint32_t n, Nanos when);
   void take_signals();
+  bool exit_done(Position) override;
   void take_init(uint32_t n);
   void start_up(uint32_t n, uint8_t vector);
+  Retired next_boundary(Retired until, Inputs& inputs) const;
   StopReason run_current(Retired until, Inputs& inputs, ExitHandler& exits);
+  StopReason run_together(Retired until, Inputs& inputs, ExitHandler& exits);
   // What ends the run; nothing: it goes on.
   std::optional<RunEnd> after_stop(StopReason why);
   std::string why_asleep();

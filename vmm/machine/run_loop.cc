@@ -1,5 +1,6 @@
 // The run loop: time, inputs and signals at each boundary, and whose turn it is between them.
 #include <algorithm>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -93,7 +94,6 @@ void Machine::Impl::take_init(uint32_t n) {
   engine->get_state(n, vcpus[n]);
   vcpus[n] = after_init(vcpus[n], n, at);
   engine->set_state(n, vcpus[n]);
-  board->init(n, now());
   standing[n] = engine->standing(n);
 }
 
@@ -107,16 +107,36 @@ void Machine::Impl::start_up(uint32_t n, uint8_t vector) {
   engine->set_state(n, s);
 }
 
-// What the local APICs hold for their vCPUs.
+// What the local APIC holds for its vCPU goes from there, as if at once.
+void Machine::Impl::collect_signals(uint32_t n, Nanos when) {
+  if (!controls[n].signalled) return;
+  if (board->take_init(n)) {
+    board->init(n, when);
+    signals[n].init = true;
+    signals[n].startup.reset();
+  }
+  uint8_t vector = 0;
+  if (board->take_startup(n, vector)) signals[n].startup = vector;
+  if (board->take_nmi(n)) signals[n].nmi = true;
+}
+
 void Machine::Impl::take_signals() {
   for (uint32_t n = 0; n < config.vcpus; ++n) {
-    if (!controls[n].signalled) continue;
-    if (board->take_init(n)) take_init(n);
-    uint8_t vector = 0;
-    if (board->take_startup(n, vector) && standing[n].activity == Activity::kWaitForSipi) start_up(n, vector);
-    if (board->take_nmi(n)) engine->post_nmi(n);
-    standing[n] = engine->standing(n);
+    collect_signals(n, now());
+    const Signals got = std::exchange(signals[n], {});
+    if (got.init) take_init(n);
+    if (got.startup && standing[n].activity == Activity::kWaitForSipi) start_up(n, *got.startup);
+    if (got.nmi) engine->post_nmi(n);
+    if (got.init || got.startup || got.nmi) standing[n] = engine->standing(n);
   }
+}
+
+// Where all run at once: as after an instruction of one of several that take turns, but its effect on a vCPU waits
+// until they all stand still.
+bool Machine::Impl::exit_done(Position at_exit) {
+  if (board->request() != Board::Request::kNone) return false;
+  for (uint32_t n = 0; n < config.vcpus; ++n) collect_signals(n, board->now({n, at_exit.retired + 1}));
+  return true;
 }
 
 // --- the loop ---
@@ -151,13 +171,31 @@ bool Machine::Impl::sleep(Inputs& inputs) {
   return true;
 }
 
+Retired Machine::Impl::next_boundary(Retired until, Inputs& inputs) const {
+  const Retired by_inputs = std::min(until, std::max(inputs.next_poll(position()), at + 1));
+  const Nanos event = std::min(board->next_event(), time_limit);
+  if (event == kNever) return by_inputs;
+  return std::min(by_inputs, Retired{std::max(event.value - clock.time_base_ns, at.value)});
+}
+
+StopReason Machine::Impl::run_together(Retired until, Inputs& inputs, ExitHandler& exits) {
+  const Retired boundary = next_boundary(until, inputs);
+  for (RunControl& control : controls) {
+    control.until = boundary;
+    control.from = at;
+  }
+  Engine::Together together{controls, exits, *this, schedule.current};
+  const StopReason why = engine->run_together(together);
+  schedule.current = together.ended_by;
+  for (uint32_t n = 0; n < config.vcpus; ++n) standing[n] = engine->standing(n);
+  at = standing[0].retired;
+  return why;
+}
+
 StopReason Machine::Impl::run_current(Retired until, Inputs& inputs, ExitHandler& exits) {
   const uint32_t n = schedule.current;
   RunControl& control = controls[n];
-  control.until = std::min(until, std::max(inputs.next_poll(position()), at + 1));
-  const Nanos event = std::min(board->next_event(), time_limit);
-  if (event != kNever)
-    control.until = std::min(control.until, Retired{std::max(event.value - clock.time_base_ns, at.value)});
+  control.until = next_boundary(until, inputs);
   if (several()) control.until = std::min(control.until, Retired{schedule.slice_end});
   control.from = at;
   const StopReason why = engine->run(n, control, exits);
@@ -183,6 +221,7 @@ std::optional<RunEnd> Machine::Impl::after_stop(StopReason why) {
     case StopReason::kInit:
       controls[n].init = false;
       take_init(n);
+      board->init(n, now());
       return std::nullopt;
     case StopReason::kShutdown:
       pull();
@@ -222,8 +261,9 @@ RunEnd Machine::Impl::run(Retired until, Inputs& inputs, ExitHandler& exits) {
     asleep = false;
 
     bool halted = true;
-    if (choose()) {
-      const StopReason why = run_current(until, inputs, exits);
+    const bool together = engine->runs_together();
+    if (together ? !nobody_can_run() : choose()) {
+      const StopReason why = together ? run_together(until, inputs, exits) : run_current(until, inputs, exits);
       if (const std::optional<RunEnd> end = after_stop(why)) return *end;
       halted = why == StopReason::kHalted;
     }

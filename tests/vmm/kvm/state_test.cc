@@ -38,9 +38,9 @@ using KvmState = WithKvm;
 TEST_F(KvmState, ResetComesBack) {
   const Vm v = make_vm();
   const VcpuState in = reset_vcpu_state();
-  ASSERT_TRUE(store_state(*v.vm, in, nullptr).ok());
+  ASSERT_TRUE(store_state(v.vm->vcpu(), in, nullptr).ok());
   VcpuState out = in;
-  ASSERT_TRUE(load_state(*v.vm, out, nullptr).ok());
+  ASSERT_TRUE(load_state(v.vm->vcpu(), out, nullptr).ok());
   EXPECT_EQ(differences(in, out), "");
 }
 
@@ -125,13 +125,13 @@ TEST_F(KvmState, RandomLongModeStatesComeBack) {
       in.xcr0 = 7;
       for (Xmm& y : avx.ymm_high) y.q = {random(), random()};
     }
-    const auto stored = store_state(*v.vm, in, &avx);
+    const auto stored = store_state(v.vm->vcpu(), in, &avx);
     ASSERT_TRUE(stored.ok()) << stored.error().message;
     VcpuState out = in;
     forget(out);
     VcpuAvx::State avx_out;
     avx_out.ymm_high[3].q = {1, 2};
-    ASSERT_TRUE(load_state(*v.vm, out, &avx_out).ok());
+    ASSERT_TRUE(load_state(v.vm->vcpu(), out, &avx_out).ok());
     ASSERT_EQ(differences(in, out), "") << "state " << n;
     ASSERT_EQ(avx, avx_out) << "state " << n;
   }
