@@ -168,6 +168,8 @@ class Engine {
  public:
   virtual ~Engine() = default;
   virtual std::string_view name() const = 0;
+  // False: `retired` is time, which also passes while the guest is left and entered.
+  virtual bool counts() const { return true; }
 
   virtual void set_state(uint32_t vcpu, const VcpuState&) = 0;
   virtual void get_state(uint32_t vcpu, VcpuState&) const = 0;

@@ -122,7 +122,7 @@ StopReason Crew::run_one(uint32_t vcpu, std::unique_lock<std::mutex>& lock) {
     }
     --awake_;
     if (awake_ == 0) stop_all();
-    wake_[vcpu].wait(lock, [&] { return stop || cpu.can_wake(); });
+    wake_[vcpu].wait(lock, [&] { return stop || cpu.can_wake(controls[vcpu]); });
     if (stop) return StopReason::kHalted;
     ++awake_;
   }
@@ -131,6 +131,7 @@ StopReason Crew::run_one(uint32_t vcpu, std::unique_lock<std::mutex>& lock) {
 // --- what one does to the others ---
 
 void Crew::exit_done(Position at) {
+  if (!several()) return;  // who runs alone looks for itself
   if (!supervisor_->exit_done(at)) {
     static Nowhere nowhere;
     exits = &nowhere;

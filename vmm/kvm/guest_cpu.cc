@@ -115,9 +115,13 @@ void GuestCpu::set_guest_tsc() {
     stop_with("KVM does not set a virtual processor's TSC: " + errno_text());
 }
 
-bool GuestCpu::can_wake() const {
+bool GuestCpu::sleeps(const RunControl& control) const {
+  return (state_.activity == Activity::kHalted || state_.activity == Activity::kWaitForSipi) && !can_wake(control);
+}
+
+bool GuestCpu::can_wake(const RunControl& control) const {
   if (state_.activity == Activity::kWaitForSipi) return false;
-  return control_->nmi || (control_->intr && (registers().rflags & kFlagIf)) || nmi_came_;
+  return control.nmi || (control.intr && (registers().rflags & kFlagIf)) || nmi_came_;
 }
 
 StopReason GuestCpu::run(std::unique_lock<std::mutex>& lock) {
@@ -128,7 +132,7 @@ StopReason GuestCpu::run(std::unique_lock<std::mutex>& lock) {
     case Activity::kHalted:
     case Activity::kWaitForSipi:
       if (control_->init) return StopReason::kInit;
-      if (!can_wake()) return StopReason::kHalted;
+      if (!can_wake(*control_)) return StopReason::kHalted;
       state_.activity = Activity::kRunning;
   }
   nmi_came_ = false;  // KVM has it

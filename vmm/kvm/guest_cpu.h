@@ -36,7 +36,9 @@ class GuestCpu {
   void set_state(const VcpuState&);
   void get_state(VcpuState&) const;
   Standing standing() const;
-  bool can_wake() const;
+  // Whether it does not go on by itself, and whether what has come wakes it.
+  bool sleeps(const RunControl&) const;
+  bool can_wake(const RunControl&) const;
   uint64_t least_ticks() const { return slice_; }  // of the guest's, that it needs to get on
   VcpuAvx::State* avx() const { return avx_; }
   // Why it cannot go on; empty: it can.

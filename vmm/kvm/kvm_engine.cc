@@ -26,6 +26,7 @@ class KvmEngine final : public Engine {
   }
 
   std::string_view name() const override { return "kvm"; }
+  bool counts() const override { return false; }
   std::vector<std::pair<std::string_view, uint64_t>> counters() const override {
     GuestCpu::Counts all;
     for (const auto& cpu : cpus_) {
@@ -52,6 +53,7 @@ class KvmEngine final : public Engine {
 
   StopReason run(uint32_t vcpu, RunControl& control, ExitHandler& exits) override {
     GuestCpu& cpu = *cpus_[vcpu];
+    if (cpu.problem().empty() && !control.init && cpu.sleeps(control)) return StopReason::kHalted;
     std::unique_lock lock(crew_.board);
     crew_.exits = &exits;
     crew_.start_clock(control.from != kForever ? control.from : cpu.standing().retired);

@@ -269,6 +269,7 @@ RunEnd Machine::Impl::run(Retired until, Inputs& inputs, ExitHandler& exits) {
     }
     if (!halted || (several() && !nobody_can_run())) continue;
     board->advance(now());
+    if (!engine->counts() && !nobody_can_run()) continue;
     if (at < until && now() < time_limit && board->request() == Board::Request::kNone) asleep = !sleep(inputs);
   }
 }
