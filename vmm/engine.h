@@ -62,6 +62,8 @@ class Supervisor {
   virtual ~Supervisor() = default;
   // After each exit, of one vCPU at a time. False: the machine is off, or about to be reset, and nothing reaches it.
   virtual bool exit_done(Position at) = 0;
+  // The devices' next event is due, or was: `until` of each RunControl is the one after it then. False: as exit_done.
+  virtual bool time_passes(Position at) = 0;
 };
 
 class ExitHandler {
@@ -198,6 +200,7 @@ class Engine {
   virtual bool runs_together() const { return false; }
   struct Together {
     std::span<RunControl> controls;  // one per vCPU, `from` and `until` the same in all
+    Retired until;                   // the run ends as soon as can be after it; RunControl's is the next event's
     ExitHandler& exits;              // never two at a time, at counts that ascend
     Supervisor& supervisor;
     uint32_t ended_by = 0;  // set to the vCPU for which the reason holds

@@ -53,7 +53,8 @@ StopReason Crew::run(std::span<const std::unique_ptr<GuestCpu>> cpus, uint64_t t
   supervisor_ = &together.supervisor;
   exits = &together.exits;
   controls = together.controls;
-  until_ = controls[0].until;
+  end_ = together.until;
+  event_ = controls[0].until;
   stop = false;
   start_clock(controls[0].from);
   for (uint32_t n = 0; n < cpus.size(); ++n) cpus[n]->enter_run(controls[n]);
@@ -72,15 +73,16 @@ StopReason Crew::run(std::span<const std::unique_ptr<GuestCpu>> cpus, uint64_t t
 void Crew::await_all(std::unique_lock<std::mutex>& lock, uint64_t tsc_khz) {
   uint64_t least = 0;
   for (const auto& cpu : cpus_) least = std::max(least, cpu->least_ticks());
-  const Retired at_least = now() + least;
+  const Retired end = std::max(end_, now() + least);
   while (running_ > 0) {
-    const Retired until = std::max(until_, at_least), here = now();
-    if (!stop && here >= until) stop_all();
+    if (!stop && now() >= end) stop_all();
+    if (!stop && now() >= event_) time_passes();
     if (stop) {
       changed_.wait(lock);
       continue;
     }
-    const uint64_t left = std::min(until.value - here.value, uint64_t{1} << 40);
+    const Retired next = std::min(end, event_), here = now();
+    const uint64_t left = next > here ? std::min(next.value - here.value, uint64_t{1} << 40) : 0;
     const auto ns = static_cast<int64_t>(static_cast<unsigned __int128>(left) * 1'000'000 / tsc_khz);
     changed_.wait_for(lock, std::chrono::nanoseconds(ns + 1));
   }
@@ -132,19 +134,31 @@ StopReason Crew::run_one(uint32_t vcpu, std::unique_lock<std::mutex>& lock) {
 
 void Crew::exit_done(Position at) {
   if (!several()) return;  // who runs alone looks for itself
-  if (!supervisor_->exit_done(at)) {
-    static Nowhere nowhere;
-    exits = &nowhere;
-    return stop_all();
-  }
+  if (!supervisor_->exit_done(at)) return switch_off();
+  tell_of_interrupts(at.vcpu);
+  if (controls[at.vcpu].until >= event_) return;
+  event_ = controls[at.vcpu].until;
+  changed_.notify_one();
+}
+
+void Crew::time_passes() {
+  if (!supervisor_->time_passes(stamp(0))) return switch_off();
+  event_ = controls[0].until;
+  tell_of_interrupts(static_cast<uint32_t>(controls.size()));
+}
+
+void Crew::switch_off() {
+  static Nowhere nowhere;
+  exits = &nowhere;
+  stop_all();
+}
+
+// What has come for the vCPUs, but for one that looks for itself.
+void Crew::tell_of_interrupts(uint32_t but_vcpu) {
   for (const RunControl& control : controls)
     if (control.stop) return stop_all();
-  if (const Retired until = controls[at.vcpu].until; until < until_) {
-    until_ = until;
-    changed_.notify_one();
-  }
   for (uint32_t n = 0; n < cpus_.size(); ++n) {
-    if (n == at.vcpu || !controls[n].intr || cpus_[n]->knows_of_intr()) continue;
+    if (n == but_vcpu || !controls[n].intr || cpus_[n]->knows_of_intr()) continue;
     if (!threads_.empty()) cpus_[n]->call_back(threads_[n].native_handle());
     wake_[n].notify_one();
   }

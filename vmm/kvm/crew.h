@@ -27,6 +27,9 @@ class Crew final : public SharedRun {
   void work(uint32_t vcpu);
   StopReason run_one(uint32_t vcpu, std::unique_lock<std::mutex>& lock);
   void await_all(std::unique_lock<std::mutex>& lock, uint64_t tsc_khz);
+  void time_passes();
+  void switch_off();
+  void tell_of_interrupts(uint32_t but_vcpu);
   StopReason verdict(uint32_t& ended_by) const;
 
   std::span<const std::unique_ptr<GuestCpu>> cpus_;
@@ -36,7 +39,8 @@ class Crew final : public SharedRun {
   std::condition_variable changed_;            // for who waits for its end
   std::vector<std::condition_variable> wake_;  // of a vCPU that is halted
   std::vector<StopReason> ended_;
-  Retired until_;
+  Retired end_;    // of the run
+  Retired event_;  // the devices' next
   uint64_t round_ = 0;
   uint32_t running_ = 0;  // threads that take part in the round
   uint32_t awake_ = 0;    // ... whose vCPU is not halted

@@ -76,9 +76,11 @@ struct Machine::Impl final : GuestDma, Turns, Supervisor {
   void collect_signals(uint32_t n, Nanos when);
   void take_signals();
   bool exit_done(Position) override;
+  bool time_passes(Position) override;
   void take_init(uint32_t n);
   void start_up(uint32_t n, uint8_t vector);
-  Retired next_boundary(Retired until, Inputs& inputs) const;
+  Retired limit(Retired until, Inputs& inputs) const;
+  Retired next_event(Retired not_before) const;
   StopReason run_current(Retired until, Inputs& inputs, ExitHandler& exits);
   StopReason run_together(Retired until, Inputs& inputs, ExitHandler& exits);
   // What ends the run; nothing: it goes on.

@@ -171,20 +171,32 @@ bool Machine::Impl::sleep(Inputs& inputs) {
   return true;
 }
 
-Retired Machine::Impl::next_boundary(Retired until, Inputs& inputs) const {
+// Where a run of the engine ends whatever the devices do.
+Retired Machine::Impl::limit(Retired until, Inputs& inputs) const {
   const Retired by_inputs = std::min(until, std::max(inputs.next_poll(position()), at + 1));
-  const Nanos event = std::min(board->next_event(), time_limit);
-  if (event == kNever) return by_inputs;
-  return std::min(by_inputs, Retired{std::max(event.value - clock.time_base_ns, at.value)});
+  if (time_limit == kNever) return by_inputs;
+  return std::min(by_inputs, Retired{std::max(time_limit.value - clock.time_base_ns, at.value)});
+}
+
+// The count at which the devices' next event is due.
+Retired Machine::Impl::next_event(Retired not_before) const {
+  const Nanos event = board->next_event();
+  return event == kNever ? kForever : Retired{std::max(event.value - clock.time_base_ns, not_before.value)};
+}
+
+bool Machine::Impl::time_passes(Position here) {
+  board->advance(board->now(here));
+  if (!exit_done(here)) return false;
+  for (RunControl& control : controls) control.until = next_event(here.retired);
+  return true;
 }
 
 StopReason Machine::Impl::run_together(Retired until, Inputs& inputs, ExitHandler& exits) {
-  const Retired boundary = next_boundary(until, inputs);
   for (RunControl& control : controls) {
-    control.until = boundary;
+    control.until = next_event(at);
     control.from = at;
   }
-  Engine::Together together{controls, exits, *this, schedule.current};
+  Engine::Together together{controls, limit(until, inputs), exits, *this, schedule.current};
   const StopReason why = engine->run_together(together);
   schedule.current = together.ended_by;
   for (uint32_t n = 0; n < config.vcpus; ++n) standing[n] = engine->standing(n);
@@ -195,7 +207,7 @@ StopReason Machine::Impl::run_together(Retired until, Inputs& inputs, ExitHandle
 StopReason Machine::Impl::run_current(Retired until, Inputs& inputs, ExitHandler& exits) {
   const uint32_t n = schedule.current;
   RunControl& control = controls[n];
-  control.until = next_boundary(until, inputs);
+  control.until = std::min(limit(until, inputs), next_event(at));
   if (several()) control.until = std::min(control.until, Retired{schedule.slice_end});
   control.from = at;
   const StopReason why = engine->run(n, control, exits);
