@@ -87,6 +87,9 @@ struct Replay {
   ReplayInputs inputs;
 };
 
+// Error: nothing in the log tells how the guest's vCPUs ran beside each other.
+Result<void> can_run_again(const TraceReader&);
+
 // The report of a divergence, with the instruction: another machine is taken to just before it.
 Error divergence_error(const TraceReader&, const Divergence&, const ReplayOptions&);
 

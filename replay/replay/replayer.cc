@@ -7,6 +7,16 @@
 
 namespace dejavm {
 
+Result<void> can_run_again(const TraceReader& trace) {
+  const TraceHeader& header = trace.header();
+  if (header.engine != "kvm" || header.config.vcpus == 1) return {};
+  return Error{ErrorKind::kHost,
+               fmt::format("{}: its {} vCPUs ran at once on KVM, and no log can tell how their stores fell among each "
+                           "other, so the guest cannot be run again; 'dejavm replay --devices-only' verifies its "
+                           "devices, and --engine kvm-step records the whole",
+                           trace.name(), header.config.vcpus)};
+}
+
 // The report of a divergence, with the instruction: another machine is taken to just before it.
 Error divergence_error(const TraceReader& trace, const Divergence& d, const ReplayOptions& options) {
   std::string text = fmt::format("{}: {}", trace.name(), d.message);
@@ -43,6 +53,7 @@ std::string compare_end(const TraceEnd& e, const RunSummary& s, bool same_engine
 }  // namespace
 
 Result<ReplaySummary> replay(const TraceReader& trace, Console* console, const ReplayOptions& options) {
+  if (auto possible = can_run_again(trace); !possible) return possible.error();
   auto restored = restore_keyframe(trace, options.from_keyframe, console, options.engine);
   if (!restored) return restored.error();
   const Retired start = trace.keyframes()[options.from_keyframe].at;

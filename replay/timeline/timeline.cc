@@ -91,6 +91,7 @@ struct Timeline::Impl {
     return {};
   }
   Result<void> from_file(size_t from) {
+    if (auto possible = can_run_again(trace); !possible) return possible.error();
     auto restored = restore_keyframe(trace, from, console, options.engine);
     if (!restored) return restored.error();
     replay = std::make_unique<Replay>(trace, restored.take(), from, options);

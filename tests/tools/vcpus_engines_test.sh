@@ -23,6 +23,10 @@ for vcpus in 3 4 8; do
   right console "$vcpus vCPUs"
   "$dejavm" replay --devices-only $vcpus.dvt
 done
+status=0
+"$dejavm" replay 3.dvt 2>refused || status=$?
+[ $status = 1 ] || { echo "replay of vCPUs that ran at once: status $status"; exit 1; }
+grep -q "3.dvt: its 3 vCPUs ran at once on KVM" refused
 
 # 2. By the deterministic schedule: a trace of each engine replays on the other.
 for how in "--slice 97" "--slice 50000 --schedule random:3"; do
@@ -39,4 +43,9 @@ machine run --vcpus 4 --console file:begin --snapshot-at 400000:s.dvs --max-inst
 "$dejavm" restore s.dvs --engine kvm --console file:end 2>log || { cat log; exit 1; }
 cat begin end >console
 right console "from the deterministic engine to KVM"
+machine run --engine kvm --vcpus 4 --console file:begin --force --snapshot-at 100000:k.dvs 2>log || { cat log; exit 1; }
+right begin "4 vCPUs, saved on the way"
+"$dejavm" restore k.dvs --console file:end --force 2>log || { cat log; exit 1; }
+case AXFHNBGSLKPQCVI in *"$(cat end)") ;; *) echo "from KVM to the deterministic engine: the guest says '$(cat end)'"; exit 1 ;; esac
+grep -q "powered off" log
 echo "vcpus_engines_test: right, and the same where it has to be"
