@@ -159,7 +159,7 @@ class LoneBoard {
     }
     take_signals(is_exit(e.kind) ? e.at.retired + 1 : e.at.retired);
     // A reset that the guest asked for takes place when the instruction that asked is complete.
-    if (board_.request() == Board::Request::kReset) board_.reset(board_.now({e.at.vcpu, e.at.retired + 1}));
+    if (board_.request() == Board::Request::kReset) board_.reset(board_.requested_at() + Nanos{1});
     return a;
   }
 

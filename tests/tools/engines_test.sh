@@ -3,16 +3,7 @@
 # Usage: engines_test.sh DEJAVM INSTRUCTIONS AVX_GUEST
 set -eu
 dejavm=$1 n=$2 avx=$3
-out=$(mktemp -d)
-machine= lab=$(cd "$(dirname "$0")/../.." && pwd)/build/kvm-lab/out
-# In the lab, the traces of a failure are kept where they outlive it.
-finish() {
-  status=$?
-  kill $machine 2>/dev/null || :
-  if [ $status != 0 ] && [ -w "$lab" ]; then cp "$out"/*.dvt "$lab" 2>/dev/null && echo "engines_test: its traces are in build/kvm-lab/out"; fi
-  rm -rf "$out"
-}
-trap finish EXIT
+. "$(dirname "$0")/lab_folder.sh"
 cd "$out"
 # 1. Exact mode: a trace of each replays on the other, keyframes' memory included.
 for engine in deterministic kvm-step; do

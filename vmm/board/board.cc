@@ -130,6 +130,7 @@ void Board::console_input(Nanos t, std::span<const uint8_t> bytes) {
 
 size_t Board::console_room() const { return BoardWires::kQueueBytes - impl_->m.get<BoardWires>().queue_len; }
 
+Nanos Board::requested_at() const { return impl_->requested_at; }
 Board::Request Board::request() const { return impl_->m.get<BoardWires>().request; }
 uint8_t Board::debug_exit_value() const { return impl_->m.get<BoardWires>().debug_exit_value; }
 

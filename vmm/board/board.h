@@ -56,6 +56,7 @@ class Board final : public ExitHandler {
   // What the guest asked of the machine as a whole; checked by the run loop whenever RunControl.stop was set.
   enum class Request : uint8_t { kNone, kPowerOff, kReset, kDebugExit };
   Request request() const;
+  Nanos requested_at() const;        // the time of the access that asked
   uint8_t debug_exit_value() const;  // of kDebugExit: the byte written
 
   // Reset of all models but time (a guest-requested reset).

@@ -276,9 +276,10 @@ void Board::Impl::drain_outputs(Nanos now) {
   }
 }
 
-void Board::Impl::take_requests() {
+void Board::Impl::take_requests(Nanos now) {
   BoardWires::State& w = m.get<BoardWires>();
   if (w.request != Request::kNone) return;
+  requested_at = now;
   const uint64_t sysctl = Sysctl::lines(m.get<Sysctl>());
   if (sysctl & Sysctl::kDebugExit) {
     w.request = Request::kDebugExit;
@@ -324,7 +325,7 @@ void Board::Impl::settle(Nanos now) {
     moved |= route_messages(now);
     moved |= transfer(now);
   }
-  take_requests();
+  take_requests(now);
   drive_vcpus();
   next_event = earliest_event();
   next_seen = next_event;
@@ -345,6 +346,7 @@ void Board::Impl::limit_runs() {
 
 void Board::Impl::resume(Nanos now) {
   for (RunControl& control : controls) control.stop = control.nmi = control.init = control.signalled = false;
+  requested_at = now;
   remember_wires();
   settle(now);
 }

@@ -36,9 +36,10 @@ struct Board::Impl {
   GuestDma* dma;
   const CpuModel* cpu;
   BoardModels m;
-  uint32_t present = 0;  // bit n: the table's row n is part of this machine
-  Nanos next_event{0};   // no model changes by time alone before this ...
-  Nanos next_seen{0};    // ... and nothing that a vCPU could notice without asking a model, before this
+  uint32_t present = 0;   // bit n: the table's row n is part of this machine
+  Nanos requested_at{0};  // of the guest's request, if there is one
+  Nanos next_event{0};    // no model changes by time alone before this ...
+  Nanos next_seen{0};     // ... and nothing that a vCPU could notice without asking a model, before this
 
  private:
   struct Levels {
@@ -52,7 +53,7 @@ struct Board::Impl {
   bool transfer(Nanos now);  // what bus masters want of memory, until they want nothing more
   void deliver(Nanos now, const BusMessage&, size_t sender);
   void drain_outputs(Nanos now);
-  void take_requests();
+  void take_requests(Nanos now);
   void signal_vcpus();
   void skip_unseen(Nanos now);
   void limit_runs();  // engines return in time for the next event

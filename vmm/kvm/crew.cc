@@ -47,7 +47,7 @@ void Crew::hire() {
   CHECK(pthread_sigmask(SIG_SETMASK, &before, nullptr) == 0);
 }
 
-StopReason Crew::run(std::span<const std::unique_ptr<GuestCpu>> cpus, uint64_t tsc_khz, Engine::Together& together) {
+StopReason Crew::run(std::span<const std::unique_ptr<GuestCpu>> cpus, Engine::Together& together) {
   std::unique_lock lock(board);
   cpus_ = cpus;
   supervisor_ = &together.supervisor;
@@ -63,14 +63,14 @@ StopReason Crew::run(std::span<const std::unique_ptr<GuestCpu>> cpus, uint64_t t
   running_ = awake_ = static_cast<uint32_t>(cpus.size());
   ++round_;
   begin_.notify_all();
-  await_all(lock, tsc_khz);
+  await_all(lock);
   for (const auto& cpu : cpus) cpu->do_what_is_left();
   stop_clock();
   for (const auto& cpu : cpus) cpu->leave_run();
   return verdict(together.ended_by);
 }
 
-void Crew::await_all(std::unique_lock<std::mutex>& lock, uint64_t tsc_khz) {
+void Crew::await_all(std::unique_lock<std::mutex>& lock) {
   uint64_t least = 0;
   for (const auto& cpu : cpus_) least = std::max(least, cpu->least_ticks());
   const Retired end = std::max(end_, now() + least);
@@ -83,8 +83,7 @@ void Crew::await_all(std::unique_lock<std::mutex>& lock, uint64_t tsc_khz) {
     }
     const Retired next = std::min(end, event_), here = now();
     const uint64_t left = next > here ? std::min(next.value - here.value, uint64_t{1} << 40) : 0;
-    const auto ns = static_cast<int64_t>(static_cast<unsigned __int128>(left) * 1'000'000 / tsc_khz);
-    changed_.wait_for(lock, std::chrono::nanoseconds(ns + 1));
+    changed_.wait_for(lock, std::chrono::nanoseconds(host_ns(left) + 1));
   }
 }
 
@@ -158,8 +157,8 @@ void Crew::tell_of_interrupts(uint32_t but_vcpu) {
   for (const RunControl& control : controls)
     if (control.stop) return stop_all();
   for (uint32_t n = 0; n < cpus_.size(); ++n) {
-    if (n == but_vcpu || !controls[n].intr || cpus_[n]->knows_of_intr()) continue;
-    if (!threads_.empty()) cpus_[n]->call_back(threads_[n].native_handle());
+    if (n == but_vcpu || !controls[n].intr) continue;
+    if (!threads_.empty() && !cpus_[n]->knows_of_intr()) cpus_[n]->call_back(threads_[n].native_handle());
     wake_[n].notify_one();
   }
 }

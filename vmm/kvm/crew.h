@@ -14,10 +14,10 @@ namespace dejavm::kvm {
 
 class Crew final : public SharedRun {
  public:
-  explicit Crew(uint32_t vcpus) : SharedRun(vcpus), wake_(vcpus), ended_(vcpus) {}
+  Crew(uint32_t vcpus, uint64_t tsc_khz) : SharedRun(vcpus, tsc_khz), wake_(vcpus), ended_(vcpus) {}
   ~Crew() override;
   // As Engine::run_together.
-  StopReason run(std::span<const std::unique_ptr<GuestCpu>> cpus, uint64_t tsc_khz, Engine::Together&);
+  StopReason run(std::span<const std::unique_ptr<GuestCpu>> cpus, Engine::Together&);
 
   void exit_done(Position) override;
   void stop_all() override;
@@ -26,7 +26,7 @@ class Crew final : public SharedRun {
   void hire();
   void work(uint32_t vcpu);
   StopReason run_one(uint32_t vcpu, std::unique_lock<std::mutex>& lock);
-  void await_all(std::unique_lock<std::mutex>& lock, uint64_t tsc_khz);
+  void await_all(std::unique_lock<std::mutex>& lock);
   void time_passes();
   void switch_off();
   void tell_of_interrupts(uint32_t but_vcpu);

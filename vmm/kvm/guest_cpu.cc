@@ -201,7 +201,7 @@ void GuestCpu::arm(bool first, bool in_flight) {
   const uint64_t left = in_flight ? std::max<uint64_t>(slice_, 100'000) : first ? std::max(limit, slice_) : limit;
   if (armed_ == now + left) return;
   armed_ = now + left;
-  kick_.arm(static_cast<uint64_t>(static_cast<unsigned __int128>(left) * 1'000'000 / common_.tsc_khz));
+  kick_.arm(shared_.host_ns(left));
 }
 
 long GuestCpu::enter(std::unique_lock<std::mutex>& lock) {

@@ -26,7 +26,6 @@ struct Common {
   GuestMemory& memory;
   Engine& soft;                             // the deterministic engine, for what KVM cannot do
   const std::vector<std::string>& missing;  // features that this KVM lacks
-  uint64_t tsc_khz;
 };
 
 class GuestCpu {

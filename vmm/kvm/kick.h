@@ -11,7 +11,7 @@ namespace dejavm::kvm {
 
 class Kick {
  public:
-  static constexpr int kSignal = 34;  // SIGRTMIN, of which nobody else here makes use
+  static constexpr int kSignal = 34;  // SIGRTMIN, by which threads in KVM_RUN are called back, too
   explicit Kick(kvm_run& run);
   Kick(const Kick&) = delete;
   ~Kick();

@@ -49,9 +49,6 @@ std::array<uint32_t, std::size(kWords)> lacking_words(const KvmFd& system, const
   return out;
 }
 
-}  // namespace
-
-namespace {
 Table table_of(const CpuModel& model, uint32_t vcpu, uint32_t vcpus, std::span<const std::string> without) {
   Table t{};
   auto add = [&](uint32_t leaf, uint32_t subleaf, bool indexed) {
@@ -71,6 +68,7 @@ Table table_of(const CpuModel& model, uint32_t vcpu, uint32_t vcpus, std::span<c
   }
   return t;
 }
+
 }  // namespace
 
 Result<void> set_cpuid(const KvmVm& m, const CpuModel& model, std::span<const std::string> without) {

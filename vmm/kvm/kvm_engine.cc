@@ -7,6 +7,7 @@
 #include "vmm/kvm/guest_cpu.h"
 #include "vmm/kvm/kvm_cpuid.h"
 #include "vmm/kvm/kvm_probe.h"
+#include "vmm/kvm/kvm_state.h"
 #include "vmm/soft/soft_engine.h"
 
 namespace dejavm::kvm {
@@ -18,11 +19,10 @@ class KvmEngine final : public Engine {
             std::vector<std::string> missing)
       : missing_(std::move(missing)),
         vm_(std::move(vm)),
-        tsc_khz_(tsc_khz),
         soft_(soft::make_soft_engine(model, memory, vm_->vcpus(), {.strict = false, .use_blocks = false})),
-        crew_(vm_->vcpus()) {
+        crew_(vm_->vcpus(), tsc_khz) {
     for (uint32_t n = 0; n < vm_->vcpus(); ++n)
-      cpus_.push_back(std::make_unique<GuestCpu>(vm_->vcpu(n), n, Common{crew_, memory, *soft_, missing_, tsc_khz}));
+      cpus_.push_back(std::make_unique<GuestCpu>(vm_->vcpu(n), n, Common{crew_, memory, *soft_, missing_}));
   }
 
   std::string_view name() const override { return "kvm"; }
@@ -37,12 +37,7 @@ class KvmEngine final : public Engine {
     return {{"entries", all.entries}, {"interrupted_by_timer", all.kicks}, {"by_deterministic_engine", all.soft_steps}};
   }
 
-  std::vector<ChunkRef> chunks() override {
-    std::vector<ChunkRef> out;
-    for (uint32_t n = 0; n < cpus_.size(); ++n)
-      if (VcpuAvx::State* avx = cpus_[n]->avx()) out.push_back({&schema_of<VcpuAvx>(), n, true, avx});
-    return out;
-  }
+  std::vector<ChunkRef> chunks() override { return avx_chunks(*soft_); }
   void power_on(uint32_t vcpu, const VcpuState& s) override {
     if (VcpuAvx::State* avx = cpus_[vcpu]->avx()) *avx = {};
     set_state(vcpu, s);
@@ -64,7 +59,7 @@ class KvmEngine final : public Engine {
     return why;
   }
   bool runs_together() const override { return cpus_.size() > 1; }
-  StopReason run_together(Together& together) override { return crew_.run(cpus_, tsc_khz_, together); }
+  StopReason run_together(Together& together) override { return crew_.run(cpus_, together); }
   std::string detail() const override {
     for (const auto& cpu : cpus_)
       if (!cpu->problem().empty()) return cpu->problem() + cpu->last_exits();
@@ -78,7 +73,6 @@ class KvmEngine final : public Engine {
  private:
   std::vector<std::string> missing_;  // features
   std::unique_ptr<KvmVm> vm_;
-  uint64_t tsc_khz_;
   std::unique_ptr<Engine> soft_;
   Crew crew_;
   std::vector<std::unique_ptr<GuestCpu>> cpus_;

@@ -227,9 +227,15 @@ Result<void> load_state(const KvmVcpu& m, VcpuState& s, VcpuAvx::State* avx) {
   return {};
 }
 
+std::vector<ChunkRef> avx_chunks(Engine& engine) {
+  std::vector<ChunkRef> out = engine.chunks();
+  std::erase_if(out, [](const ChunkRef& c) { return c.schema != &schema_of<VcpuAvx>(); });
+  return out;
+}
+
 VcpuAvx::State* avx_of(Engine& engine, uint32_t vcpu) {
-  for (const ChunkRef& c : engine.chunks())
-    if (c.schema == &schema_of<VcpuAvx>() && c.instance == vcpu) return static_cast<VcpuAvx::State*>(c.data);
+  for (const ChunkRef& c : avx_chunks(engine))
+    if (c.instance == vcpu) return static_cast<VcpuAvx::State*>(c.data);
   return nullptr;
 }
 

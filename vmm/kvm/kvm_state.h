@@ -13,6 +13,8 @@ Result<void> store_state(const KvmVcpu&, const VcpuState&, const VcpuAvx::State*
 Result<void> load_state(const KvmVcpu&, VcpuState&, VcpuAvx::State* avx);
 // Where an engine has the AVX state of a vCPU; nullptr: it has none.
 VcpuAvx::State* avx_of(Engine&, uint32_t vcpu);
+// Of all its vCPUs.
+std::vector<ChunkRef> avx_chunks(Engine&);
 // An exception or interrupt that is on its way into the guest: VcpuState cannot hold it, the guest has to take it
 // first.
 bool event_in_flight(const KvmVcpu&);

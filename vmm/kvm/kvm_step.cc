@@ -75,12 +75,7 @@ class StepEngine final : public Engine {
     kvm_.run().kvm_valid_regs = KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS;
   }
   std::string_view name() const override { return "kvm-step"; }
-  std::vector<ChunkRef> chunks() override {
-    std::vector<ChunkRef> out;
-    for (uint32_t n = 0; n < avx_.size(); ++n)
-      if (avx_[n] != nullptr) out.push_back({&schema_of<VcpuAvx>(), n, true, avx_[n]});
-    return out;
-  }
+  std::vector<ChunkRef> chunks() override { return avx_chunks(*soft_); }
   void power_on(uint32_t vcpu, const VcpuState& s) override {
     soft_->power_on(vcpu, s);
     set_state(vcpu, s);

@@ -14,7 +14,7 @@ namespace dejavm::kvm {
 namespace {
 
 Error host_error(std::string message) { return {ErrorKind::kHost, std::move(message)}; }
-Error refused(const char* what) {
+Error refused(std::string_view what) {
   return host_error(fmt::format("/dev/kvm refuses {}: {}; 'dejavm host' tells what it can do", what, errno_text()));
 }
 
@@ -77,7 +77,7 @@ Result<std::unique_ptr<KvmVm>> KvmVm::create(GuestMemory* memory, uint32_t vcpus
 
 Result<void> KvmVm::add_vcpu(uint32_t number) {
   KvmFd fd(static_cast<int>(vm_.call(KVM_CREATE_VCPU, static_cast<unsigned long>(number))));
-  if (!fd.ok()) return refused("a virtual processor");
+  if (!fd.ok()) return refused(fmt::format("virtual processor {}", number));
   const auto run_bytes = static_cast<size_t>(system_.call(KVM_GET_VCPU_MMAP_SIZE));
   void* run = mmap(nullptr, run_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd.fd(), 0);
   if (run == MAP_FAILED) return refused("the virtual processor's shared page");

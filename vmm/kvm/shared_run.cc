@@ -24,6 +24,10 @@ Retired SharedRun::now() const {
   return {several() ? std::max(count, last_ + 1) : count};
 }
 
+uint64_t SharedRun::host_ns(uint64_t ticks) const {
+  return static_cast<uint64_t>(static_cast<unsigned __int128>(ticks) * 1'000'000 / tsc_khz_);
+}
+
 Position SharedRun::stamp(uint32_t vcpu) {
   last_ = now().value;
   return {vcpu, {last_}};

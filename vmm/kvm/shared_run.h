@@ -12,7 +12,7 @@ namespace dejavm::kvm {
 
 class SharedRun {
  public:
-  explicit SharedRun(uint32_t vcpus) : vcpus_(vcpus) {}
+  SharedRun(uint32_t vcpus, uint64_t tsc_khz) : vcpus_(vcpus), tsc_khz_(tsc_khz) {}
   bool several() const { return vcpus_ > 1; }
 
   virtual ~SharedRun() = default;
@@ -32,11 +32,13 @@ class SharedRun {
   Retired now() const;
   uint64_t started_at() const { return tsc_start_; }  // the host's TSC then
   uint64_t started_from() const { return from_; }
+  uint64_t host_ns(uint64_t ticks) const;  // how long the host takes for so many
   // For what a vCPU does now. Of several: later than all before it, so that their order is the log's.
   Position stamp(uint32_t vcpu);
 
  private:
   uint32_t vcpus_;
+  uint64_t tsc_khz_;  // the host's
   uint64_t from_ = 0, tsc_start_ = 0;
   uint64_t last_ = 0;  // of several: the latest stamp
   bool running_ = false;

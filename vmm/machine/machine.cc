@@ -68,13 +68,13 @@ void Machine::Impl::like_the_first() {
   }
 }
 
-void Machine::Impl::reset() {
+void Machine::Impl::reset(Nanos when) {
   pull();
   for (uint32_t n = 0; n < vcpus.size(); ++n) engine->power_on(n, power_on_vcpu(n));
   schedule.current = 0;
   schedule.slice_end = at.value;
   pull();
-  board->reset(now());
+  board->reset(when);
   ++clock.resets;
 }
 

@@ -53,7 +53,7 @@ struct Machine::Impl final : GuestDma, Turns, Supervisor {
   void set_time_base(uint64_t ns);
   VcpuState power_on_vcpu(uint32_t n) const;
   void like_the_first();
-  void reset();
+  void reset(Nanos when);
   Result<void> fit_to_host(std::string_view engine_name);
   Result<std::unique_ptr<Engine>> make_engine(std::string_view name) const;
 

@@ -254,14 +254,17 @@ RunEnd Machine::Impl::run(Retired until, Inputs& inputs, ExitHandler& exits) {
   bool asleep = false;  // every vCPU is halted and an idle skip has just failed
   for (;;) {
     for (RunControl& control : controls) control.stop = false;
-    board->advance(now());
+    // A reset takes place when the instruction that asked is complete, whatever time has passed since.
+    const bool reset_asked = board->request() == Board::Request::kReset;
+    const Nanos here = reset_asked ? std::min(now(), board->requested_at() + Nanos{1}) : now();
+    board->advance(here);
     switch (board->request()) {
       case Board::Request::kNone: break;
       case Board::Request::kPowerOff: return RunEnd::kPowerOff;
       case Board::Request::kDebugExit: return RunEnd::kDebugExit;
       case Board::Request::kReset:
         if (config.rom_bytes == 0) return RunEnd::kReset;
-        reset();
+        reset(here);
         continue;
     }
     if (at >= until || now() >= time_limit) return RunEnd::kUntil;

@@ -15,13 +15,6 @@
 namespace dejavm::kvm {
 namespace {
 
-class Text final : public Console {
- public:
-  void serial(std::span<const uint8_t> bytes) override { text.append(bytes.begin(), bytes.end()); }
-  void debug(uint8_t) override {}
-  std::string text;
-};
-
 MachineConfig small() {
   MachineConfig c;
   c.memory_bytes = 32 << 20;
@@ -36,11 +29,6 @@ std::unique_ptr<Machine> booted(std::string_view engine, Console* console) {
   return machine.take();
 }
 
-RunEnd run(Machine& m, Retired until = kForever) {
-  NoConsoleInputs inputs;
-  return m.run(until, inputs, m.board());
-}
-
 // The checksums that the guest prints between its ticks: a computation, the same whenever the ticks come.
 std::string sums(const std::string& text) {
   std::string out;
@@ -48,24 +36,8 @@ std::string sums(const std::string& text) {
   return out;
 }
 
-// Ends a run once the guest has printed so many checksums; time tells little of how far it is.
-class UntilSums final : public NoConsoleInputs {
- public:
-  UntilSums(const Text& console, size_t count) : console_(console), count_(count) {}
-  Retired next_poll(Position at) override { return at.retired + 20'000; }
-  Input take(Position at, Nanos now) override {
-    if (sums(console_.text).size() / 11 >= count_) return {Input::Kind::kControl, {}};
-    return NoConsoleInputs::take(at, now);
-  }
-
- private:
-  const Text& console_;
-  size_t count_;
-};
-
 RunEnd run_until_sums(Machine& m, const Text& console, size_t count) {
-  UntilSums inputs(console, count);
-  return m.run(kForever, inputs, m.board());
+  return run_until(m, [&] { return sums(console.text).size() / 11 >= count; });
 }
 
 const std::string& right_sums() {
@@ -98,30 +70,20 @@ TEST_F(KvmMachine, RunsTheBuiltInGuestToItsEnd) {
 // Saved on one engine, restored on the other and on the same, at moments spread over the run; and back again.
 TEST_F(KvmMachine, ASnapshotGoesOnOnEitherEngine) {
   const Folder folder;
-  SnapshotHead about;
-  about.writer = "test";
   for (const char* first : {"kvm", "deterministic"}) {
     for (const char* second : {"kvm", "deterministic"}) {
       for (size_t moment : {2, 5}) {
         SCOPED_TRACE(std::string(first) + " to " + second + " at checksum " + std::to_string(moment));
         Text before, after, back;
         const std::string file = folder / "a.dvs", again = folder / "b.dvs";
-        {
-          auto m = booted(first, &before);
-          ASSERT_EQ(run_until_sums(*m, before, moment), RunEnd::kUntil) << m->detail();
-          Saver saver(*m, about);
-          ASSERT_TRUE(saver.start(file, {.force = true}).ok());
-          ASSERT_TRUE(saver.wait()->ok());
-        }
-        auto restored = restore_file(file, &after, {.engine = second, .verify = true});
+        auto begun = booted(first, &before);
+        ASSERT_EQ(run_until_sums(*begun, before, moment), RunEnd::kUntil) << begun->detail();
+        auto restored = saved_and_restored(*begun, file, &after, second);
         ASSERT_TRUE(restored.ok()) << restored.error().message;
         Machine& m = *restored->machine;
         EXPECT_EQ(m.engine().name(), second);
         ASSERT_EQ(run_until_sums(m, after, 2), RunEnd::kUntil) << m.detail();
-        Saver saver(m, about);
-        ASSERT_TRUE(saver.start(again, {.force = true}).ok());
-        ASSERT_TRUE(saver.wait()->ok());
-        auto once_more = restore_file(again, &back, {.engine = first, .verify = true});
+        auto once_more = saved_and_restored(m, again, &back, first);
         ASSERT_TRUE(once_more.ok()) << once_more.error().message;
         EXPECT_EQ(run(*once_more->machine), RunEnd::kPowerOff) << once_more->machine->detail();
         Text all;
